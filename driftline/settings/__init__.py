@@ -1,0 +1,74 @@
+"""What was Driftline asked to do? One YAML file plus environment overrides, checked before anything runs.
+
+`load_settings` gives a frozen `Settings` or one `ConfigurationError` that lists everything that is wrong, with file and
+line. `docs/configuration.md` describes every key.
+"""
+
+from driftline.settings.load import load_settings
+from driftline.settings.models import (
+    METRICS,
+    AdwinSettings,
+    ColumnSettings,
+    Detector,
+    DriftSettings,
+    FeatureSettings,
+    LabelSettings,
+    Metric,
+    ModelSettings,
+    ModelTopics,
+    PerformanceSettings,
+    PsiSettings,
+    ReferenceSettings,
+    RetrainingSettings,
+    Task,
+    Trigger,
+    VersionSettings,
+)
+from driftline.settings.root import Settings
+from driftline.settings.services import (
+    Input,
+    KafkaSecurity,
+    KafkaSettings,
+    KafkaTopics,
+    LimitSettings,
+    PostgresSettings,
+    PrivacySettings,
+    WebSettings,
+)
+from driftline.settings.values import canonical_class, format_duration, parse_duration_ms
+from driftline.settings.windows import WindowSettings, choose_pane_ms
+
+__all__ = [
+    "METRICS",
+    "AdwinSettings",
+    "ColumnSettings",
+    "Detector",
+    "DriftSettings",
+    "FeatureSettings",
+    "Input",
+    "KafkaSecurity",
+    "KafkaSettings",
+    "KafkaTopics",
+    "LabelSettings",
+    "LimitSettings",
+    "Metric",
+    "ModelSettings",
+    "ModelTopics",
+    "PerformanceSettings",
+    "PostgresSettings",
+    "PrivacySettings",
+    "PsiSettings",
+    "ReferenceSettings",
+    "RetrainingSettings",
+    "Settings",
+    "Task",
+    "Trigger",
+    "VersionSettings",
+    "WebSettings",
+    "WindowSettings",
+    "canonical_class",
+    "choose_pane_ms",
+    "format_duration",
+    "load_settings",
+    "parse_duration_ms",
+]

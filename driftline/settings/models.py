@@ -1,0 +1,260 @@
+"""What is a watched model, and when is it to be called drifted, degraded or due for retraining?
+
+Invariants of a loaded model: it has a reference, or every listed version has one; `metrics` is filled in and fits the
+task; `labels` and `performance` are both given or both None; its name, and every name in it, is bounded.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from driftline.settings.values import (
+    AUTO,
+    DurationMs,
+    FilePath,
+    Keys,
+    Name,
+    Section,
+    TopicName,
+    Unique,
+    canonical_class,
+    refuse,
+    refuse_value,
+)
+from driftline.settings.windows import WindowSettings
+
+Task = Literal["binary", "multiclass", "regression"]
+Detector = Literal["psi", "adwin"]
+Metric = Literal[
+    "accuracy", "precision", "recall", "f1", "roc_auc", "macro_precision", "macro_recall", "macro_f1", "mae", "rmse"
+]
+Trigger = Literal["drift", "performance"]
+
+METRICS: dict[Task, tuple[Metric, ...]] = {
+    "binary": ("accuracy", "precision", "recall", "f1", "roc_auc"),
+    "multiclass": ("accuracy", "macro_precision", "macro_recall", "macro_f1"),
+    "regression": ("mae", "rmse"),
+}
+ERROR_METRICS: frozenset[Metric] = frozenset({"mae", "rmse"})
+"""Metrics that get worse as they rise: their floor is the largest value that is still good."""
+
+
+class ReferenceSettings(Section):
+    """What "no drift" looks like: a file, or the first events that come."""
+
+    path: FilePath | None = None
+    first_events: int | None = Field(default=None, ge=100, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.path is None) == (self.first_events is None):
+            refuse([((), "needs either path: FILE or first_events: N, not both")])
+        return self
+
+
+class VersionSettings(Section):
+    """What one version of a model has of its own."""
+
+    reference: ReferenceSettings
+
+
+class ColumnSettings(Section):
+    """Where things stand in a foreign event or file, as dotted paths; None is the event's own field."""
+
+    id: Name | None = None
+    time: Name | None = None
+    prediction: Name | None = None
+    score: Name | None = None
+    label: Name | None = None
+    version: Name | None = None
+    model: Name | None = None
+    variant: Name | None = None
+    features: Name | None = None
+    segment: Name | None = None
+    probabilities: Name | None = None
+    reward: Name | None = None
+    prediction_time: Name | None = None
+
+
+class FeatureSettings(Section):
+    """One watched feature; `path` says where it stands if not under its own name."""
+
+    name: Name
+    type: Literal["numeric", "categorical"]
+    path: Name | None = None
+
+
+class ModelTopics(Section):
+    """Topics of one model where they are not those of `kafka.topics`."""
+
+    predictions: TopicName | None = None
+    labels: TopicName | None = None
+    features: TopicName | None = None
+
+
+class PsiSettings(Section):
+    """The smallest population stability index that matters."""
+
+    effect: float = Field(default=0.1, gt=0)
+
+
+class AdwinSettings(Section):
+    """How sure ADWIN must be, and the smallest change that matters."""
+
+    delta: float = Field(default=0.002, gt=0, lt=1)
+    effect_mean: float = Field(default=0.25, ge=0)
+    effect_share: float = Field(default=0.05, ge=0, le=1)
+
+
+class DriftSettings(Section):
+    """Which detectors look at each closed window, and when they say drift."""
+
+    detectors: Annotated[tuple[Detector, ...], Unique] = ("psi", "adwin")
+    bins: int = Field(default=10, ge=2, le=100)
+    significance: float = Field(default=0.001, gt=0, lt=1)
+    psi: PsiSettings = PsiSettings()
+    adwin: AdwinSettings = AdwinSettings()
+
+
+class LabelSettings(Section):
+    """How long the truth may take, and what a second truth for one prediction means."""
+
+    horizon_ms: DurationMs = Field(default=2_592_000_000, gt=0, alias="horizon")
+    dedupe_window_ms: DurationMs = Field(default=3_600_000, alias="dedupe_window")
+    on_correction: Literal["ignore", "restate"] = "ignore"
+    keep_share: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("dedupe_window_ms")
+    @classmethod
+    def _within_the_horizon(cls, dedupe_window_ms: int, info: ValidationInfo) -> int:
+        if dedupe_window_ms > info.data.get("horizon_ms", dedupe_window_ms):
+            refuse_value("must not be longer than horizon: what is forgotten cannot be compared")
+        return dedupe_window_ms
+
+
+class PerformanceSettings(Section):
+    """Which metrics are computed from late labels, and below which floor a model is degraded.
+
+    `metrics` is empty only until the model's task fills it in; `judge_after_ms` is None for `auto`.
+    """
+
+    metrics: Annotated[tuple[Metric, ...], Unique] = ()
+    min_labelled: int = Field(default=200, ge=1)
+    floor: dict[Metric, float] = Field(default_factory=dict)
+    judge_after_ms: DurationMs | None = Field(default=None, alias="judge_after")
+
+    @field_validator("judge_after_ms", mode="before")
+    @classmethod
+    def _auto(cls, judge_after: object) -> object:
+        return None if judge_after == AUTO else judge_after
+
+
+class RetrainingSettings(Section):
+    """When a drifted or degraded model asks to be retrained."""
+
+    when: Annotated[tuple[Trigger, ...], Unique] = ("drift", "performance")
+    consecutive: int = Field(default=2, ge=1, le=1_000)
+    cooldown_ms: DurationMs = Field(default=21_600_000, alias="cooldown")
+
+
+class ModelSettings(Section):
+    """One watched model.
+
+    `features` is None for `auto`. `positive_class` is canonical text, and None unless the task is binary. Order matters
+    here: a field is checked against the fields before it.
+    """
+
+    task: Task
+    positive_class: str | None = Field(
+        default_factory=lambda before: "1" if before["task"] == "binary" else None, min_length=1, max_length=200
+    )
+    versions: dict[Name, VersionSettings] = Field(default_factory=dict)
+    reference: ReferenceSettings | None = Field(default=None, validate_default=True)
+    columns: ColumnSettings = ColumnSettings()
+    features: tuple[FeatureSettings, ...] | None = None
+    segments: Annotated[tuple[Name, ...], Unique] = ()
+    topics: ModelTopics = ModelTopics()
+    windows: WindowSettings = WindowSettings()
+    drift: DriftSettings = DriftSettings()
+    labels: LabelSettings | None = None
+    performance: PerformanceSettings | None = None
+    retraining: RetrainingSettings = RetrainingSettings()
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels are joined: any of `labels`, `performance` or `columns.label` was given."""
+        return self.labels is not None
+
+    def reference_of(self, version: str) -> ReferenceSettings | None:
+        """Find the reference a version is compared with; None if the configuration gives it none."""
+        return self.versions[version].reference if version in self.versions else self.reference
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_imply_performance(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        columns = given.get("columns")
+        labelled = isinstance(columns, dict) and columns.get("label") is not None
+        if labelled or any(given.get(key) is not None for key in ("labels", "performance")):
+            return {**given, "labels": given.get("labels") or {}, "performance": given.get("performance") or {}}
+        return given
+
+    @field_validator("positive_class", mode="before")
+    @classmethod
+    def _canonical(cls, value: object, info: ValidationInfo) -> str | None:
+        if info.data.get("task", "binary") != "binary":
+            refuse_value(f"only a binary task has a positive class, this one is {info.data['task']}")
+        return canonical_class(value)
+
+    @field_validator("reference")
+    @classmethod
+    def _is_given(cls, reference: ReferenceSettings | None, info: ValidationInfo) -> ReferenceSettings | None:
+        if reference is None and info.data.get("versions") == {}:
+            refuse_value("is required: path: FILE or first_events: N (or one for each of versions)")
+        return reference
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _auto(cls, features: object) -> object:
+        return None if features == AUTO else features
+
+    @field_validator("features")
+    @classmethod
+    def _named_once(cls, features: tuple[FeatureSettings, ...] | None) -> tuple[FeatureSettings, ...] | None:
+        seen: set[str] = set()
+        problems: list[tuple[Keys, str]] = []
+        for index, feature in enumerate(features or ()):
+            if feature.name in seen:
+                problems.append(((index, "name"), f"{feature.name} is named more than once"))
+            seen.add(feature.name)
+        refuse(problems)
+        return features
+
+    @field_validator("performance")
+    @classmethod
+    def _fits_the_task(
+        cls, performance: PerformanceSettings | None, info: ValidationInfo
+    ) -> PerformanceSettings | None:
+        if performance is None or "task" not in info.data:
+            return performance
+        task: Task = info.data["task"]
+        known = METRICS[task]
+        metrics = performance.metrics or known
+        problems: list[tuple[Keys, str]] = [
+            (("metrics", index), f"{metric} is not a metric of a {task} task; known: {', '.join(known)}")
+            for index, metric in enumerate(metrics)
+            if metric not in known
+        ]
+        problems += [
+            (("floor", metric), f"{metric} is not one of the metrics that are computed: {', '.join(metrics)}")
+            for metric in performance.floor
+            if metric not in metrics
+        ]
+        problems += [
+            (("floor", metric), "must be between 0 and 1")
+            for metric, floor in performance.floor.items()
+            if metric not in ERROR_METRICS and not 0 <= floor <= 1
+        ]
+        refuse(problems)
+        return performance.model_copy(update={"metrics": metrics})

@@ -1,0 +1,67 @@
+"""What is a whole configuration?
+
+Invariants: at least one model; what is written is never also read; every declared list of features fits its limit.
+"""
+
+from collections.abc import Iterator
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from driftline.settings.models import ModelSettings
+from driftline.settings.services import (
+    INPUTS,
+    Input,
+    KafkaSettings,
+    LimitSettings,
+    PostgresSettings,
+    PrivacySettings,
+    WebSettings,
+)
+from driftline.settings.values import Keys, Name, Section, refuse
+
+
+class Settings(Section):
+    """The whole configuration file. Replay needs neither `kafka` nor `postgres`."""
+
+    kafka: KafkaSettings | None = None
+    postgres: PostgresSettings | None = None
+    web: WebSettings = WebSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    limits: LimitSettings = LimitSettings()
+    models: dict[Name, ModelSettings] = Field(min_length=1)
+
+    def input_topics(self, model: str) -> dict[Input, str]:
+        """Say where a model's events are read: its own topics, else those of `kafka.topics`.
+
+        Raises
+        ------
+        ValueError
+            Without a `kafka` section.
+        """
+        if self.kafka is None:
+            raise ValueError("there are no topics without a kafka section")
+        own, shared = self.models[model].topics, self.kafka.topics
+        return {kind: getattr(own, kind) or getattr(shared, kind) for kind in INPUTS}
+
+    @field_validator("models")
+    @classmethod
+    def _fit_the_rest(cls, models: dict[str, ModelSettings], info: ValidationInfo) -> dict[str, ModelSettings]:
+        refuse([*_too_many_features(models, info.data.get("limits")), *_topics_written(models, info.data.get("kafka"))])
+        return models
+
+
+def _too_many_features(models: dict[str, ModelSettings], limits: LimitSettings | None) -> Iterator[tuple[Keys, str]]:
+    for name, model in models.items():
+        if limits and model.features and len(model.features) > limits.features_max:
+            yield (
+                (name, "features"),
+                f"lists {len(model.features)}, but limits.features_max is {limits.features_max}",
+            )
+
+
+def _topics_written(models: dict[str, ModelSettings], kafka: KafkaSettings | None) -> Iterator[tuple[Keys, str]]:
+    for name, model in models.items():
+        for kind in INPUTS:
+            topic = getattr(model.topics, kind)
+            if kafka and topic in kafka.topics.written():
+                yield (name, "topics", kind), f"{topic} is also written by Driftline"

@@ -1,0 +1,164 @@
+"""How are the services around Driftline reached, and how much may anything grow?
+
+Invariants: a password or key is never in a `repr`, a `str` or an error; every bound has a default and its unit in its
+name.
+"""
+
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from driftline.settings.values import DurationMs, FilePath, Keys, Section, TopicName, refuse, refuse_value
+
+Input = Literal["predictions", "labels", "features"]
+INPUTS: tuple[Input, ...] = ("predictions", "labels", "features")
+
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+
+
+class KafkaTopics(Section):
+    """The names of our topics: three that are read, four that are written. Several inputs may share a topic."""
+
+    predictions: TopicName = "driftline.predictions"
+    labels: TopicName = "driftline.labels"
+    features: TopicName = "driftline.features"
+    drift: TopicName = "driftline.drift"
+    retraining: TopicName = "driftline.retraining"
+    retraining_status: TopicName = "driftline.retraining-status"
+    dead_letters: TopicName = "driftline.dead-letters"
+
+    def written(self) -> set[str]:
+        """Name the topics that Driftline writes."""
+        return {self.drift, self.retraining, self.retraining_status, self.dead_letters}
+
+    @model_validator(mode="after")
+    def _never_read_what_is_written(self) -> Self:
+        refuse(
+            ((kind,), f"{getattr(self, kind)} is also written by Driftline")
+            for kind in INPUTS
+            if getattr(self, kind) in self.written()
+        )
+        return self
+
+
+class KafkaSecurity(Section):
+    """How a connection to a broker is encrypted and who we are to it."""
+
+    protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        sasl = {"sasl_mechanism": self.sasl_mechanism, "username": self.username, "password": self.password}
+        tls = {"ca_file": self.ca_file, "certificate_file": self.certificate_file, "key_file": self.key_file}
+        problems: list[tuple[Keys, str]] = []
+        if self.protocol.startswith("sasl_"):
+            problems += [((key,), f"is required with protocol {self.protocol}") for key in sasl if sasl[key] is None]
+        else:
+            problems += [
+                ((key,), f"needs protocol sasl_plaintext or sasl_ssl, not {self.protocol}")
+                for key in sasl
+                if sasl[key] is not None
+            ]
+        if not self.protocol.endswith("ssl"):
+            problems += [
+                ((key,), f"needs protocol ssl or sasl_ssl, not {self.protocol}") for key in tls if tls[key] is not None
+            ]
+        if (self.certificate_file is None) != (self.key_file is None):
+            problems.append((("certificate_file",), "needs key_file beside it, and key_file needs certificate_file"))
+        refuse(problems)
+        return self
+
+
+class KafkaSettings(Section):
+    """Where the log is read from and written to."""
+
+    bootstrap_servers: str = Field(min_length=1)
+    group: str = Field(default="driftline", min_length=1, max_length=200)
+    topics: KafkaTopics = KafkaTopics()
+    security: KafkaSecurity = KafkaSecurity()
+    fetch_bytes_max: int = Field(default=8 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    session_timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="session_timeout")
+    heartbeat_ms: DurationMs = Field(default=3_000, gt=0, alias="heartbeat")
+
+    @field_validator("heartbeat_ms")
+    @classmethod
+    def _comes_in_time(cls, heartbeat_ms: int, info: ValidationInfo) -> int:
+        if heartbeat_ms >= info.data.get("session_timeout_ms", heartbeat_ms + 1):
+            refuse_value("must be shorter than session_timeout, or every worker is taken for dead")
+        return heartbeat_ms
+
+
+class PostgresSettings(Section):
+    """Where results, stored predictions and offsets live."""
+
+    url: SecretStr
+    connect_timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="connect_timeout")
+    idle_in_transaction_timeout_ms: DurationMs = Field(default=5_000, gt=0, alias="idle_in_transaction_timeout")
+    pool_size_max: int = Field(default=8, ge=1, le=1_000)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_postgres_url(cls, url: SecretStr) -> SecretStr:
+        try:
+            scheme = urlsplit(url.get_secret_value()).scheme
+        except ValueError:  # its text may quote the URL
+            scheme = ""
+        if scheme not in POSTGRES_SCHEMES:
+            refuse_value("must be a URL such as postgresql://user:password@host:5432/database")
+        return url
+
+    @property
+    def place(self) -> str:
+        """The server and database without user and password, for messages.
+
+        Examples
+        --------
+        >>> PostgresSettings(url="postgresql://me:secret@db:5432/ml").place
+        'db:5432/ml'
+        """
+        url = urlsplit(self.url.get_secret_value())
+        return url.netloc.rpartition("@")[2] + url.path
+
+
+class WebSettings(Section):
+    """Where the worker's web page and metrics answer; port 0 takes a free one."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=0, ge=0, le=65_535)
+
+
+class PrivacySettings(Section):
+    """What of the events may be stored: ids are hashed with `id_key` if it is given."""
+
+    id_key: SecretStr | None = None
+    dead_letter_payloads: bool = True
+
+    @field_validator("id_key")
+    @classmethod
+    def _is_long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not 16 <= len(key.get_secret_value().encode()) <= 64:
+            refuse_value("must have 16 to 64 bytes: with fewer the ids can be guessed back, more the hash cannot take")
+        return key
+
+
+class LimitSettings(Section):
+    """How far anything may grow; whatever goes beyond is counted, never silent."""
+
+    message_bytes_max: int = Field(default=1024 * 1024, ge=1)
+    array_events_max: int = Field(default=10_000, ge=1)
+    id_bytes_max: int = Field(default=512, ge=1)
+    features_max: int = Field(default=500, ge=1)
+    categories_max: int = Field(default=200, ge=1)
+    classes_max: int = Field(default=100, ge=2)
+    segments_max: int = Field(default=100, ge=1)
+    open_panes_max: int = Field(default=100_000, ge=1)
+    buffered_fetches_max: int = Field(default=8, ge=1)
+    dead_letter_payload_bytes_max: int = Field(default=4096, ge=0)
+    max_future_ms: DurationMs = Field(default=600_000, alias="max_future")
