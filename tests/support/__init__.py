@@ -1,0 +1,1 @@
+"""What tests stand on: a real Postgres, the best Kafka this machine can give, and their absence said out loud."""

@@ -1,0 +1,285 @@
+"""Which Kafka do tests speak to, and how is it killed?
+
+In this order: `DRIFTLINE_TEST_KAFKA`; a container, if a Docker engine answers; Apache Kafka from its own jars, if Java
+17 and Maven are here; else librdkafka's mock cluster inside this process. Invariants: a broker that is ours is stopped
+by its pid (or its container); killed and started again it keeps its address and its log; on a real broker that is ours
+no topic is made by accident.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from docker.errors import DockerException
+
+from tests.support.services import MissingServiceError, free_port
+
+PROJECT = Path(__file__).parents[3]
+POM = Path(__file__).parent / "pom.xml"
+JAVA_VERSION_MIN = 17
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 20
+DOCKER_SECONDS_MAX = 5
+DOWNLOAD_SECONDS_MAX = 600
+MOCK_PARTITIONS = 4
+
+REMEDY = "set DRIFTLINE_TEST_KAFKA=host:port, or start Docker, or install Java 17 and Maven"
+
+
+class Broker:
+    """A Kafka that someone else runs, and what every other broker here can do too.
+
+    Parameters
+    ----------
+    bootstrap_servers
+        ``host:port`` for any client.
+    missing
+        Why this is only a stand-in, with the remedy; None for a real Kafka.
+    """
+
+    def __init__(self, bootstrap_servers: str, missing: MissingServiceError | None = None) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.missing = missing
+
+    @property
+    def real(self) -> bool:
+        """Whether groups, transactions, retention and restarts behave as they do in production."""
+        return self.missing is None
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Make a topic and wait until each of its partitions has a leader."""
+        client = _admin(self.bootstrap_servers)
+        client.create_topics([NewTopic(name, partitions, 1)])[name].result(START_SECONDS_MAX)
+        _wait(lambda: _led_partitions(client, name) == partitions, f"topic {name} has no leaders")
+
+    def stop(self) -> None:
+        """Stop what was started for this object, and remove its files."""
+        return
+
+
+class MockBroker(Broker):
+    """librdkafka's mock cluster: it stores, serves and has groups, but keeps nothing and knows no CreateTopics."""
+
+    def __init__(self, missing: MissingServiceError) -> None:
+        # The cluster lives as long as this client.
+        self._client = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+        (broker,) = self._client.list_topics(timeout=START_SECONDS_MAX).brokers.values()
+        super().__init__(f"{broker.host}:{broker.port}", missing)
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Touch the topic, which makes it, with the number of partitions that every topic of the mock has."""
+        if partitions > MOCK_PARTITIONS:
+            raise ValueError(f"the mock broker has {MOCK_PARTITIONS} partitions a topic; mark the test real_kafka")
+        _wait(lambda: _led_partitions(self._client, name) == MOCK_PARTITIONS, f"topic {name} has no leaders")
+
+
+class JarBroker(Broker):
+    """Apache Kafka itself, one KRaft node, from the jars that `pom.xml` names."""
+
+    def __init__(self) -> None:
+        self._java = [_java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO", "-cp", f"{_jars()}/*"]
+        port, controller_port = free_port(), free_port()
+        super().__init__(f"127.0.0.1:{port}")
+        self._home = Path(tempfile.mkdtemp(prefix="driftline-kafka-"))
+        self._log = self._home / "broker.log"
+        self._properties = self._home / "server.properties"
+        settings = _single_node(port, controller_port, self._home / "data")
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        try:
+            self._format()
+            self.start()
+        except BaseException:
+            shutil.rmtree(self._home)
+            raise
+
+    def start(self) -> None:
+        """Start, on the address and the log of before, and wait until it answers."""
+        with self._log.open("a") as output:
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._properties)],
+                stdout=output,
+                stderr=output,
+                cwd=self._home,
+                start_new_session=True,  # Ctrl-C is for pytest, which then stops the broker in order
+            )
+        try:
+            _wait_until_ready(self.bootstrap_servers, self._fail_if_ended)
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End the broker as a power cut would (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        shutil.rmtree(self._home)
+
+    def _format(self) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-c", str(self._properties), "-t", cluster_id]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self._home)
+        if done.returncode:
+            raise RuntimeError(f"Kafka's log could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def _fail_if_ended(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-4000:]}")
+
+
+class ContainerBroker(Broker):
+    """Kafka in a container; its port is bound by us, so that it is the same after a restart."""
+
+    def __init__(self) -> None:
+        docker.from_env(timeout=DOCKER_SECONDS_MAX).close()  # asks the engine for its version, at once
+        from testcontainers.community.kafka import KafkaContainer  # slow to import, and needed only now
+
+        container = KafkaContainer().with_kraft().with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        self._container: Any = container.with_bind_ports(container.port, free_port())
+        self._container.start(timeout=START_SECONDS_MAX)
+        super().__init__(self._container.get_bootstrap_server())
+        _wait_until_ready(self.bootstrap_servers)
+
+    def start(self) -> None:
+        """Start the container that was killed, with its files."""
+        self._container.get_wrapped_container().start()
+        _wait_until_ready(self.bootstrap_servers)
+
+    def kill(self) -> None:
+        """End the broker as a power cut would (SIGKILL)."""
+        self._container.get_wrapped_container().kill()
+
+    def stop(self) -> None:
+        self._container.stop()
+
+
+OwnBroker = JarBroker | ContainerBroker
+
+
+def shared_broker() -> Broker:
+    """Give the best broker there is; a stand-in rather than none."""
+    if address := os.environ.get("DRIFTLINE_TEST_KAFKA"):
+        _wait_until_ready(address)
+        return Broker(address)
+    try:
+        return own_broker()
+    except MissingServiceError as missing:
+        return MockBroker(missing)
+
+
+def own_broker() -> OwnBroker:
+    """Start a real broker for one owner, who may kill it and start it again.
+
+    Raises
+    ------
+    MissingServiceError
+        This machine has neither a Docker engine nor Java and Kafka's jars.
+    """
+    try:
+        return ContainerBroker()
+    except DockerException:  # no engine, or one that cannot get the image
+        return JarBroker()
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home, "bin")) if home else None)
+    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
+    version = re.search(r'version "(\d+)', said)
+    if java is None or version is None or int(version[1]) < JAVA_VERSION_MIN:
+        raise MissingServiceError("a real Kafka broker", REMEDY)
+    return java
+
+
+def _jars() -> Path:
+    """Return the folder of Kafka's jars, fetched once for each content of the pom."""
+    folder = PROJECT / ".cache" / "kafka-jars" / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
+    if folder.exists():
+        return folder
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise MissingServiceError("a real Kafka broker", REMEDY)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        jars = Path(unfinished) / "jars"
+        command = [maven, "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM)]
+        command += ["dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS_MAX)
+        if done.returncode:
+            raise MissingServiceError(
+                "a real Kafka broker", f"Maven could not fetch Kafka's jars:\n{done.stdout[-1000:]}"
+            )
+        if not folder.exists():  # another run may have finished first
+            jars.rename(folder)
+    return folder
+
+
+def _single_node(port: int, controller_port: int, data: Path) -> dict[str, object]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "log.dirs": data,
+        # Killed and started again, a broker is refused until its old session has ended: 9 s by default.
+        "broker.heartbeat.interval.ms": 300,
+        "broker.session.timeout.ms": 2000,
+        "auto.create.topics.enable": "false",  # a misspelt topic is an error, as in most companies
+        "group.initial.rebalance.delay.ms": 0,
+        "offsets.topic.num.partitions": 1,
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+    }
+
+
+def _admin(bootstrap_servers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+
+def _led_partitions(client: AdminClient | Producer, topic: str) -> int:
+    found = client.list_topics(topic, timeout=START_SECONDS_MAX).topics[topic]
+    return sum(partition.leader >= 0 for partition in found.partitions.values())
+
+
+def _wait_until_ready(bootstrap_servers: str, check: Callable[[], None] = lambda: None) -> None:
+    client = _admin(bootstrap_servers)
+
+    def answers() -> bool:
+        check()
+        try:
+            return bool(client.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
+
+    _wait(answers, f"no Kafka broker answers at {bootstrap_servers}")
+
+
+def _wait(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{complaint} after {START_SECONDS_MAX} s")
+        time.sleep(0.05)
