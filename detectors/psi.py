@@ -133,22 +133,16 @@ def judge_psi(
         return []
     scores = _scores(reference, current, starts)
     tables = _tables(reference, current, starts)
-    shape, scale = _null(tables)
-    p_values = np.where(tables.variance > 0.0, special.gammaincc(shape, tables.statistic / scale), 1.0)
-    criticals = scale * special.gammainccinv(shape, significance)
-
-    # One bin with a single count can widen the matched gamma until a change of all other bins drowns in it, and equally
-    # large samples can narrow it below chi-square: the smaller p-value of the two decides whether to look closer.
-    least_p = np.minimum(p_values, special.gammaincc(np.maximum(tables.filled - 1, 1) / 2.0, tables.statistic / 2.0))
-    suspicious = ((least_p <= _SUSPICION * significance) | (tables.n <= 3)) & (scores >= effect / 2)
+    p_values, criticals, suspicious = _approximated(tables, significance)
     ends = np.append(starts[1:], reference.size)
-    for index in np.flatnonzero(tables.sparse & suspicious & (tables.variance > 0.0)):
+    for index in np.flatnonzero(suspicious & (scores >= effect / 2)):
         bins = slice(starts[index], ends[index])
         p_values[index], criticals[index] = _simulated(
             reference[bins], current[bins], float(tables.statistic[index]), significance, seed
         )
 
     thresholds = _thresholds(scores, tables, p_values <= significance, criticals, effect)
+    p_values = np.maximum(p_values, np.finfo(np.float64).tiny)  # no sample makes a change certain
     columns = (scores, thresholds, p_values, tables.n_reference, tables.n_current)
     return [
         _drift(*row, effect=effect, significance=significance)
@@ -240,11 +234,24 @@ def conditional_moments(
     return mean, np.where(filled < 2, 0.0, np.where(small, 2.0 * mean, np.where(constant, 0.0, variance)))
 
 
-def _null(tables: _Tables) -> tuple[FloatArray, FloatArray]:
-    matched = tables.sparse & (tables.variance > 0.0)
-    variance, mean = np.where(matched, tables.variance, 1.0), np.where(matched, tables.mean, 1.0)
-    chi_square_shape = np.maximum(tables.filled - 1, 1) / 2.0
-    return np.where(matched, mean * mean / variance, chi_square_shape), np.where(matched, variance / mean, 2.0)
+def _approximated(tables: _Tables, significance: float) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return p-values, critical values and which features only a simulation can decide."""
+    half_freedom = np.maximum(tables.filled - 1, 1) / 2.0
+    chi_square_p = special.gammaincc(half_freedom, tables.statistic / 2.0)
+    chi_square_critical = 2.0 * special.gammainccinv(half_freedom, significance)
+
+    varies = tables.variance > 0.0
+    matched = tables.sparse & varies
+    mean, variance = np.where(matched, tables.mean, 1.0), np.where(matched, tables.variance, 1.0)
+    gamma_p = special.gammaincc(mean * mean / variance, tables.statistic * mean / variance)
+    gamma_critical = variance / mean * special.gammainccinv(mean * mean / variance, significance)
+
+    # One bin with a single count can widen the gamma until a change of all other bins drowns in it, and samples of
+    # equal size can narrow it below chi-square: the smaller p-value of the two decides whether to look closer.
+    least_p = np.minimum(gamma_p, chi_square_p)
+    suspicious = matched & ((least_p <= _SUSPICION * significance) | (tables.n <= 3))
+    p_values = np.where(varies, np.where(matched, gamma_p, chi_square_p), 1.0)
+    return p_values, np.where(matched, np.minimum(gamma_critical, chi_square_critical), chi_square_critical), suspicious
 
 
 def _simulated(
@@ -317,13 +324,15 @@ def _part(count: int, population: int, drawn: IntArray, generator: np.random.Gen
 def _thresholds(
     scores: FloatArray, tables: _Tables, significant: NDArray[np.bool_], criticals: FloatArray, effect: float
 ) -> FloatArray:
-    # Near its null the score is proportional to the statistic, so the critical score is the score times
-    # critical/statistic. The comparison with the score itself must not hang on how that product was rounded.
-    positive = np.maximum(tables.statistic, np.finfo(np.float64).tiny)
+    # The score grows in proportion to the statistic, so the critical score is the score times critical/statistic.
+    # Where smoothing makes up most of a score, that ratio means nothing; the sum of both bounds it. The comparison with
+    # the score itself must not hang on how a product was rounded.
     balance = 1.0 / np.maximum(tables.n_reference, 1) + 1.0 / np.maximum(tables.n_current, 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        proportional = scores * (criticals / positive)
-    critical_scores = np.where(np.isfinite(proportional) & (proportional > 0), proportional, balance * criticals)
+    bound = scores + balance * criticals
+    comparable = (tables.statistic > _TIE) & (scores > 0.0)
+    critical_scores = np.minimum(
+        np.divide(scores * criticals, tables.statistic, out=bound.copy(), where=comparable), bound
+    )
     reached = np.minimum(critical_scores, scores)
     unreached = np.maximum(critical_scores, np.nextafter(scores, np.inf))
     return np.maximum(effect, np.where(significant, reached, unreached))
