@@ -1,0 +1,288 @@
+"""Has a series' mean changed, and since when? Adaptive windowing over panes, for many series at once.
+
+A series is what one number of the stream does over event time: a feature's standardised mean, a bin's share, a class's
+error rate. Each pane adds one bucket (count, sum, sum of squares) to every series. Old buckets merge in pairs so that
+the state stays logarithmic, and a window is cut wherever its older and newer parts disagree.
+
+Invariants: the state is integers only, so neither NaN nor rounding can enter it and restoring a snapshot continues
+bit for bit; a cut keeps the newer part; a cut needs a gap that is both significant and at least the series' effect; a
+pane in which a series has no events leaves its totals alone; the state is bounded.
+"""
+
+import hashlib
+import struct
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Squares of steps up to 2^15 then stay below 2^62.
+EVENTS_MAX = 2**32
+
+_HEADER = struct.Struct("<16sqqq")
+# Stands for "fewer events than a part may have": its reciprocal makes every gap insignificant without dividing by zero.
+_TOO_FEW = 1e-100
+
+
+@dataclass(frozen=True)
+class AdwinSpec:
+    """How sensitive and how fine-grained the window is.
+
+    Parameters
+    ----------
+    delta
+        Bound on the chance of a false cut in each test, in (0, 1).
+    max_buckets
+        Buckets of each size; one more and the two oldest of that size merge.
+    min_window
+        Least number of events in the older and in the newer part.
+    grace
+        A window of this many events or fewer is not tested.
+    clock
+        Only every `clock`-th pane with events is tested; a verdict may come that many panes late.
+    """
+
+    delta: float = 0.002
+    max_buckets: int = 5
+    min_window: int = 5
+    grace: int = 10
+    clock: int = 1
+
+
+class Cut(NamedTuple):
+    """The best place to cut each series' window after one pane; all arrays have shape ``(S,)``.
+
+    A series that was not tested has gap 0, its range as epsilon and sizes 0.
+    """
+
+    detected: BoolArray
+    gap: FloatArray
+    """Mean of the newer part minus mean of the older part, in natural units."""
+    epsilon: FloatArray
+    """The gap that it takes to cut there: the statistical bound or the series' effect, whichever is larger."""
+    n_old: IntArray
+    n_new: IntArray
+    since_ms: IntArray
+    """Start of the newer part's first pane: the estimated time of change."""
+
+
+class AdwinBank:
+    """Adaptive windows of S series that share their pane boundaries.
+
+    Parameters
+    ----------
+    spec
+        The same for all series.
+    ranges
+        Width of the values' range in natural units, shape ``(S,)``: 16 for a standardised mean clipped to ±8, 1 for a
+        share or an error rate.
+    units
+        Natural units per integer step: 2⁻¹² for standardised steps, 1 for a share.
+    effects
+        Least absolute gap of means that counts as a change, in natural units.
+
+    Notes
+    -----
+    The state is the running total of the window, oldest first, at every bucket boundary: a cut point's older part is
+    one row of it. Events of one series may have steps up to 2^15 in size; beyond `EVENTS_MAX` events a window forgets
+    its oldest buckets.
+
+    References
+    ----------
+    .. [1] A. Bifet and R. Gavaldà, "Learning from time-changing data with adaptive windowing", SDM 2007.
+
+    Examples
+    --------
+    >>> bank = AdwinBank(AdwinSpec(), np.array([1.0]), np.array([1.0]), np.array([0.05]))
+    >>> def pane(ones): return bank.update(np.array([100]), np.array([ones]), np.array([ones]))
+    >>> [bool(pane(ones).detected[0]) for ones in (10, 12, 9, 11, 10, 60)]
+    [False, False, False, False, False, True]
+    """
+
+    def __init__(self, spec: AdwinSpec, ranges: FloatArray, units: FloatArray, effects: FloatArray) -> None:
+        self._spec = spec
+        self._ranges, self._units, self._effects = ranges, units, effects
+        self._size = ranges.size
+        self._tick = 0
+        self._levels: list[int] = []
+        self._starts_ms: list[int] = []
+        # Row b holds the totals of the window's oldest b buckets; row 0 is zero.
+        self._totals = np.zeros((3, 16, self._size), dtype=np.int64)
+
+    @property
+    def buckets(self) -> int:
+        """Buckets in the state, shared by all series."""
+        return len(self._levels)
+
+    def update(self, counts: IntArray, sums: IntArray, squares: IntArray, start_ms: int = 0) -> Cut:
+        """Add one pane to every series, and cut the windows that have changed.
+
+        Parameters
+        ----------
+        counts, sums, squares
+            Events, sum of their steps and sum of the steps' squares, shape ``(S,)``.
+        start_ms
+            Event time at which the pane starts.
+
+        Returns
+        -------
+        Cut
+            For each series the boundary with the largest ratio of gap to epsilon, before anything was dropped.
+
+        Raises
+        ------
+        ValueError
+            If a count is negative.
+        """
+        if (counts < 0).any():
+            raise ValueError("a pane's counts are at least 0")
+        if not counts.any():
+            return self._untested()
+        self._append(np.stack([counts, sums, squares]), start_ms)
+        self._merge_buckets()
+        self._forget_beyond_bound()
+        self._tick += 1
+        if self._tick % self._spec.clock:
+            return self._untested()
+        first: Cut | None = None
+        changed = np.arange(self._size)
+        while self.buckets > 1 and changed.size:
+            cut, boundaries = self._best_cuts(changed)
+            first = first or cut
+            changed = changed[cut.detected]
+            self._drop(changed, boundaries[cut.detected])
+        return first or self._untested()
+
+    def snapshot(self) -> bytes:
+        """Return the state; `restore` continues from it exactly."""
+        header = _HEADER.pack(self._digest(), self._size, self.buckets, self._tick)
+        shared = np.array([self._levels, self._starts_ms], dtype="<i8")
+        return header + shared.tobytes() + self._window().astype("<i8").tobytes()
+
+    @classmethod
+    def restore(
+        cls, spec: AdwinSpec, ranges: FloatArray, units: FloatArray, effects: FloatArray, snapshot: bytes
+    ) -> Self:
+        """Return the bank that `snapshot` was taken of.
+
+        Raises
+        ------
+        ValueError
+            If the snapshot was taken under another spec, other ranges, units or effects, or is incomplete.
+        """
+        bank = cls(spec, ranges, units, effects)
+        if len(snapshot) < _HEADER.size:
+            raise ValueError("the snapshot is incomplete")
+        digest, size, buckets, tick = _HEADER.unpack_from(snapshot)
+        if digest != bank._digest():
+            raise ValueError("the snapshot was taken under another specification")
+        numbers = np.frombuffer(snapshot, dtype="<i8", offset=_HEADER.size).astype(np.int64)
+        if numbers.size != 2 * buckets + 3 * buckets * size:
+            raise ValueError("the snapshot is incomplete")
+        bank._tick = tick
+        bank._levels, bank._starts_ms = numbers[: 2 * buckets].reshape(2, buckets).tolist()
+        bank._totals = np.zeros((3, buckets + 16, size), dtype=np.int64)
+        bank._window()[:] = numbers[2 * buckets :].reshape(3, buckets, size)
+        return bank
+
+    def _digest(self) -> bytes:
+        name = hashlib.blake2b(repr(sorted(asdict(self._spec).items())).encode(), digest_size=16)
+        for column in (self._ranges, self._units, self._effects):
+            name.update(column.astype("<f8").tobytes())
+        return name.digest()
+
+    def _window(self) -> IntArray:
+        return self._totals[:, 1 : self.buckets + 1]
+
+    def _untested(self) -> Cut:
+        nothing = np.zeros(self._size, dtype=np.int64)
+        return Cut(nothing > 0, np.zeros(self._size), self._ranges.copy(), nothing, nothing.copy(), nothing.copy())
+
+    def _append(self, pane: IntArray, start_ms: int) -> None:
+        if self.buckets + 1 == self._totals.shape[1]:
+            self._totals = np.concatenate([self._totals, np.zeros_like(self._totals)], axis=1)
+        self._totals[:, self.buckets + 1] = self._totals[:, self.buckets] + pane
+        self._levels.append(0)
+        self._starts_ms.append(start_ms)
+
+    def _merge_buckets(self) -> None:
+        # Levels fall from the oldest bucket to the newest, so those of one level are neighbours.
+        level = 0
+        while self._levels.count(level) > self._spec.max_buckets:
+            oldest = self._levels.index(level)
+            self._remove_boundary(oldest + 1)
+            self._levels[oldest : oldest + 2] = [level + 1]
+            del self._starts_ms[oldest + 1]
+            level += 1
+
+    def _remove_boundary(self, boundary: int) -> None:
+        self._totals[:, boundary : self.buckets] = self._totals[:, boundary + 1 : self.buckets + 1]
+
+    def _forget_beyond_bound(self) -> None:
+        while (full := np.flatnonzero(self._totals[0, self.buckets] > EVENTS_MAX)).size:
+            self._drop(full, np.argmax(self._totals[0, : self.buckets + 1, full] > 0, axis=1))
+
+    def _drop(self, series: IntArray, boundaries: IntArray) -> None:
+        """Forget what is older than `boundaries`, one for each of `series`."""
+        older = self._totals[:, boundaries, series]
+        kept = np.arange(1, self.buckets + 1)[:, None] > boundaries
+        self._totals[:, 1 : self.buckets + 1, series] = np.where(
+            kept, self._totals[:, 1 : self.buckets + 1, series] - older[:, None], 0
+        )
+        self._remove_empty_buckets()
+
+    def _remove_empty_buckets(self) -> None:
+        counts = self._totals[0, : self.buckets + 1]
+        filled = (counts[1:] != counts[:-1]).any(axis=1)
+        kept = self._window()[:, filled]
+        self._levels = [level for level, keep in zip(self._levels, filled, strict=True) if keep]
+        self._starts_ms = [start for start, keep in zip(self._starts_ms, filled, strict=True) if keep]
+        self._window()[:] = kept
+
+    def _best_cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
+        """Return the best cut of each of `series` and the boundary that it is at."""
+        spec = self._spec
+        columns = slice(None) if series.size == self._size else series  # a view costs nothing
+        counts, sums = self._totals[:2, 1 : self.buckets, columns]
+        width, total, square = self._totals[:, self.buckets, columns]
+        ranges, units, effects = self._ranges[columns], self._units[columns], self._effects[columns]
+
+        n_old = counts.astype(np.float64)
+        n_new = width - n_old
+        gap = (total - sums) / np.maximum(n_new, 1.0) - sums / np.maximum(n_old, 1.0)
+        gap *= units
+        reciprocal = 1.0 / np.maximum(n_old - (spec.min_window - 1), _TOO_FEW)
+        reciprocal += 1.0 / np.maximum(n_new - (spec.min_window - 1), _TOO_FEW)
+        confidence = np.log(2.0 * np.log(np.maximum(width, 3)) / spec.delta)
+        variance = units * units * _variance(width, total, square)
+        epsilon = np.sqrt(2.0 * variance * confidence * reciprocal)
+        epsilon += (2.0 / 3.0) * confidence * ranges * reciprocal
+        np.maximum(epsilon, effects, out=epsilon)
+
+        best = np.argmax(np.abs(gap) / epsilon, axis=0)
+        at = (best, np.arange(series.size))
+        least = np.minimum(n_old[at], n_new[at])
+        tested = (width > spec.grace) & (least >= spec.min_window)
+        best_gap = np.where(tested, gap[at], 0.0)
+        best_epsilon = np.where(tested, epsilon[at], ranges)
+        sizes = np.where(tested, counts[at], 0), np.where(tested, width - counts[at], 0)
+        since_ms = np.where(tested, np.array(self._starts_ms)[best + 1], 0)
+        detected = tested & (np.abs(best_gap) >= best_epsilon)
+        return Cut(detected, best_gap, best_epsilon, *sizes, since_ms), best + 1
+
+
+def _variance(width: IntArray, total: IntArray, square: IntArray) -> FloatArray:
+    """Return the population variance in steps, from integers centred before they become floats."""
+    # Wrapping is harmless: what is left after the centring fits, whatever overflowed on the way.
+    n = np.maximum(width, 1)
+    centre = total // n
+    rest = total - width * centre
+    centred = square - centre * (total + rest)
+    mean = rest / n
+    variance: FloatArray = np.maximum(centred / n - mean * mean, 0.0)
+    return variance
