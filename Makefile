@@ -1,0 +1,58 @@
+# The few commands of this house. They need Python 3.11 or newer; `make setup` makes everything else.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+UV ?= uv
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+PACKAGES := $(wildcard */__init__.py)
+
+.PHONY: help setup test demo check lock
+check test: export NO_COLOR = 1
+
+help:
+	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
+	@echo "make demo    run everything on this machine: events, drift, late labels, a retraining request"
+	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
+	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
+	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
+
+setup: .venv/installed.stamp
+	@:
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: setup
+	@$(BIN)/driftline demo $(ARGS)
+
+check: setup
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@if [ -d tests/docs ]; then $(BIN)/python -m pytest -q tests/docs; fi
+
+lock:
+	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
+	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --output-file requirements-dev.lock
+
+.venv/bin/python:
+	@for python in $(PYTHON); do \
+		if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			exec $$python -m venv --clear .venv; \
+		fi; \
+	done; \
+	echo "Driftline needs Python 3.11 or newer with its venv module; tried: $(PYTHON) (on Debian: apt-get install python3-venv)" >&2; \
+	exit 1
+
+.venv/locked.stamp: requirements-dev.lock | .venv/bin/python
+	@echo "installing what requirements-dev.lock names (a minute or two)"
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+# An editable install lists the packages it found, so a new package means installing again.
+.venv/installed.stamp: .venv/locked.stamp pyproject.toml requirements.lock $(PACKAGES)
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
