@@ -33,8 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Iterator[None]:
     """Say last, and loudly, what this run did not show."""
+    yield
     for reason, tests in config.stash[NOT_SHOWN].items():
         terminalreporter.section("NOT SHOWN BY THIS RUN", sep="!", red=True)
         terminalreporter.line(reason)

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import docker
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -151,7 +151,6 @@ class ContainerBroker(Broker):
     """Kafka in a container; its port is bound by us, so that it is the same after a restart."""
 
     def __init__(self) -> None:
-        docker.from_env(timeout=DOCKER_SECONDS_MAX).close()  # asks the engine for its version, at once
         from testcontainers.community.kafka import KafkaContainer  # slow to import, and needed only now
 
         container = KafkaContainer().with_kraft().with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
@@ -195,10 +194,18 @@ def own_broker() -> OwnBroker:
     MissingServiceError
         This machine has neither a Docker engine nor Java and Kafka's jars.
     """
-    try:
-        return ContainerBroker()
-    except DockerException:  # no engine, or one that cannot get the image
-        return JarBroker()
+    if _docker_answers():
+        try:
+            return ContainerBroker()
+        except DockerException as error:  # an engine that cannot get the image
+            print(f"Docker cannot give a broker, trying Kafka's own jars: {error}", file=sys.stderr)
+    return JarBroker()
+
+
+def _docker_answers() -> bool:
+    """Ask in a process of its own: docker's client leaves its socket open when nobody answers."""
+    question = f"import docker; docker.from_env(timeout={DOCKER_SECONDS_MAX})"
+    return subprocess.run([sys.executable, "-c", question], capture_output=True).returncode == 0
 
 
 def _java() -> str:
