@@ -108,7 +108,10 @@ def _readable_by_anyone(binaries: Path, home: Path) -> Path:
     """Return the binaries, copied below `home` when a directory above them is closed to other users (as /root is)."""
     if all(parent.stat().st_mode & stat.S_IXOTH for parent in binaries.parents):
         return binaries
-    return Path(shutil.copytree(binaries.parent, home / "pginstall"), "bin")
+    package = binaries.parents[1]
+    for folder in package.parent.glob(f"{package.name}*"):  # the wheel keeps shared libraries beside its package
+        shutil.copytree(folder, home / folder.name)
+    return home / package.name / "pginstall" / "bin"
 
 
 def _run_server(binaries: Path, home: Path, account: pwd.struct_passwd | None) -> Iterator[str]:
