@@ -30,7 +30,6 @@ MISSING_CODE = -1
 OTHER_CODE = -2
 SCORE_BINS = 1024
 STEPS_PER_SCALE = 4096
-STEPS_MAX = 8 * STEPS_PER_SCALE
 
 _IQR_OF_STANDARD_NORMAL = 1.349
 # Above this the difference of two finite values may be infinite, so quantiles are taken of the values' quarters.

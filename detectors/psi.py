@@ -76,7 +76,7 @@ def psi(reference: IntArray, current: IntArray) -> float:
     >>> psi(np.array([50, 50]), np.array([50, 50]))
     0.0
     >>> round(psi(np.array([50, 50]), np.array([90, 10])), 3)
-    0.849
+    0.853
     """
     return float(_scores(reference, current, np.zeros(1, dtype=np.int64))[0])
 
