@@ -217,12 +217,14 @@ def error_limbs(steps: IntArray) -> IntArray:
     Returns
     -------
     array of int64
-        Shape ``(3, LIMBS)``: rows are the sums of |q|, of q and of q²; limb i weighs 2^(32 i) and is below 2³² in size,
-        so two billion such arrays can be added, in any order, without overflow.
+        Shape ``(3 * LIMBS,)``: the limbs of the sums of |q|, of q and of q², one sum after the other. Limb i of a sum
+        weighs 2^(32 i) and is below 2³² in size, so two billion such arrays can be added or subtracted, in any order,
+        without overflow.
 
     Examples
     --------
-    >>> [limbs_value(row) for row in error_limbs(np.array([3, -5])) + error_limbs(np.array([2**52]))]
+    >>> merged = error_limbs(np.array([3, -5])) + error_limbs(np.array([2**52]))
+    >>> [limbs_value(sum_limbs) for sum_limbs in merged.reshape(3, LIMBS)]
     [4503599627370504, 4503599627370494, 20282409603651670423947251286050]
     """
     size = np.abs(steps)
@@ -232,11 +234,11 @@ def error_limbs(steps: IntArray) -> IntArray:
         + (_exact_sum(upper * lower) << _HALF_BITS + 1)
         + _exact_sum(lower * lower)
     )
-    return np.array([_limbs(_exact_sum(size)), _limbs(_exact_sum(steps)), _limbs(squares)], dtype=np.int64)
+    return np.array([*_limbs(_exact_sum(size)), *_limbs(_exact_sum(steps)), *_limbs(squares)], dtype=np.int64)
 
 
 def limbs_value(limbs: IntArray) -> int:
-    """Return the integer that one (merged) vector of limbs stands for."""
+    """Return the integer that the (merged) limbs of one sum stand for."""
     return sum(int(limb) << _LIMB_BITS * index for index, limb in enumerate(limbs.tolist()))
 
 
