@@ -6,6 +6,7 @@ line. `docs/configuration.md` describes every key.
 
 from driftline.settings.load import load_settings
 from driftline.settings.models import (
+    ERROR_METRICS,
     METRICS,
     AdwinSettings,
     ColumnSettings,
@@ -39,6 +40,7 @@ from driftline.settings.values import canonical_class, format_duration, parse_du
 from driftline.settings.windows import WindowSettings, choose_pane_ms
 
 __all__ = [
+    "ERROR_METRICS",
     "METRICS",
     "AdwinSettings",
     "ColumnSettings",

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from driftline.settings.values import Keys
+from driftline.settings.values import Keys, dotted
 
 NODES_MAX = 100_000
 """Nodes after aliases are followed: aliases of aliases would otherwise grow without bound."""
@@ -140,8 +140,8 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.append((_line(key_node), "a key must be plain text"))
             elif key in own:
-                twice = f"{'.'.join(map(str, path))} stands twice, first on line {self.lines[path]}"
-                self.problems.append((_line(key_node), f"{twice}; delete one"))
+                text = f"{dotted(path)} stands twice, first on line {self.lines[path]}; delete one"
+                self.problems.append((_line(key_node), text))
             elif key_node.tag != "tag:yaml.org,2002:merge":
                 self.lines[path] = _line(key_node)
                 own[key] = self.value(value_node, path)

@@ -16,8 +16,8 @@ from driftline.errors import ConfigurationError, problem_line
 from driftline.settings.document import Document, read_document
 from driftline.settings.overrides import apply_overrides
 from driftline.settings.root import Settings
-from driftline.settings.schema import allowed_keys, is_secret, kind_at, nearest
-from driftline.settings.values import Keys, Section
+from driftline.settings.schema import allowed_keys, as_written, is_secret, kind_at, nearest
+from driftline.settings.values import Keys, Section, dotted
 
 CONFIGURATION_BYTES_MAX = 4 * 1024 * 1024
 SHOWN_CHARACTERS_MAX = 60
@@ -49,7 +49,7 @@ _WORDS = {
     "value_error": "{error}",
     "setting": "{text}",
 }
-_SHOW_INPUT = frozenset(_WORDS) - {"missing", "setting"}
+_SHOW_INPUT = frozenset(_WORDS) - {"missing", "setting", "model_type", "dict_type", "tuple_type"}  # a URL is no section
 _CONSEQUENCES = frozenset({"default_factory_not_called"})  # a default could not be derived from a field that is wrong
 
 
@@ -82,18 +82,20 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         raise ConfigurationError(_WORDS["dict_type"], where=f"{path}:1", remedy="begin with `models:`")
     variables, unusable = apply_overrides(data, environ)
     _fill_empty_sections(data, Settings)
-    settings = None
-    try:
-        settings = Settings.model_validate(data, context={"folder": path.absolute().parent})
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-    else:
-        found = []
-    problems += [_locate(error, path, document, variables) for error in found if error["type"] not in _CONSEQUENCES]
+    settings, errors = _validate(data, path.absolute().parent)
+    problems += [_locate(error, path, document, variables) for error in errors if error["type"] not in _CONSEQUENCES]
     lines = [text for _, text in sorted(problems, key=lambda problem: problem[0])] + unusable
     if settings is None or lines:
         raise ConfigurationError.of(lines)
     return settings
+
+
+def _validate(data: dict[str, Any], folder: Path) -> tuple[Settings | None, list[ErrorDetails]]:
+    """Return the errors instead of raising from them: pydantic's own exception holds every input, secrets too."""
+    try:
+        return Settings.model_validate(data, context={"folder": folder}), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
 
 
 def _read_text(path: Path) -> str:
@@ -126,13 +128,16 @@ def _fill_empty_sections(data: dict[str, Any], kind: Any, keys: Keys = ()) -> No
 
 def _locate(error: ErrorDetails, path: Path, document: Document, variables: dict[Keys, str]) -> tuple[int, str]:
     """Write one line for an error, and give the line of the file it is about (0 for a variable)."""
-    keys: Keys = tuple(key for key in error["loc"] if key != "[key]")
-    what = problem_line(_describe(error, keys), where=".".join(map(str, keys)))
-    written = variables.keys() | document.lines.keys() | {()}
-    known = next(keys[:n] for n in range(len(keys), -1, -1) if keys[:n] in written)
-    if known in variables:
-        return 0, problem_line(what, where=variables[known])
-    line = document.lines.get(known, 1)
+    keys = shown = tuple(key for key in error["loc"] if key != "[key]")
+    if error["type"] != "extra_forbidden":
+        shown = as_written(Settings, keys)
+    elif re.search("[:@]", str(keys[-1])):
+        shown = (*keys[:-1], "(hidden)")  # `password:secret` without its blank is one long key
+    what = problem_line(_describe(error, shown), where=dotted(shown))
+    ways = [keys[:length] for length in range(len(keys), -1, -1)]
+    if variable := next((variables[way] for way in ways if way in variables), None):
+        return 0, problem_line(what, where=variable)
+    line = next((document.lines[way] for way in ways if way in document.lines), 1)
     return line, problem_line(what, where=f"{path}:{line}")
 
 

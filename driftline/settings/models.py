@@ -43,7 +43,7 @@ class ReferenceSettings(Section):
     """What "no drift" looks like: a file, or the first events that come."""
 
     path: FilePath | None = None
-    first_events: int | None = Field(default=None, ge=100, le=10_000_000)
+    first_events: int | None = Field(default=None, ge=1, le=10_000_000)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -196,9 +196,8 @@ class ModelSettings(Section):
             return given
         columns = given.get("columns")
         labelled = isinstance(columns, dict) and columns.get("label") is not None
-        if labelled or any(given.get(key) is not None for key in ("labels", "performance")):
-            return {**given, "labels": given.get("labels") or {}, "performance": given.get("performance") or {}}
-        return given
+        absent = [key for key in ("labels", "performance") if given.get(key) is None]
+        return given | {key: {} for key in absent} if labelled or len(absent) < 2 else given
 
     @field_validator("positive_class", mode="before")
     @classmethod

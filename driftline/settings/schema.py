@@ -61,6 +61,22 @@ def allowed_keys(kind: Any) -> dict[str, FieldInfo]:
     return keys_of(kind) if isinstance(kind, type) and issubclass(kind, Section) else {}
 
 
+def as_written(section: type[Section], keys: Keys) -> Keys:
+    """Turn the last of some keys from an attribute's name into its key: a default that fails is told by its attribute.
+
+    Examples
+    --------
+    >>> from driftline.settings.services import KafkaSettings
+    >>> as_written(KafkaSettings, ("heartbeat_ms",))
+    ('heartbeat',)
+    """
+    fields = allowed_keys(kind_at(section, keys[:-1]))
+    return (
+        *keys[:-1],
+        next((key for key, field in fields.items() if field.alias and keys[-1] == f"{key}_ms"), keys[-1]),
+    )
+
+
 def is_secret(section: type[Section], keys: Keys) -> bool:
     """Whether what stands there must never be shown."""
     return kind_at(section, keys) is SecretStr

@@ -157,6 +157,7 @@ class LimitSettings(Section):
     features_max: int = Field(default=500, ge=1)
     categories_max: int = Field(default=200, ge=1)
     classes_max: int = Field(default=100, ge=2)
+    versions_max: int = Field(default=100, ge=2)
     segments_max: int = Field(default=100, ge=1)
     open_panes_max: int = Field(default=100_000, ge=1)
     buffered_fetches_max: int = Field(default=8, ge=1)

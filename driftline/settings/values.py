@@ -5,6 +5,8 @@ and becomes whole milliseconds; the attribute carries the unit in its name (`len
 A relative path becomes one below the folder of the configuration file. The functions here are pure.
 """
 
+import json
+import math
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -23,6 +25,7 @@ DURATION_MS_MAX = 36_500 * UNITS_MS["d"]  # a century: beyond it, sums of times 
 Keys = tuple[str | int, ...]
 """The way down to a setting: keys of mappings and indexes of lists, as they are written in the file."""
 
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)")
 
 
@@ -84,9 +87,9 @@ def format_duration(duration_ms: int) -> str:
 
 
 def canonical_class(value: object) -> str:
-    """Write a class, label or category as the text by which it is compared.
+    """Write a class as the text by which it is compared with predictions and labels.
 
-    `true`, `True` and the boolean are `true`; 1, 1.0 and `1` are `1`; any other text stays as it is.
+    The rule is that of `detectors.canonical`, which this layer may not import; a test holds the two together.
 
     Raises
     ------
@@ -95,16 +98,36 @@ def canonical_class(value: object) -> str:
 
     Examples
     --------
-    >>> canonical_class(True), canonical_class("True"), canonical_class(1.0), canonical_class("fraud")
-    ('true', 'true', '1', 'fraud')
+    >>> [canonical_class(value) for value in (True, "True", 1.0, "1.0", "01", "fraud")]
+    ['true', 'true', '1', '1', '01', 'fraud']
     """
-    if isinstance(value, bool) or value in ("True", "False"):
+    if isinstance(value, str):
+        return _canonical_text(value)
+    if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, int | float | str) and value == value and value not in ("", float("inf"), float("-inf")):
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, int):
         return str(value)
     raise ValueError("must be a text, a finite number, true or false")
+
+
+def _canonical_text(text: str) -> str:
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower()
+    number = json.loads(text) if _JSON_NUMBER.fullmatch(text) else math.inf
+    return canonical_class(number) if math.isfinite(number) else text
+
+
+def dotted(keys: Keys) -> str:
+    """Write the way down to a setting.
+
+    Examples
+    --------
+    >>> dotted(("models", "fraud", "segments", 0))
+    'models.fraud.segments.0'
+    """
+    return ".".join(map(str, keys))
 
 
 def below_the_configuration(path: Path, info: ValidationInfo) -> Path:
