@@ -32,7 +32,7 @@ check: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
-	@if [ -d tests/docs ]; then $(BIN)/python -m pytest -q tests/docs; fi
+	@if [ -n '$(wildcard tests/docs/test_*.py)' ]; then $(BIN)/python -m pytest -q tests/docs; fi
 
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
