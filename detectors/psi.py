@@ -295,22 +295,23 @@ def simulated_statistics(pooled: IntArray, n_current: int, size: int, generator:
     in the limit, which is where the test without simulation would have taken it from.
     """
     n = int(pooled.sum())
-    n_reference = n - n_current
-    sparse = (pooled > 0) & (pooled * float(min(n_reference, n_current)) < EXPECTED_MIN * n)
-    left, drawn = n, np.full(size, n_current, dtype=np.int64)
+    # The statistic is the same whichever of the samples is drawn.
+    n_drawn = min(n_current, n - n_current)
+    sparse = (pooled > 0) & (pooled * float(n_drawn) < EXPECTED_MIN * n)
+    left, drawn = n, np.full(size, n_drawn, dtype=np.int64)
     total = np.zeros(size)
     for count in pooled[sparse].tolist():
         inside = _part(count, left, drawn, generator)
-        total += (float(n_current) * count - float(n) * inside) ** 2 / count
+        total += (float(n_drawn) * count - float(n) * inside) ** 2 / count
         left -= count
         drawn -= inside
     if left:
-        total += (float(n_current) * left - float(n) * drawn) ** 2 / left
+        total += (float(n_drawn) * left - float(n) * drawn) ** 2 / left
         freedom = int(np.count_nonzero(pooled)) - int(np.count_nonzero(sparse)) - 1
         if freedom:
             share = drawn / left
             total += float(n) * n * share * (1.0 - share) * generator.chisquare(freedom, size)
-    return total / (float(n_reference) * n_current)
+    return total / (float(n - n_drawn) * n_drawn)
 
 
 def _part(count: int, population: int, drawn: IntArray, generator: np.random.Generator) -> IntArray:
@@ -318,7 +319,8 @@ def _part(count: int, population: int, drawn: IntArray, generator: np.random.Gen
     if population < _HYPERGEOMETRIC_MAX:
         return generator.hypergeometric(count, population - count, drawn)
     # Of so many, drawing with or without putting back differs by less than the smaller part's share.
-    return generator.binomial(np.minimum(count, drawn), np.maximum(count, drawn) / population)
+    inside = generator.binomial(np.minimum(count, drawn), np.maximum(count, drawn) / population)
+    return np.maximum(inside, drawn - (population - count))
 
 
 def _thresholds(
