@@ -1,5 +1,6 @@
 """Do the services that tests stand on keep what they promise?"""
 
+import socket
 import uuid
 from collections.abc import Callable
 
@@ -78,6 +79,11 @@ def test_a_broker_that_was_killed_and_started_again_still_has_its_messages(own_b
 
     assert own_broker.bootstrap_servers == address
     assert consume(address, "survivors", 2) == [b"before", b"after"]
+
+
+def test_a_free_port_can_be_listened_on(free_port: int) -> None:
+    with socket.create_server(("127.0.0.1", free_port)) as server:
+        assert server.getsockname()[1] == free_port
 
 
 @pytest.mark.postgres
