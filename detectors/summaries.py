@@ -1,0 +1,162 @@
+"""Mergeable integer summaries of groups of events: how rows are grouped, counted and added up.
+
+Everything is 64-bit integers, so merging is exact and its order never matters. A summary's vector is dense first, with
+a width that its owner knows, then sparse: one packed integer for each occupied cell of a histogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+ALL_TRAFFIC = -1
+"""The segment code of all traffic, shown as `*`."""
+
+_CELL_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedRows:
+    """Rows of a batch in their finest groups, and the levels that those add up to.
+
+    Parameters
+    ----------
+    fine
+        int64 [rows]; each row's finest group: one version, one start, one lateness, one value of every segment.
+    n_fine
+        How many finest groups there are.
+    parent
+        int64 [levels x fine]; for all traffic and then for each segment name, the summary a finest group adds to.
+    version, segment, start_ms, late
+        [summaries]; what each summary is of.
+    """
+
+    fine: Ints
+    n_fine: int
+    parent: Ints
+    version: Ints
+    segment: Ints
+    start_ms: Ints
+    late: Mask
+
+    def fold(self, per_group: Ints) -> Ints:
+        """Add up int64 [fine, ...] to [summaries, ...]."""
+        folded = np.zeros((len(self.version), *per_group.shape[1:]), np.int64)
+        for parents in self.parent:
+            np.add.at(folded, parents, per_group)
+        return folded
+
+
+def _distinct(*columns: Ints) -> tuple[Ints, Ints]:
+    """Number the distinct rows of some columns: (index of one row each, number of every row)."""
+    code = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, place = np.unique(column, return_inverse=True)
+        _, code = np.unique(code * len(values) + place, return_inverse=True)
+    _, first, number = np.unique(code, return_index=True, return_inverse=True)
+    return first, number
+
+
+def group_rows(version: Ints, segments: Ints, start_ms: Ints, late: Mask) -> GroupedRows:
+    """Group rows by version, pane and lateness, for all traffic and for each segment.
+
+    Parameters
+    ----------
+    segments
+        int64 [rows, names]; code of each row's value of each segment name.
+    """
+    first, fine = _distinct(version, start_ms, late.astype(np.int64), *segments.T)
+    of_level = [np.full(len(first), ALL_TRAFFIC, np.int64), *(column[first] for column in segments.T)]
+    n_levels = len(of_level)
+    version, start_ms, late = (np.tile(column[first], n_levels) for column in (version, start_ms, late))
+    segment = np.concatenate(of_level)
+    kept, parent = _distinct(version, segment, start_ms, late.astype(np.int64))
+    return GroupedRows(
+        fine,
+        len(first),
+        parent.reshape(n_levels, -1),
+        version[kept],
+        segment[kept],
+        start_ms[kept],
+        late[kept].astype(np.bool_),
+    )
+
+
+def pack_cells(cells: Ints, counts: Ints) -> Ints:
+    """Pack occupied cells of a histogram, one integer each; counts may be negative, within 31 bits.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in unpack_cells(pack_cells(np.array([7, 9]), np.array([2, -1])))]
+    [[7, 9], [2, -1]]
+    """
+    return (cells << _CELL_BITS) + counts
+
+
+def unpack_cells(packed: Ints) -> tuple[Ints, Ints]:
+    """Undo `pack_cells`: (cells, counts)."""
+    cells = (packed + (1 << (_CELL_BITS - 1))) >> _CELL_BITS
+    return cells, packed - (cells << _CELL_BITS)
+
+
+def merge_cells(packed: Ints) -> Ints:
+    """Add up cells that occur more than once and drop those that come to nothing."""
+    cells, counts = unpack_cells(packed)
+    occupied, place = np.unique(cells, return_inverse=True)
+    totals = np.zeros(len(occupied), np.int64)
+    np.add.at(totals, place, counts)
+    return pack_cells(occupied[totals != 0], totals[totals != 0])
+
+
+def merge_vectors(vectors: Sequence[bytes], width: int) -> Ints:
+    """Merge pane vectors: the dense parts add up, the sparse parts too.
+
+    Parameters
+    ----------
+    width
+        Length of the dense part.
+
+    Examples
+    --------
+    >>> a, b = np.array([1, 2, (5 << 32) + 1]), np.array([10, 20])
+    >>> merged = merge_vectors([a.tobytes(), b.tobytes()], 2)
+    >>> merged[:2].tolist(), unpack_cells(merged[2:])[0].tolist()
+    ([11, 22], [5])
+    """
+    parts = [np.frombuffer(vector, "<i8") for vector in vectors]
+    if width:
+        dense = np.add.reduce([part[:width] for part in parts], axis=0, dtype=np.int64)
+    else:
+        dense = np.empty(0, np.int64)
+    sparse = np.concatenate([part[width:] for part in parts])
+    return np.concatenate((dense, merge_cells(sparse) if len(sparse) else sparse)).astype(np.int64)
+
+
+def sparse_by_summary(grouped: GroupedRows, fine: Ints, cells: Ints, weights: Ints | None) -> list[bytes]:
+    """Count cells for each summary and pack them.
+
+    Parameters
+    ----------
+    fine
+        int64 [rows]; the rows' finest groups.
+    cells
+        int64 [rows]; the rows' cells, below 2**31.
+    weights
+        int64 [rows]; what each row counts for, 1 by default.
+    """
+    n_cells = int(cells.max(initial=0)) + 1
+    occupied, place = np.unique(fine * n_cells + cells, return_inverse=True)
+    counts = np.zeros(len(occupied), np.int64)
+    np.add.at(counts, place, 1 if weights is None else weights)
+    of_fine, of_cell = occupied // n_cells, occupied % n_cells
+    summary = grouped.parent[:, of_fine].ravel()
+    order = np.argsort(summary, kind="stable")
+    packed = pack_cells(np.tile(of_cell, len(grouped.parent)), np.tile(counts, len(grouped.parent)))[order]
+    bounds = np.searchsorted(summary[order], np.arange(len(grouped.version) + 1))
+    return [merge_cells(packed[low:high]).tobytes() for low, high in zip(bounds, bounds[1:], strict=False)]

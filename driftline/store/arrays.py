@@ -1,0 +1,155 @@
+"""Columns of numbers to and from Postgres arrays, in its binary format, without a Python object for each number.
+
+A whole batch travels as a few parameters (`unnest(%(key)s::uuid[], ...)`) and comes back as a few `array_agg` columns.
+Nulls are refused in both directions: queries coalesce them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Dumper, Loader, PyFormat
+from psycopg.pq import Format
+
+POSTGRES_EPOCH_MS = 946_684_800_000
+"""2000-01-01 UTC, from which Postgres counts microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """How one element type looks on the wire."""
+
+    oid: int
+    array_oid: int
+    bytes: int
+    wire: str
+
+
+_ELEMENTS = {
+    "uuid": _Element(2950, 2951, 16, "V16"),
+    "int2": _Element(21, 1005, 2, ">i2"),
+    "int4": _Element(23, 1007, 4, ">i4"),
+    "int8": _Element(20, 1016, 8, ">i8"),
+    "float8": _Element(701, 1022, 8, ">f8"),
+    "bool": _Element(16, 1000, 1, "?"),
+    "timestamptz": _Element(1184, 1185, 8, ">i8"),
+}
+_BYTEA_OID, _BYTEA_ARRAY_OID = 17, 1001
+
+
+@dataclass(frozen=True, slots=True)
+class PgArray:
+    """A Postgres array ready to be sent; made by `pg_array` or `pg_bytea_array`."""
+
+    array_oid: int
+    wire: bytes
+
+
+def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
+    """Make an array parameter of numbers, booleans, uuids or times.
+
+    Parameters
+    ----------
+    element
+        One of `uuid` (from uint8 [n, 16]), `int2`, `int4`, `int8`, `float8`, `bool`, `timestamptz` (from int64
+        milliseconds since 1970 UTC).
+
+    Examples
+    --------
+    >>> len(pg_array("int8", [1, 2, 3]).wire)
+    56
+    """
+    kind = _ELEMENTS[element]
+    array = np.asarray(values)
+    if element == "uuid":
+        array = np.ascontiguousarray(array).view("V16").reshape(-1)
+    elif element == "timestamptz":
+        array = (array.astype(np.int64) - POSTGRES_EPOCH_MS) * 1000
+    cells = np.empty(len(array), np.dtype([("bytes", ">i4"), ("value", kind.wire)]))
+    cells["bytes"] = kind.bytes
+    cells["value"] = array
+    return PgArray(kind.array_oid, struct.pack(">iiIii", 1, 0, kind.oid, len(array), 1) + cells.tobytes())
+
+
+def pg_rows_of_bytes(values: npt.NDArray[np.uint8]) -> PgArray:
+    """Make an array parameter of byte strings that are all of one length, from uint8 [rows, length].
+
+    Examples
+    --------
+    >>> len(pg_rows_of_bytes(np.zeros((2, 3), np.uint8)).wire)
+    34
+    """
+    rows, length = values.shape
+    cells = np.empty((rows, 4 + length), np.uint8)
+    cells[:, :4] = np.frombuffer(struct.pack(">i", length), np.uint8)
+    cells[:, 4:] = values
+    return PgArray(_BYTEA_ARRAY_OID, struct.pack(">iiIii", 1, 0, _BYTEA_OID, rows, 1) + cells.tobytes())
+
+
+def pg_bytea_array(values: Sequence[bytes]) -> PgArray:
+    """Make an array parameter of byte strings of any length.
+
+    Examples
+    --------
+    >>> len(pg_bytea_array([b"ab"]).wire)
+    26
+    """
+    parts = [struct.pack(">iiIii", 1, 0, _BYTEA_OID, len(values), 1)]
+    for value in values:
+        parts += (struct.pack(">i", len(value)), value)
+    return PgArray(_BYTEA_ARRAY_OID, b"".join(parts))
+
+
+class _PgArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: PgArray) -> Buffer | None:
+        return obj.wire
+
+    def get_key(self, obj: PgArray, format: PyFormat) -> Any:
+        return (self.cls, obj.array_oid)
+
+    def upgrade(self, obj: PgArray, format: PyFormat) -> Dumper:
+        dumper = _PgArrayDumper(self.cls)
+        dumper.oid = obj.array_oid
+        return dumper
+
+
+def _array_loader(element: str) -> type[Loader]:
+    kind = _ELEMENTS[element]
+    cell = np.dtype([("bytes", ">i4"), ("value", kind.wire)])
+
+    class ArrayLoader(Loader):
+        format = Format.BINARY
+
+        def load(self, data: Buffer) -> npt.NDArray[Any]:
+            dimensions, has_nulls = struct.unpack_from(">ii", data)
+            if has_nulls:
+                raise psycopg.DataError(f"a null in an array of {element}")
+            if dimensions == 0:
+                values = np.empty(0, cell)["value"]
+            else:
+                values = np.frombuffer(data, cell, offset=20)["value"]
+            if element == "uuid":
+                return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 16)
+            values = values.astype(values.dtype.newbyteorder("="))
+            return values // 1000 + POSTGRES_EPOCH_MS if element == "timestamptz" else values
+
+    return ArrayLoader
+
+
+_LOADERS = {kind.array_oid: _array_loader(element) for element, kind in _ELEMENTS.items()}
+
+
+def register_arrays(context: AdaptContext) -> None:
+    """Teach a connection to send `PgArray` and to return numeric array columns of binary cursors as numpy arrays."""
+    context.adapters.register_dumper(PgArray, _PgArrayDumper)
+    for array_oid, loader in _LOADERS.items():
+        context.adapters.register_loader(array_oid, loader)

@@ -1,0 +1,490 @@
+-- The whole store: what workers write, what the evaluator derives, and the views that people and dashboards read.
+--
+-- Times are timestamptz; counts are bigint; `vector` columns are little-endian 64-bit integers, laid out by the
+-- reference profile (see docs/contracts.md). Names of versions, variants, segments and classes are small codes,
+-- numbered per model, so that the wide tables stay narrow.
+
+create table driftline.installation (
+    only_row boolean primary key default true check (only_row),
+    id_key bytea not null default uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
+    created_at timestamptz not null default now()
+);
+insert into driftline.installation default values;
+
+create table driftline.model (
+    model_id smallint generated always as identity primary key,
+    name text not null unique,
+    horizons_s integer[] not null default '{}',
+    settings jsonb not null
+);
+
+create table driftline.name (
+    model_id smallint not null references driftline.model,
+    kind text not null,
+    code smallint not null,
+    name text not null,
+    primary key (model_id, kind, code),
+    unique (model_id, kind, name)
+);
+
+create function driftline.admit_names(model_id smallint, kind text, names text[], names_max integer)
+    returns table (name text, code smallint)
+    language plpgsql as $$
+-- Gives each name a code, as long as there are fewer than names_max; a name beyond that is not returned.
+begin
+    perform pg_advisory_xact_lock(4, admit_names.model_id);
+    insert into driftline.name (model_id, kind, code, name)
+    select admit_names.model_id, admit_names.kind, known.n + new.place - 1, new.name
+      from (select t.name, row_number() over (order by min(t.place)) as place
+              from unnest(names) with ordinality t (name, place)
+             where not exists (select from driftline.name o
+                                where o.model_id = admit_names.model_id and o.kind = admit_names.kind and o.name = t.name)
+             group by t.name) new,
+           (select count(*) as n from driftline.name o
+             where o.model_id = admit_names.model_id and o.kind = admit_names.kind) known
+     where known.n + new.place <= names_max;
+    return query
+        select o.name, o.code from driftline.name o
+         where o.model_id = admit_names.model_id and o.kind = admit_names.kind and o.name = any (names);
+end $$;
+
+-- Reference profiles. A profile never changes; which one is in force does.
+
+create table driftline.profile (
+    profile_id integer generated always as identity primary key,
+    digest text not null unique,
+    content jsonb not null,
+    created_at timestamptz not null default now()
+);
+
+create table driftline.profile_bin (
+    profile_id integer not null references driftline.profile,
+    feature text not null,
+    bin integer not null,
+    label text not null,
+    n bigint not null,
+    primary key (profile_id, feature, bin)
+);
+
+create table driftline.profile_in_force (
+    model_id smallint not null references driftline.model,
+    version text not null,
+    profile_id integer not null references driftline.profile,
+    since timestamptz not null default now(),
+    primary key (model_id, version)
+);
+comment on column driftline.profile_in_force.version is 'a version with a reference of its own, or * for all others';
+
+-- The log: how far it is read, by topic and partition. The truth about offsets lives here.
+
+create table driftline.stream_offset (
+    topic text not null,
+    partition integer not null,
+    topic_id text not null,
+    next bigint not null,
+    newest_event timestamptz,
+    advanced_at timestamptz,
+    end_offset bigint,
+    caught_up_since timestamptz,
+    idle_through timestamptz,
+    primary key (topic, partition)
+);
+comment on column driftline.stream_offset.idle_through is
+    'event time up to which this partition, read to its end, promises nothing older';
+
+create table driftline.event_count (
+    topic text not null,
+    partition integer not null,
+    model text not null,
+    reason text not null,
+    n bigint not null,
+    primary key (topic, partition, model, reason)
+);
+
+create table driftline.dead_letter (
+    dead_letter_id bigint generated always as identity primary key,
+    at timestamptz not null default now(),
+    reason text not null,
+    detail text not null,
+    model text,
+    topic text not null,
+    partition integer not null,
+    record_offset bigint not null,
+    element integer not null,
+    payload bytea,
+    published_at timestamptz
+);
+create index on driftline.dead_letter (dead_letter_id) where published_at is null;
+create index on driftline.dead_letter (at);
+
+-- Predictions and labels, append-only, kept until the label horizon and dropped by whole partitions.
+
+create table driftline.prediction (
+    horizon_s integer not null,
+    model_id smallint not null,
+    key uuid not null,
+    version smallint not null,
+    variant smallint not null,
+    event_time timestamptz not null,
+    prediction float8 not null,
+    score float8 not null,
+    segments bytea not null,
+    has_features boolean not null,
+    late boolean not null,
+    unique (key, version, variant, event_time, horizon_s)
+) partition by list (horizon_s);
+comment on column driftline.prediction.prediction is 'code of the class, or the value itself for regression';
+comment on column driftline.prediction.score is 'NaN where the event carried none';
+
+create table driftline.label (
+    horizon_s integer not null,
+    model_id smallint not null,
+    key uuid not null,
+    event_time timestamptz not null,
+    label float8 not null,
+    reward float8 not null,
+    late boolean not null,
+    unique (key, event_time, label, horizon_s)
+) partition by list (horizon_s);
+
+create table driftline.served_features (
+    horizon_s integer not null,
+    model_id smallint not null,
+    key uuid not null,
+    event_time timestamptz not null,
+    unique (key, event_time, horizon_s)
+) partition by list (horizon_s);
+
+create function driftline.ensure_partitions(parent text, horizon_s integer, first timestamptz, last timestamptz)
+    returns integer
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Creates what is missing of the time partitions of one horizon that cover [first, last]; each is half a horizon wide.
+declare
+    width constant interval := make_interval(secs => greatest(horizon_s / 2.0, 1));
+    slot timestamptz := date_bin(width, first, timestamptz '2000-01-01 00:00:00+00');
+    by_horizon constant text := format('%s_%s', parent, horizon_s);
+    child text;
+    made integer := 0;
+begin
+    if parent not in ('prediction', 'label', 'served_features') then
+        raise exception 'no partitioned table %', parent;
+    end if;
+    perform pg_advisory_xact_lock(3, 0);
+    if to_regclass(format('driftline.%I', by_horizon)) is null then
+        execute format('create table driftline.%I (like driftline.%I including all) partition by range (event_time)',
+                       by_horizon, parent);
+        execute format('alter table driftline.%I attach partition driftline.%I for values in (%s)',
+                       parent, by_horizon, horizon_s);
+        made := made + 1;
+    end if;
+    while slot <= last loop
+        child := format('%s_%s', by_horizon, extract(epoch from slot)::bigint);
+        if to_regclass(format('driftline.%I', child)) is null then
+            execute format('create table driftline.%I (like driftline.%I including all)', child, by_horizon);
+            execute format('alter table driftline.%I attach partition driftline.%I for values from (%L) to (%L)',
+                           by_horizon, child, slot, slot + width);
+            made := made + 1;
+        end if;
+        slot := slot + width;
+    end loop;
+    return made;
+end $$;
+
+create function driftline.drop_partitions(parent text, horizon_s integer, before timestamptz)
+    returns integer
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Drops the time partitions of one horizon that end at or before `before`.
+declare
+    width constant interval := make_interval(secs => greatest(horizon_s / 2.0, 1));
+    child record;
+    dropped integer := 0;
+begin
+    if parent not in ('prediction', 'label', 'served_features') then
+        raise exception 'no partitioned table %', parent;
+    end if;
+    perform pg_advisory_xact_lock(3, 0);
+    for child in
+        select c.relname::text as name, to_timestamp(substring(c.relname from '[0-9]+$')::bigint) as starts
+          from pg_inherits i
+          join pg_class c on c.oid = i.inhrelid
+         where i.inhparent = to_regclass(format('driftline.%I', format('%s_%s', parent, horizon_s)))
+    loop
+        if child.starts + width <= before then
+            execute format('drop table driftline.%I', child.name);
+            dropped := dropped + 1;
+        end if;
+    end loop;
+    return dropped;
+end $$;
+
+-- Pane deltas wait here until their pane closes; then they are folded into one rollup a slide.
+
+create table driftline.pane (
+    pane_delta_id bigint generated always as identity primary key,
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    pane_start timestamptz not null,
+    late boolean not null,
+    profile_id integer not null,
+    n bigint not null,
+    vector bytea not null
+);
+create index on driftline.pane (model_id, pane_start);
+comment on column driftline.pane.segment is '-1 for all traffic, else the code of a name=value';
+
+create table driftline.outcome (
+    outcome_delta_id bigint generated always as identity primary key,
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    cohort_start timestamptz not null,
+    arrival_start timestamptz not null,
+    late boolean not null,
+    profile_id integer not null,
+    n bigint not null,
+    vector bytea not null
+);
+create index on driftline.outcome (model_id, arrival_start);
+create index on driftline.outcome (model_id, cohort_start);
+comment on column driftline.outcome.cohort_start is 'slide of the predictions';
+comment on column driftline.outcome.arrival_start is 'pane in which the later of prediction and label lies';
+
+create table driftline.rollup (
+    model_id smallint not null,
+    kind text not null check (kind in ('features', 'cohort', 'arrival')),
+    slide_start timestamptz not null,
+    version smallint not null,
+    segment smallint not null,
+    profile_id integer not null,
+    n bigint not null,
+    vector bytea not null,
+    primary key (model_id, kind, slide_start, version, segment, profile_id)
+);
+
+create table driftline.warm_up (
+    warm_up_id bigint generated always as identity primary key,
+    model_id smallint not null,
+    version text not null,
+    first_event timestamptz not null,
+    n bigint not null,
+    content bytea not null
+);
+create index on driftline.warm_up (model_id, version);
+comment on table driftline.warm_up is 'events of models whose reference is still being collected';
+
+-- What the evaluator derives.
+
+create table driftline.evaluation (
+    model_id smallint primary key references driftline.model,
+    closed_through timestamptz,
+    seen_outcome_delta_id bigint not null default 0,
+    restated_at timestamptz not null default '-infinity'
+);
+
+create table driftline.detector_state (
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    profile_id integer not null,
+    spec text not null,
+    judged_through timestamptz not null,
+    content bytea not null,
+    primary key (model_id, version, segment)
+);
+
+create table driftline.verdict (
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    feature text not null,
+    detector text not null,
+    window_start timestamptz not null,
+    window_end timestamptz not null,
+    score float8 not null,
+    threshold float8 not null,
+    p_value float8,
+    n_reference bigint not null,
+    n_current bigint not null,
+    level text not null check (level in ('not_ready', 'ok', 'warning', 'drift')),
+    revision integer not null default 1,
+    profile_id integer not null,
+    counts bigint[],
+    changed_at timestamptz,
+    primary key (model_id, window_end, version, segment, feature, detector)
+);
+
+comment on column driftline.verdict.changed_at is 'estimated event time of the change that a sequential detector found';
+
+create table driftline.performance (
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    window_start timestamptz not null,
+    window_end timestamptz not null,
+    basis text not null check (basis in ('cohort', 'arrival', 'estimated')),
+    metric text not null,
+    value float8,
+    low float8,
+    high float8,
+    n_predictions bigint not null,
+    n_labelled bigint not null,
+    coverage float8,
+    revision integer not null default 1,
+    primary key (model_id, window_end, version, segment, basis, metric)
+);
+
+-- From verdict to message: episodes, what goes out, what came of it.
+
+create table driftline.episode (
+    episode_id uuid primary key,
+    model_id smallint not null references driftline.model,
+    version text not null,
+    kind text not null,
+    severity text not null,
+    causes jsonb not null default '[]',
+    opened_at timestamptz not null,
+    closed_at timestamptz,
+    acknowledged_by text,
+    acknowledged_at timestamptz,
+    snoozed_until timestamptz
+);
+create index on driftline.episode (model_id, opened_at);
+
+create table driftline.outbox (
+    sequence bigint generated always as identity primary key,
+    event_id text not null unique,
+    type text not null,
+    topic text not null,
+    model text not null,
+    version text not null,
+    segment text not null,
+    episode_id uuid,
+    occurred_at timestamptz not null,
+    created_at timestamptz not null default now(),
+    published_at timestamptz,
+    attempts integer not null default 0,
+    next_attempt_at timestamptz not null default now(),
+    payload jsonb not null
+);
+create index on driftline.outbox (sequence) where published_at is null;
+
+create table driftline.retraining (
+    request_id text primary key,
+    episode_id uuid,
+    model text not null,
+    version text not null,
+    state text not null,
+    requested_at timestamptz not null,
+    finished_at timestamptz,
+    outcome text,
+    lineage jsonb not null default '{}'
+);
+
+create table driftline.rollout (
+    model text not null,
+    champion text not null,
+    challenger text not null,
+    metric text not null,
+    estimate float8,
+    low float8,
+    high float8,
+    verdict text not null,
+    next_share float8,
+    decided_at timestamptz not null,
+    primary key (model, challenger, metric, decided_at)
+);
+
+create table driftline.worker (
+    worker_id text primary key,
+    host text not null,
+    pid integer not null,
+    started_at timestamptz not null default now(),
+    seen_at timestamptz not null default now(),
+    state text not null,
+    partitions jsonb not null default '[]'
+);
+
+-- Views: the contract with dashboards and people.
+
+create view driftline.v_drift as
+select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+       d.feature, d.window_start, d.window_end, d.detector, d.score, d.threshold, d.p_value,
+       d.n_reference, d.n_current, d.level, d.revision
+  from driftline.verdict d
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
+  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment;
+
+create view driftline.v_performance as
+select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+       p.window_start, p.window_end, p.basis, p.metric, p.value, p.low, p.high,
+       p.n_predictions, p.n_labelled, p.coverage, p.revision
+  from driftline.performance p
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version
+  left join driftline.name s on s.model_id = p.model_id and s.kind = 'segment' and s.code = p.segment;
+
+create view driftline.v_distribution as
+select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+       d.feature, d.window_start, b.bin, b.label,
+       b.n / nullif(d.n_reference, 0)::float8 as reference_share,
+       d.counts[b.bin + 1] / nullif(d.n_current, 0)::float8 as current_share
+  from driftline.verdict d
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
+  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
+  join driftline.profile_bin b on b.profile_id = d.profile_id and b.feature = d.feature
+ where d.detector = 'psi' and d.counts is not null;
+
+create view driftline.v_data_quality as
+select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+       d.feature, d.window_start, d.window_end, d.n_current as n,
+       d.counts[cardinality(d.counts) - 1] / nullif(d.n_current, 0)::float8 as missing_share,
+       d.counts[cardinality(d.counts)] / nullif(d.n_current, 0)::float8 as other_share
+  from driftline.verdict d
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
+  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
+ where d.detector = 'psi' and d.counts is not null;
+
+create view driftline.v_traffic as
+select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+       r.slide_start as window_start,
+       r.slide_start + make_interval(secs => (m.settings -> 'windows' ->> 'slide_ms')::bigint / 1000.0) as window_end,
+       sum(r.n) filter (where r.kind = 'features') as n_predictions,
+       coalesce(sum(r.n) filter (where r.kind = 'arrival'), 0) as n_labelled
+  from driftline.rollup r
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = r.model_id and v.kind = 'version' and v.code = r.version
+  left join driftline.name s on s.model_id = r.model_id and s.kind = 'segment' and s.code = r.segment
+ where r.kind in ('features', 'arrival')
+ group by m.name, v.name, s.name, m.settings, r.slide_start;
+
+create view driftline.v_events as
+select event_id, type, model, version, segment, episode_id, occurred_at, published_at, payload from driftline.outbox;
+
+create view driftline.v_episodes as
+select e.episode_id, m.name as model, e.version, e.opened_at, e.closed_at, e.kind, e.severity, e.causes, e.acknowledged_by
+  from driftline.episode e
+  join driftline.model m using (model_id);
+
+create view driftline.v_retraining as
+select request_id, episode_id, model, version, state, requested_at, finished_at, outcome, lineage from driftline.retraining;
+
+create view driftline.v_rollout as
+select model, champion, challenger, metric, estimate, low, high, verdict, next_share, decided_at from driftline.rollout;
+
+create view driftline.v_dead_letters as
+select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload, published_at
+  from driftline.dead_letter;
+
+create view driftline.v_counts as
+select model, reason, topic, partition, n from driftline.event_count;
+
+create view driftline.v_workers as
+select w.worker_id, w.host, w.pid, w.started_at, w.seen_at, w.state, w.partitions,
+       (select sum(greatest(o.end_offset - o.next, 0))
+          from driftline.stream_offset o
+          join jsonb_array_elements(w.partitions) p on p ->> 0 = o.topic and (p ->> 1)::integer = o.partition) as lag
+  from driftline.worker w;

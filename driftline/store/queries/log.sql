@@ -1,0 +1,85 @@
+-- name: begin_fetch
+-- Bounds on waiting, and plans that probe the key indexes whatever the planner knows of the tables.
+select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
+       set_config('lock_timeout', %(lock_ms)s, true),
+       set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true);
+
+-- name: lock_offset
+-- The fence: holds a partition's row, and says where the log goes on.
+select next, topic_id, newest_event
+  from driftline.stream_offset
+ where topic = %(topic)s and partition = %(partition)s
+   for update;
+
+-- name: advance_offset
+-- Moves a partition on, in the transaction of its results.
+update driftline.stream_offset
+   set next = %(next)s, newest_event = %(newest_event)s, advanced_at = now(), caught_up_since = null
+ where topic = %(topic)s and partition = %(partition)s;
+
+-- name: register_partition
+-- Makes a partition known, so that it holds the watermark back until it is read.
+insert into driftline.stream_offset (topic, partition, topic_id, next)
+values (%(topic)s, %(partition)s, %(topic_id)s, %(next)s)
+on conflict do nothing;
+
+-- name: partition_position
+-- Where a partition goes on, and of which topic it is.
+select next, topic_id from driftline.stream_offset where topic = %(topic)s and partition = %(partition)s;
+
+-- name: skip_lost_records
+-- Goes on behind records that the log no longer holds.
+update driftline.stream_offset set next = %(next)s where topic = %(topic)s and partition = %(partition)s and next = %(start)s;
+
+-- name: partitions_of_topics
+-- How far each partition is read, for the watermark.
+select topic, partition, next, newest_event, idle_through, end_offset, caught_up_since
+  from driftline.stream_offset
+ where topic = any (%(topics)s);
+
+-- name: note_end_offset
+-- Records a broker's end offset; a partition read to its end long enough promises that nothing older will come.
+update driftline.stream_offset
+   set end_offset = %(end_offset)s,
+       caught_up_since = case when next >= %(end_offset)s then coalesce(caught_up_since, now()) end,
+       idle_through = case when next >= %(end_offset)s
+                            and caught_up_since <= now() - make_interval(secs => %(idle_after_s)s)
+                           then greatest(idle_through, %(newest_elsewhere)s) else idle_through end
+ where topic = %(topic)s and partition = %(partition)s;
+
+-- name: count_events
+-- Adds to the counters of one partition, which only its reader writes.
+insert into driftline.event_count (topic, partition, model, reason, n)
+select %(topic)s, %(partition)s, * from unnest(%(model)s::text[], %(reason)s::text[], %(n)s::bigint[])
+on conflict (topic, partition, model, reason) do update set n = event_count.n + excluded.n;
+
+-- name: add_dead_letters
+-- Keeps what could not be used, with its reason and place.
+insert into driftline.dead_letter (topic, partition, reason, detail, model, record_offset, element, payload)
+select %(topic)s, %(partition)s, *
+  from unnest(%(reason)s::text[], %(detail)s::text[], %(model)s::text[], %(record_offset)s::bigint[],
+              %(element)s::integer[], %(payload)s::bytea[]);
+
+-- name: unpublished_dead_letters
+-- Dead letters that still have to go to their topic; another relay's are left to it.
+select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload
+  from driftline.dead_letter
+ where published_at is null
+ order by dead_letter_id
+ limit %(letters_max)s
+   for update skip locked;
+
+-- name: mark_dead_letters_published
+-- They are in the topic now.
+update driftline.dead_letter set published_at = now() where dead_letter_id = any (%(ids)s);
+
+-- name: beat
+-- A worker says that it is alive, and what it reads.
+insert into driftline.worker (worker_id, host, pid, state, partitions)
+values (%(worker_id)s, %(host)s, %(pid)s, %(state)s, %(partitions)s)
+on conflict (worker_id) do update set seen_at = now(), state = excluded.state, partitions = excluded.partitions;
+
+-- name: forget_workers
+-- Drops workers that have not been seen for a day.
+delete from driftline.worker where seen_at < now() - interval '1 day';

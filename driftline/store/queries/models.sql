@@ -1,0 +1,57 @@
+-- name: register_model
+-- Makes a model known, with its settings as views need them and every label horizon it ever had.
+insert into driftline.model (name, horizons_s, settings)
+values (%(name)s, array[%(horizon_s)s::integer], %(settings)s)
+on conflict (name) do update
+   set settings = excluded.settings,
+       horizons_s = case when %(horizon_s)s = any (model.horizons_s) then model.horizons_s
+                         else model.horizons_s || %(horizon_s)s::integer end
+returning model_id, horizons_s;
+
+-- name: names_of_model
+-- All codes of one model.
+select kind, name, code from driftline.name where model_id = %(model_id)s;
+
+-- name: admit_names
+-- Codes for names; those beyond the bound are not returned.
+select name, code from driftline.admit_names(%(model_id)s::smallint, %(kind)s, %(names)s, %(names_max)s);
+
+-- name: add_profile
+-- Keeps a reference profile; one that is there already stays as it is.
+insert into driftline.profile (digest, content)
+values (%(digest)s, %(content)s)
+on conflict (digest) do update set digest = excluded.digest
+returning profile_id;
+
+-- name: add_profile_bins
+-- The bins of a profile, for views.
+insert into driftline.profile_bin (profile_id, feature, bin, label, n)
+select %(profile_id)s, * from unnest(%(feature)s::text[], %(bin)s::integer[], %(label)s::text[], %(n)s::bigint[])
+on conflict do nothing;
+
+-- name: put_profile_in_force
+-- From now on this profile is what "no drift" means for a version (or * for all others).
+insert into driftline.profile_in_force (model_id, version, profile_id)
+values (%(model_id)s, %(version)s, %(profile_id)s)
+on conflict (model_id, version) do update set profile_id = excluded.profile_id, since = now()
+ where profile_in_force.profile_id <> excluded.profile_id;
+
+-- name: profiles_in_force
+-- Which profile is in force for each version of the given models.
+select model_id, version, profile_id from driftline.profile_in_force where model_id = any (%(model_ids)s);
+
+-- name: profile_content
+-- One profile, whole.
+select content::text from driftline.profile where profile_id = %(profile_id)s;
+
+-- name: id_key
+-- The secret with which prediction ids are digested, unless the configuration gives one.
+select id_key from driftline.installation;
+
+-- name: ensure_partitions
+-- Creates the missing time partitions that cover a stretch of event time.
+select driftline.ensure_partitions(%(parent)s, %(horizon_s)s::integer, %(first)s, %(last)s);
+
+-- name: drop_partitions
+-- Drops time partitions that lie wholly before a time.
+select driftline.drop_partitions(%(parent)s, %(horizon_s)s::integer, %(before)s);

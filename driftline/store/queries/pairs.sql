@@ -1,0 +1,81 @@
+-- name: lock_join_shared
+-- Taken by transactions that bring predictions: many at a time, none beside one that brings labels.
+select pg_advisory_xact_lock_shared(1, bucket) from unnest(%(buckets)s::integer[]) bucket;
+
+-- name: lock_join_alone
+-- Taken by transactions that bring labels or served features.
+select pg_advisory_xact_lock(1, bucket) from unnest(%(buckets)s::integer[]) bucket;
+
+-- name: repeated_predictions
+-- Which of these predictions are here already, under the same version and variant, at about the same time.
+select coalesce(array_agg(distinct i.row), '{}') as row
+  from unnest(%(row)s::integer[], %(key)s::uuid[], %(version)s::smallint[], %(variant)s::smallint[],
+              %(event_time)s::timestamptz[]) i (row, key, version, variant, event_time)
+  join driftline.prediction p
+    on p.horizon_s = any (%(horizons_s)s) and p.key = i.key and p.version = i.version and p.variant = i.variant
+   and p.event_time between i.event_time - make_interval(secs => %(dedupe_window_s)s)
+                        and i.event_time + make_interval(secs => %(dedupe_window_s)s);
+
+-- name: add_predictions
+-- Keeps predictions until their labels come.
+insert into driftline.prediction
+       (horizon_s, model_id, key, version, variant, event_time, prediction, score, segments, has_features, late)
+select %(horizon_s)s, %(model_id)s, *
+  from unnest(%(key)s::uuid[], %(version)s::smallint[], %(variant)s::smallint[], %(event_time)s::timestamptz[],
+              %(prediction)s::float8[], %(score)s::float8[], %(segments)s::bytea[], %(has_features)s::boolean[],
+              %(late)s::boolean[]);
+
+-- name: labels_of_keys
+-- Labels that are here for these keys.
+select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(l.event_time), '{}') as event_time,
+       coalesce(array_agg(l.label), '{}') as label, coalesce(array_agg(l.late), '{}') as late
+  from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
+  join driftline.label l on l.horizon_s = any (%(horizons_s)s) and l.key = i.key;
+
+-- name: add_labels
+-- Keeps labels for predictions that are still to come, and to notice repeats and corrections.
+insert into driftline.label (horizon_s, model_id, key, event_time, label, reward, late)
+select %(horizon_s)s, %(model_id)s, *
+  from unnest(%(key)s::uuid[], %(event_time)s::timestamptz[], %(label)s::float8[], %(reward)s::float8[], %(late)s::boolean[])
+on conflict do nothing;
+
+-- name: predictions_of_keys
+-- Predictions that are here for these keys, whatever their version and variant.
+select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(p.version), '{}') as version,
+       coalesce(array_agg(p.event_time), '{}') as event_time, coalesce(array_agg(p.prediction), '{}') as prediction,
+       coalesce(array_agg(p.score), '{}') as score, coalesce(array_agg(p.late), '{}') as late,
+       coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments
+  from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
+  join driftline.prediction p on p.horizon_s = any (%(horizons_s)s) and p.key = i.key;
+
+-- name: all_pairs
+-- Every prediction of a model that has a label, for the moment its reference is complete; the greatest label wins.
+select coalesce(array_agg(p.version), '{}') as version, coalesce(array_agg(p.event_time), '{}') as event_time,
+       coalesce(array_agg(p.prediction), '{}') as prediction, coalesce(array_agg(p.score), '{}') as score,
+       coalesce(array_agg(p.late), '{}') as late, coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments,
+       coalesce(array_agg(l.event_time), '{}') as label_time, coalesce(array_agg(l.label), '{}') as label,
+       coalesce(array_agg(l.late), '{}') as label_late
+  from driftline.prediction p
+  join lateral (select event_time, label, late from driftline.label
+                 where horizon_s = any (%(horizons_s)s) and key = p.key
+                 order by event_time desc, label desc limit 1) l on true
+ where p.model_id = %(model_id)s and p.horizon_s = any (%(horizons_s)s) and p.version = any (%(versions)s);
+
+-- name: keys_with_features
+-- Which of these keys had their features counted already, from a prediction or from a feature event.
+select coalesce(array_agg(distinct i.row), '{}') as row
+  from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
+ where exists (select from driftline.prediction p
+                where p.horizon_s = any (%(horizons_s)s) and p.key = i.key and p.has_features)
+    or exists (select from driftline.served_features f where f.horizon_s = any (%(horizons_s)s) and f.key = i.key);
+
+-- name: keys_with_served_features
+-- Which of these keys had their features counted from a feature event.
+select coalesce(array_agg(distinct i.row), '{}') as row
+  from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
+  join driftline.served_features f on f.horizon_s = any (%(horizons_s)s) and f.key = i.key;
+
+-- name: add_served_features
+-- Remembers which ids had their features counted from a feature event.
+insert into driftline.served_features (horizon_s, model_id, key, event_time)
+select %(horizon_s)s, %(model_id)s, * from unnest(%(key)s::uuid[], %(event_time)s::timestamptz[]);

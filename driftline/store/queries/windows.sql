@@ -1,0 +1,180 @@
+-- name: lock_panes_shared
+-- Taken by writers of a model's panes: many at a time.
+select pg_advisory_xact_lock_shared(2, bucket) from unnest(%(buckets)s::integer[]) bucket;
+
+-- name: lock_panes_alone
+-- Taken to close or restate windows: waits for the writers, and holds new ones back.
+select pg_advisory_xact_lock(2, %(bucket)s);
+
+-- name: try_lock_evaluation
+-- One evaluator a model at a time; a second one has nothing to do.
+select pg_try_advisory_xact_lock(5, %(model_id)s) as taken;
+
+-- name: add_panes
+-- Pane deltas of one batch.
+insert into driftline.pane (model_id, version, segment, pane_start, late, profile_id, n, vector)
+select %(model_id)s, i.version, i.segment, i.pane_start, i.late, i.profile_id, i.n, i.vector
+  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(pane_start)s::timestamptz[], %(late)s::boolean[],
+              %(profile_id)s::integer[], %(n)s::bigint[], %(vector)s::bytea[])
+       i (version, segment, pane_start, late, profile_id, n, vector);
+
+-- name: add_outcomes
+-- Outcome deltas of one batch.
+insert into driftline.outcome (model_id, version, segment, cohort_start, arrival_start, late, profile_id, n, vector)
+select %(model_id)s, i.version, i.segment, i.cohort_start, i.arrival_start, i.late, i.profile_id, i.n, i.vector
+  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(cohort_start)s::timestamptz[],
+              %(arrival_start)s::timestamptz[], %(late)s::boolean[], %(profile_id)s::integer[], %(n)s::bigint[],
+              %(vector)s::bytea[])
+       i (version, segment, cohort_start, arrival_start, late, profile_id, n, vector);
+
+-- name: evaluation_state
+-- How far a model's windows are closed.
+insert into driftline.evaluation (model_id) values (%(model_id)s)
+on conflict (model_id) do update set model_id = excluded.model_id
+returning closed_through, seen_outcome_delta_id, restated_at, now() as now;
+
+-- name: save_evaluation_state
+-- How far a model's windows are closed now.
+update driftline.evaluation
+   set closed_through = %(closed_through)s, seen_outcome_delta_id = %(seen_outcome_delta_id)s, restated_at = %(restated_at)s
+ where model_id = %(model_id)s;
+
+-- name: earliest_delta
+-- Start of the first pane at or after a time that holds anything not folded yet.
+select least((select min(pane_start) from driftline.pane where model_id = %(model_id)s and pane_start >= %(from)s),
+             (select min(arrival_start) from driftline.outcome where model_id = %(model_id)s and arrival_start >= %(from)s))
+       as earliest;
+
+-- name: latest_rollup
+-- Start of the last slide that holds anything.
+select max(slide_start) as latest from driftline.rollup where model_id = %(model_id)s and slide_start < %(before)s;
+
+-- name: take_panes
+-- Hands over the pane deltas of a stretch of event time; they are folded into rollups in the same transaction.
+delete from driftline.pane
+ where model_id = %(model_id)s and pane_start >= %(from)s and pane_start < %(to)s
+returning version, segment, pane_start, late, profile_id, n, vector;
+
+-- name: take_outcomes
+-- Hands over the outcome deltas that arrived in a stretch of event time.
+delete from driftline.outcome
+ where model_id = %(model_id)s and arrival_start >= %(from)s and arrival_start < %(to)s
+returning version, segment, cohort_start, arrival_start, late, profile_id, n, vector;
+
+-- name: waiting_outcomes
+-- Outcomes of some cohorts whose arrival windows are still open.
+select version, segment, cohort_start, profile_id, n, vector
+  from driftline.outcome
+ where model_id = %(model_id)s and cohort_start = any (%(cohort_starts)s);
+
+-- name: cohorts_with_new_outcomes
+-- Slides of closed windows for which labels came in since they were last looked at.
+select distinct cohort_start from driftline.outcome
+ where model_id = %(model_id)s and outcome_delta_id > %(seen)s and cohort_start < %(before)s;
+
+-- name: newest_outcome
+-- The last outcome delta there is.
+select coalesce(max(outcome_delta_id), %(seen)s) as seen from driftline.outcome where model_id = %(model_id)s;
+
+-- name: rollups
+-- Rollups of a stretch of event time.
+select kind, slide_start, version, segment, profile_id, n, vector
+  from driftline.rollup
+ where model_id = %(model_id)s and kind = any (%(kinds)s) and slide_start >= %(from)s and slide_start < %(to)s;
+
+-- name: save_rollups
+-- Puts rollups in the place of the ones they were folded from.
+insert into driftline.rollup (model_id, kind, slide_start, version, segment, profile_id, n, vector)
+select %(model_id)s, i.*
+  from unnest(%(kind)s::text[], %(slide_start)s::timestamptz[], %(version)s::smallint[], %(segment)s::smallint[],
+              %(profile_id)s::integer[], %(n)s::bigint[], %(vector)s::bytea[])
+       i (kind, slide_start, version, segment, profile_id, n, vector)
+on conflict (model_id, kind, slide_start, version, segment, profile_id)
+do update set n = excluded.n, vector = excluded.vector;
+
+-- name: detector_states
+-- The sequential detectors of a model.
+select version, segment, profile_id, spec, judged_through, content from driftline.detector_state where model_id = %(model_id)s;
+
+-- name: save_detector_states
+-- The sequential detectors of a model as they are after a window.
+insert into driftline.detector_state (model_id, version, segment, profile_id, spec, judged_through, content)
+select %(model_id)s, i.*
+  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(profile_id)s::integer[], %(spec)s::text[],
+              %(judged_through)s::timestamptz[], %(content)s::bytea[])
+       i (version, segment, profile_id, spec, judged_through, content)
+on conflict (model_id, version, segment)
+do update set profile_id = excluded.profile_id, spec = excluded.spec, judged_through = excluded.judged_through,
+              content = excluded.content;
+
+-- name: save_verdicts
+-- Writes verdicts; one that changes an earlier verdict of the same window raises its revision.
+insert into driftline.verdict (model_id, window_end, version, segment, feature, detector, window_start, score, threshold,
+                               p_value, n_reference, n_current, level, profile_id, counts, changed_at)
+select %(model_id)s, %(window_end)s, i.version, i.segment, i.feature, i.detector, i.window_start, i.score, i.threshold,
+       nullif(i.p_value, 'NaN'), i.n_reference, i.n_current, i.level, i.profile_id, i.counts::bigint[],
+       case when i.changed_at > '1900-01-01' then i.changed_at end
+  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(feature)s::text[], %(detector)s::text[],
+              %(window_start)s::timestamptz[], %(score)s::float8[], %(threshold)s::float8[], %(p_value)s::float8[],
+              %(n_reference)s::bigint[], %(n_current)s::bigint[], %(level)s::text[], %(profile_id)s::integer[],
+              %(counts)s::text[], %(changed_at)s::timestamptz[])
+       i (version, segment, feature, detector, window_start, score, threshold, p_value, n_reference, n_current, level,
+          profile_id, counts, changed_at)
+on conflict (model_id, window_end, version, segment, feature, detector)
+do update set window_start = excluded.window_start, score = excluded.score, threshold = excluded.threshold,
+              p_value = excluded.p_value, n_reference = excluded.n_reference, n_current = excluded.n_current,
+              level = excluded.level, profile_id = excluded.profile_id, counts = excluded.counts,
+              revision = verdict.revision + 1
+ where (verdict.window_start, verdict.score, verdict.threshold, verdict.p_value, verdict.n_reference, verdict.n_current,
+        verdict.level, verdict.profile_id, verdict.counts)
+       is distinct from
+       (excluded.window_start, excluded.score, excluded.threshold, excluded.p_value, excluded.n_reference,
+        excluded.n_current, excluded.level, excluded.profile_id, excluded.counts);
+
+-- name: verdict_spans
+-- Over which stretch each drift verdict of a window was made, so that a restatement covers the same.
+select distinct version, segment, window_start
+  from driftline.verdict
+ where model_id = %(model_id)s and window_end = %(window_end)s and detector = 'psi';
+
+-- name: save_performance
+-- Writes metrics; one that changes an earlier row of the same window raises its revision.
+insert into driftline.performance (model_id, window_end, window_start, version, segment, basis, metric, value, low, high,
+                                   n_predictions, n_labelled, coverage)
+select %(model_id)s, i.window_end, i.window_start, i.version, i.segment, i.basis, i.metric,
+       nullif(i.value, 'NaN'), nullif(i.low, 'NaN'), nullif(i.high, 'NaN'), i.n_predictions, i.n_labelled,
+       nullif(i.coverage, 'NaN')
+  from unnest(%(window_end)s::timestamptz[], %(window_start)s::timestamptz[], %(version)s::smallint[],
+              %(segment)s::smallint[], %(basis)s::text[], %(metric)s::text[], %(value)s::float8[], %(low)s::float8[],
+              %(high)s::float8[], %(n_predictions)s::bigint[], %(n_labelled)s::bigint[], %(coverage)s::float8[])
+       i (window_end, window_start, version, segment, basis, metric, value, low, high, n_predictions, n_labelled, coverage)
+on conflict (model_id, window_end, version, segment, basis, metric)
+do update set window_start = excluded.window_start, value = excluded.value, low = excluded.low, high = excluded.high,
+              n_predictions = excluded.n_predictions, n_labelled = excluded.n_labelled, coverage = excluded.coverage,
+              revision = performance.revision + 1
+ where (performance.window_start, performance.value, performance.low, performance.high, performance.n_predictions,
+        performance.n_labelled, performance.coverage)
+       is distinct from
+       (excluded.window_start, excluded.value, excluded.low, excluded.high, excluded.n_predictions, excluded.n_labelled,
+        excluded.coverage);
+
+-- name: add_warm_up
+-- Keeps events of a model whose reference is still being collected.
+insert into driftline.warm_up (model_id, version, first_event, n, content)
+values (%(model_id)s, %(version)s, %(first_event)s, %(n)s, %(content)s);
+
+-- name: warm_up_events
+-- What was kept while the reference was being collected.
+select content from driftline.warm_up where model_id = %(model_id)s and version = %(version)s order by warm_up_id;
+
+-- name: warm_up_sizes
+-- Models that still collect their reference, and how many events they have.
+select model_id, version, sum(n)::bigint as n from driftline.warm_up where model_id = any (%(model_ids)s) group by 1, 2;
+
+-- name: end_warm_up
+-- The reference is complete; its events are in the profile and in panes now.
+delete from driftline.warm_up where model_id = %(model_id)s and version = %(version)s;
+
+-- name: drop_old_rollups
+-- Forgets rollups that no window and no label can reach any more.
+delete from driftline.rollup where model_id = %(model_id)s and slide_start < %(before)s;

@@ -1,0 +1,1 @@
+"""Late truth: predictions meet their labels, and what comes of it."""

@@ -1,0 +1,141 @@
+"""Which events say again what was said before, and which of several labels holds? Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftline.events import Bytes, Floats, Ints, Mask
+
+
+def key_order(key: Bytes) -> Ints:
+    """Return the rows in rising order of their keys, equal keys in the order they came.
+
+    Parameters
+    ----------
+    key
+        uint8 [rows, 16].
+    """
+    high, low = np.ascontiguousarray(key).view(">u8").astype(np.uint64).T
+    return np.lexsort((low, high))
+
+
+def same_key_as_before(key: Bytes, order: Ints) -> Mask:
+    """Return bool [rows], in the given order: True where a row has the key of the row before it."""
+    arranged = key[order]
+    same = np.zeros(len(order), np.bool_)
+    same[1:] = (arranged[1:] == arranged[:-1]).all(axis=1)
+    return same
+
+
+def repeated_in_batch(key: Bytes, version: Ints, variant: Ints, time_ms: Ints, window_ms: int) -> Mask:
+    """Return bool [rows]: predictions whose id, version and variant came earlier in the batch at about the same time.
+
+    Parameters
+    ----------
+    window_ms
+        How far apart two event times of one prediction may be.
+
+    Examples
+    --------
+    >>> key = np.zeros((3, 16), np.uint8)
+    >>> zero = np.zeros(3, np.int64)
+    >>> repeated_in_batch(key, zero, zero, np.array([0, 5, 99]), 10).tolist()
+    [False, True, False]
+    """
+    repeated = np.zeros(len(key), np.bool_)
+    order = key_order(key)
+    same = same_key_as_before(key, order)
+    kept: list[int] = []
+    for place in np.flatnonzero(same | np.append(same[1:], False)):
+        row = int(order[place])
+        if not same[place]:
+            kept = []
+        if any(
+            version[row] == version[other]
+            and variant[row] == variant[other]
+            and abs(int(time_ms[row]) - int(time_ms[other])) <= window_ms
+            for other in kept
+        ):
+            repeated[row] = True
+        else:
+            kept.append(row)
+    return repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label of a prediction id.
+
+    Parameters
+    ----------
+    text
+        Canonical text of the value, by which two labels of one moment are told apart.
+    """
+
+    time_ms: int
+    value: float
+    late: bool
+    text: str
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The greatest one holds, in whatever order labels come."""
+        return self.time_ms, self.text
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """What one batch of labels changes for one key.
+
+    Parameters
+    ----------
+    row
+        A row of the batch with that key.
+    before, after
+        The label that held before, if any, and the one that holds now.
+    """
+
+    row: int
+    before: Label | None
+    after: Label
+
+
+def holding_label(labels: Sequence[Label]) -> Label | None:
+    """Return the label that holds among those that came for one key, or None.
+
+    Examples
+    --------
+    >>> holding_label([Label(5, 1.0, False, "1"), Label(7, 0.0, False, "0")]).text
+    '0'
+    """
+    return max(labels, key=lambda label: label.rank, default=None)
+
+
+def first_in_batch(key: Bytes) -> Mask:
+    """Return bool [rows]: the first row of each key.
+
+    Examples
+    --------
+    >>> first_in_batch(np.array([[1] * 16, [2] * 16, [1] * 16], np.uint8)).tolist()
+    [True, True, False]
+    """
+    order = key_order(key)
+    first = np.empty(len(key), np.bool_)
+    first[order] = ~same_key_as_before(key, order)
+    return first
+
+
+def texts_of(values: Floats, class_names: Sequence[str] | None) -> list[str]:
+    """Return the canonical texts of label values: the class name, or the number itself.
+
+    Parameters
+    ----------
+    class_names
+        What class codes stand for; None for regression.
+    """
+    if class_names is None:
+        return [repr(float(value)) for value in values]
+    return [class_names[int(value)] for value in values]

@@ -1,0 +1,383 @@
+"""One fetch, one Postgres transaction: everything that follows from a fetch, and the offset it moves, or nothing.
+
+The steps, in this order for every fetch, so that nothing deadlocks and a stopped process holds nobody up:
+
+0. **prepare** (no transaction): codes for new names, time partitions for new times.
+1. **fence**: lock the partition's offset row; if the log does not go on where this fetch starts, write nothing.
+2. **time**: which events are late, too old, in the future; a function of the log alone.
+3. **join lock** of each model with labels: shared for predictions, alone for labels and served features.
+4. **pane lock** of each model, shared: windows close only when no writer is under way.
+5. **profiles** in force, read under the locks.
+6. **predictions**, then **served features**, then **labels**: drop repeats, insert, pair, summarise.
+7. **deltas, dead letters, counters, offset**; commit.
+
+Data travels as parameters of single statements, never as COPY: a process that stops in the middle of one is waited for
+at most `idle_in_transaction_session_timeout`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from driftline.events import DeadLetter, Decoded, Ints
+from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.connection import Connection, row, rows, run, timestamp
+from labels_join.join import (
+    add_labels,
+    add_predictions,
+    add_served_features,
+    features_counted_before,
+    repeated_predictions,
+)
+from labels_join.outcomes import Pairs, summarise_outcomes
+from labels_join.repeats import first_in_batch
+from streams.monitored import MonitoredModel, Profiles, profile_of_version
+from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_predictions
+from streams.prepared import CodedFeatures, CodedPredictions, PreparedModel, ensure_room, prepare
+from streams.warm_up import keep_for_reference, with_columns
+from streams.watermarks import judge_times
+
+LOCK_TIMEOUT_MS = 15_000
+"""Longer than a stopped process can hold a lock (`idle_in_transaction_session_timeout`), shorter than a session."""
+
+PAYLOAD_BYTES_A_FETCH_MAX = 4 * 1024 * 1024
+"""Dead letters of one fetch keep no payload beyond this; their reason and place are always kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A stretch of one partition of the log, half-open: from `start` to `next`."""
+
+    topic: str
+    partition: int
+    topic_id: str
+    start: int
+    next: int
+
+
+@dataclass(slots=True)
+class Committed:
+    """What one fetch came to.
+
+    Parameters
+    ----------
+    counts
+        Events by (model, reason).
+    dead
+        Events that could not be used.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What every commit needs besides its fetch."""
+
+    models: Mapping[str, MonitoredModel]
+    profiles: Profiles
+    future_ms_max: int
+    idle_in_transaction_ms: int = 5_000
+
+
+DeadLetterOf = Callable[[int, str, str, str], DeadLetter]
+"""Makes a dead letter of the event with this `order`: (order, model, reason, detail)."""
+
+
+async def commit_fetch(
+    connection: Connection,
+    pipeline: Pipeline,
+    position: Position,
+    decoded: Decoded,
+    record_ms: Ints,
+    dead_letter_of: DeadLetterOf,
+) -> Committed | None:
+    """Commit one fetch, or nothing.
+
+    Parameters
+    ----------
+    record_ms
+        int64 [events]; by `order`, the time of the record that held the event.
+
+    Returns
+    -------
+    None if fenced: the log does not go on where this fetch starts, because another worker has read on or an earlier
+    fetch failed. Nothing is written then.
+
+    Raises
+    ------
+    psycopg.Error
+        If Postgres fails or refuses; nothing is written then.
+    """
+    prepared = await prepare(connection, pipeline.models, decoded)
+    await ensure_room(connection, prepared)
+    result = Committed(Counter(decoded.counts), list(decoded.dead))
+    async with connection.transaction():
+        await row(
+            connection,
+            "begin_fetch",
+            idle_ms=str(pipeline.idle_in_transaction_ms),
+            lock_ms=str(LOCK_TIMEOUT_MS),
+        )
+        at = await row(connection, "lock_offset", topic=position.topic, partition=position.partition)
+        if at is None or at.next != position.start or at.topic_id != position.topic_id:
+            return None
+        newest_ms = _judge_times(prepared, pipeline, record_ms, at.newest_event, result, dead_letter_of)
+        await _lock(connection, prepared)
+        in_force = await pipeline.profiles.in_force(connection, [item.model for item in prepared])
+        for item in prepared:
+            await _ModelCommit(connection, pipeline, item, in_force, result).run()
+        await _write_dead_letters(connection, position, result.dead)
+        await _count(connection, position, result)
+        await run(
+            connection,
+            "advance_offset",
+            topic=position.topic,
+            partition=position.partition,
+            next=position.next,
+            newest_event=None if newest_ms is None else timestamp(newest_ms),
+        )
+    return result
+
+
+def _judge_times(
+    prepared: Sequence[PreparedModel],
+    pipeline: Pipeline,
+    record_ms: Ints,
+    newest_ms: int | None,
+    result: Committed,
+    dead_letter_of: DeadLetterOf,
+) -> int | None:
+    """Mark late events, and take out those whose time can't be; all of a fetch in the order of the log."""
+    parts = [(item, part) for item in prepared for part in item.parts]
+    if not parts:
+        return newest_ms
+    order = np.concatenate([part.batch.order for _, part in parts])
+    lengths = [len(part.batch) for _, part in parts]
+    in_log_order = np.argsort(order, kind="stable")
+    judged = judge_times(
+        np.concatenate([part.batch.time_ms for _, part in parts])[in_log_order],
+        record_ms[order[in_log_order]],
+        np.repeat([item.model.settings.windows.out_of_orderness_ms for item, _ in parts], lengths)[in_log_order],
+        np.repeat([item.model.horizon_ms for item, _ in parts], lengths)[in_log_order],
+        newest_ms,
+        pipeline.future_ms_max,
+    )
+    back = np.argsort(in_log_order, kind="stable")
+    starts = np.cumsum(lengths)[:-1]
+    late, old, future = (np.split(mask[back], starts) for mask in (judged.late, judged.too_old, judged.in_the_future))
+    for place, (item, part) in enumerate(parts):
+        name = item.model.name
+        for reason, wrong, bound_ms in (
+            ("too_old", old[place], item.model.horizon_ms),
+            ("in_the_future", future[place], pipeline.future_ms_max),
+        ):
+            for at in np.flatnonzero(wrong):
+                detail = _TIME_DETAILS[reason].format(int(part.batch.time_ms[at]), bound_ms)
+                result.dead.append(dead_letter_of(int(part.batch.order[at]), name, reason, detail))
+        usable = ~(old[place] | future[place])
+        item.put(part.take(usable).marked(late[place][usable]))
+        if late[place].any():
+            result.counts[name, f"late_{part.kind}"] += int(late[place].sum())
+    return judged.newest_ms
+
+
+_TIME_DETAILS = {
+    "too_old": "the timestamp, {} ms, is more than {} ms behind its partition's watermark",
+    "in_the_future": "the timestamp, {} ms, is more than {} ms after its record's own time",
+}
+
+
+async def _lock(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
+    joined = [item for item in prepared if item.model.settings.has_labels]
+    alone = {item.model.bucket for item in joined if item.joins_alone}
+    shared = {item.model.bucket for item in joined} - alone
+    # One order for all: by bucket, whichever way each is taken.
+    for bucket in sorted(alone | shared):
+        statement = "lock_join_alone" if bucket in alone else "lock_join_shared"
+        await rows(connection, statement, buckets=[bucket])
+    panes = sorted({item.model.bucket for item in prepared})
+    await rows(connection, "lock_panes_shared", buckets=panes)
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelCommit:
+    """Writes what one fetch holds for one model; the locks are held, the offset is not moved yet."""
+
+    connection: Connection
+    pipeline: Pipeline
+    item: PreparedModel
+    in_force: Mapping[tuple[int, str], int]
+    result: Committed
+
+    @property
+    def model(self) -> MonitoredModel:
+        return self.item.model
+
+    async def run(self) -> None:
+        if self.item.predictions is not None and len(self.item.predictions.batch):
+            await self._predictions(self.item.predictions)
+        if self.item.features is not None and len(self.item.features.batch):
+            await self._features(self.item.features)
+        if self.item.labels is not None and len(self.item.labels.batch):
+            pairs, repeats = await add_labels(
+                self.connection, self.model.joined(), self.item.labels.keyed, len(self.model.settings.segments)
+            )
+            self._count("label", len(self.item.labels.batch))
+            self._count("repeated_label", repeats)
+            await self._outcomes(pairs)
+
+    async def _predictions(self, part: CodedPredictions) -> None:
+        self._count("prediction", len(part.batch))
+        if self.model.settings.has_labels:
+            joined = self.model.joined()
+            repeated = await repeated_predictions(self.connection, joined, part.keyed)
+            self._count("repeated_prediction", int(repeated.sum()))
+            part = part.take(~repeated)
+            served = await features_counted_before(self.connection, joined, part.keyed.key, by_events_only=True)
+            part = CodedPredictions(part.batch.without_features(served), part.keyed)
+            await self._outcomes(await add_predictions(self.connection, joined, part.keyed))
+        for profile_id, chosen in self._by_profile(part.keyed.version).items():
+            some = part.take(chosen)
+            if profile_id is None:
+                await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
+                continue
+            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
+            batch = with_columns(some.batch, layout.profile)
+            pane_ms = self.model.settings.windows.pane_ms
+            keyed = some.keyed
+            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
+            await self._panes(profile_id, deltas)
+
+    async def _features(self, part: CodedFeatures) -> None:
+        self._count("feature_event", len(part.batch))
+        if self.model.settings.has_labels:
+            joined = self.model.joined()
+            key = part.batch.key
+            counted = await features_counted_before(self.connection, joined, key, by_events_only=False)
+            part = part.take(~counted & first_in_batch(key))
+            self._count("repeated_features", len(key) - len(part.batch))
+            await add_served_features(self.connection, joined, part.batch.key, part.batch.time_ms)
+        for profile_id, chosen in self._by_profile(part.version).items():
+            if profile_id is None:
+                self._count("features_without_reference", int(chosen.sum()))
+                continue
+            some = part.take(chosen)
+            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
+            batch = with_columns(some.batch, layout.profile)
+            pane_ms = self.model.settings.windows.pane_ms
+            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
+            await self._panes(profile_id, deltas)
+
+    async def _outcomes(self, pairs: Pairs) -> None:
+        for profile_id, chosen in self._by_profile(pairs.version).items():
+            if profile_id is None:
+                continue  # all pairs so far are made at once when the reference is complete
+            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
+            some = pairs.take(chosen)
+            self._count("pair", int(some.weight.sum()))
+            await write_outcomes(self.connection, self.model, profile_id, layout, some)
+
+    def _by_profile(self, version: Ints) -> dict[int | None, Any]:
+        """Return, by profile id (None while the reference is still collected), which rows belong to it."""
+        names = self.model.names("version")
+        chosen: dict[int | None, Any] = {}
+        for code in np.unique(version).tolist():
+            profile_id = profile_of_version(self.in_force, self.model, names[code])
+            chosen[profile_id] = chosen.get(profile_id, False) | (version == code)
+        return chosen
+
+    async def _panes(self, profile_id: int, deltas: PaneDeltas) -> None:
+        await write_panes(self.connection, self.model, profile_id, deltas)
+
+    def _count(self, reason: str, n: int) -> None:
+        if n:
+            self.result.counts[self.model.name, reason] += n
+
+
+async def write_panes(connection: Connection, model: MonitoredModel, profile_id: int, deltas: PaneDeltas) -> None:
+    """Insert pane deltas; the caller holds the model's pane lock."""
+    await run(
+        connection,
+        "add_panes",
+        model_id=model.model_id,
+        version=pg_array("int2", deltas.version),
+        segment=pg_array("int2", deltas.segment),
+        pane_start=pg_array("timestamptz", deltas.start_ms),
+        late=pg_array("bool", deltas.late),
+        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
+        n=pg_array("int8", deltas.n),
+        vector=pg_bytea_array(deltas.vectors),
+    )
+
+
+async def write_outcomes(
+    connection: Connection, model: MonitoredModel, profile_id: int, layout: PaneLayout, pairs: Pairs
+) -> None:
+    """Summarise pairs and insert their outcome deltas; the caller holds the model's pane lock."""
+    if not len(pairs):
+        return
+    windows = model.settings.windows
+    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, windows.slide_ms, windows.pane_ms)
+    await run(
+        connection,
+        "add_outcomes",
+        model_id=model.model_id,
+        version=pg_array("int2", deltas.version),
+        segment=pg_array("int2", deltas.segment),
+        cohort_start=pg_array("timestamptz", deltas.cohort_ms),
+        arrival_start=pg_array("timestamptz", deltas.arrival_ms),
+        late=pg_array("bool", deltas.late),
+        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
+        n=pg_array("int8", deltas.n),
+        vector=pg_bytea_array(deltas.vectors),
+    )
+
+
+async def _write_dead_letters(connection: Connection, position: Position, dead: Sequence[DeadLetter]) -> None:
+    if not dead:
+        return
+    payloads, left = [], PAYLOAD_BYTES_A_FETCH_MAX
+    for letter in dead:
+        kept = letter.payload if len(letter.payload) <= left else b""
+        left -= len(kept)
+        payloads.append(kept)
+    await run(
+        connection,
+        "add_dead_letters",
+        topic=position.topic,
+        partition=position.partition,
+        reason=[letter.reason for letter in dead],
+        detail=[_storable(letter.detail) for letter in dead],
+        model=[None if letter.model is None else _storable(letter.model) for letter in dead],
+        record_offset=pg_array("int8", [letter.offset for letter in dead]),
+        element=pg_array("int4", [letter.element for letter in dead]),
+        payload=pg_bytea_array(payloads),
+    )
+
+
+def _storable(text: str) -> str:
+    """Postgres text holds no NUL and no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+async def _count(connection: Connection, position: Position, result: Committed) -> None:
+    for letter in result.dead:
+        result.counts[letter.model or "*", f"dead_{letter.reason}"] += 1
+    if result.counts:
+        counted = sorted(result.counts.items())
+        await run(
+            connection,
+            "count_events",
+            topic=position.topic,
+            partition=position.partition,
+            model=[_storable(model) for (model, _), _ in counted],
+            reason=[reason for (_, reason), _ in counted],
+            n=pg_array("int8", [n for _, n in counted]),
+        )

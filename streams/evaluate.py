@@ -1,0 +1,316 @@
+"""Closing windows: when a model's watermark passes, panes become rollups, rollups become verdicts and metrics.
+
+One transaction closes a few slides of one model. It holds the model's pane lock alone, so it sees every delta that was
+written before and none is half there. The steps, for each slide in the order of event time:
+
+1. **take** the slide's pane deltas and the outcomes that arrived in it;
+2. **fold** them into the slide's rollups, and into the rollups of the cohorts that the outcomes belong to;
+3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival.
+
+Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to closed slides are
+found by where they lie; they restate the windows they lie in, at most once in `restate_after`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
+from labels_join.performance import metrics_of
+from streams.monitored import MonitoredModel, Profiles, profile_of_version
+from streams.panes import PaneLayout
+from streams.results import JudgedGroup, MeasuredGroup, write_metrics, write_verdicts
+from streams.rollups import Group, Kind, Rollup, RollupKey, RollupStore
+from streams.sequence import Sequence
+from streams.verdicts import psi_verdicts
+from streams.windows import closable_through, floor_to, judged_stretch, slides_of, windows_with_slide
+
+SLIDES_A_TRANSACTION_MAX = 8
+"""How many slides one transaction closes, so that writers never wait long in a catch-up."""
+
+EARLIEST_MS = -62_135_596_800_000
+"""Year 1, before every event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one call of `evaluate` did.
+
+    Parameters
+    ----------
+    windows
+        Windows that were closed and held something.
+    behind
+        Whether more slides could be closed at once.
+    """
+
+    windows: int
+    behind: bool
+
+
+async def evaluate(
+    connection: Connection,
+    profiles: Profiles,
+    model: MonitoredModel,
+    watermark_ms: int,
+    *,
+    restate_at_once: bool = False,
+) -> Progress:
+    """Close what a model's watermark allows, a few slides at most, and restate what late events changed.
+
+    Parameters
+    ----------
+    restate_at_once
+        Do not wait for `restate_after` since the last restatement.
+    """
+    async with connection.transaction():
+        taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
+        if not taken.taken:
+            return Progress(0, behind=False)
+        await rows(connection, "lock_panes_alone", bucket=model.bucket)
+        await model.refresh_names(connection)
+        return await _Evaluation(connection, profiles, model).run(watermark_ms, restate_at_once)
+
+
+class _Evaluation:
+    """One transaction of one model's evaluation; see the module for its steps."""
+
+    def __init__(self, connection: Connection, profiles: Profiles, model: MonitoredModel) -> None:
+        self.connection = connection
+        self.profiles = profiles
+        self.model = model
+        self.windows = model.settings.windows
+        self.store = RollupStore(connection, profiles, model)
+        self.layouts: dict[int, tuple[int, PaneLayout]] = {}
+        """By version code: the profile in force and its layout."""
+        self.touched_cohorts: set[int] = set()
+
+    async def run(self, watermark_ms: int, restate_at_once: bool) -> Progress:
+        state = await the_row(self.connection, "evaluation_state", model_id=self.model.model_id)
+        await self._read_profiles()
+        slide_ms = self.windows.slide_ms
+        target_ms = closable_through(watermark_ms, slide_ms, self.windows.allowed_lateness_ms)
+        closed_ms = state.closed_through
+        if closed_ms is None:
+            earliest_ms = await self._earliest_delta(EARLIEST_MS)
+            if earliest_ms is None or floor_to(earliest_ms, slide_ms) >= target_ms:
+                return Progress(0, behind=False)
+            closed_ms = floor_to(earliest_ms, slide_ms)
+        sequence = await Sequence.load(self.connection, self.model, self.layouts)
+        closed, n_windows = 0, 0
+        while closed_ms < target_ms and closed < SLIDES_A_TRANSACTION_MAX:
+            next_ms = await self._next_slide(closed_ms, target_ms)
+            if next_ms is not None:
+                n_windows += await self._close_slide(next_ms, sequence)
+                closed += 1
+            closed_ms = target_ms if next_ms is None else next_ms + slide_ms
+        await sequence.save()
+        seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
+        if restate_at_once or state.now - restated_ms >= self.windows.restate_after_ms:
+            await self._restate(closed_ms, seen)
+            newest = await the_row(self.connection, "newest_outcome", model_id=self.model.model_id, seen=seen)
+            seen, restated_ms = newest.seen, state.now
+        await self._write_cohorts(closed_ms)
+        await run(
+            self.connection,
+            "save_evaluation_state",
+            model_id=self.model.model_id,
+            closed_through=timestamp(closed_ms),
+            seen_outcome_delta_id=seen,
+            restated_at="-infinity" if restated_ms == BEGINNING_OF_TIME_MS else timestamp(restated_ms),
+        )
+        return Progress(n_windows, behind=closed_ms < target_ms)
+
+    async def _read_profiles(self) -> None:
+        in_force = await self.profiles.in_force(self.connection, [self.model])
+        for code, name in enumerate(self.model.names("version")):
+            profile_id = profile_of_version(in_force, self.model, name)
+            if profile_id is not None:
+                self.layouts[code] = (profile_id, await self.profiles.layout(self.connection, profile_id))
+
+    async def _earliest_delta(self, from_ms: int) -> int | None:
+        found = await the_row(
+            self.connection, "earliest_delta", model_id=self.model.model_id, **{"from": timestamp(from_ms)}
+        )
+        earliest: int | None = found.earliest
+        return earliest
+
+    async def _next_slide(self, closed_ms: int, target_ms: int) -> int | None:
+        """Return the next slide to close: the next one, or, where its window would be empty, the next with anything."""
+        found = await the_row(
+            self.connection, "latest_rollup", model_id=self.model.model_id, before=timestamp(closed_ms)
+        )
+        if found.latest is not None and found.latest >= closed_ms + self.windows.slide_ms - self.windows.length_ms:
+            return closed_ms
+        earliest_ms = await self._earliest_delta(closed_ms)
+        if earliest_ms is None or earliest_ms >= target_ms:
+            return None
+        return floor_to(earliest_ms, self.windows.slide_ms)
+
+    async def _close_slide(self, slide_ms: int, sequence: Sequence) -> bool:
+        end_ms = slide_ms + self.windows.slide_ms
+        window = (end_ms - self.windows.length_ms, end_ms)
+        panes = await self.store.take("take_panes", slide_ms, end_ms)
+        outcomes = await self.store.take("take_outcomes", slide_ms, end_ms)
+        await self.store.fold(panes, outcomes)
+        self.touched_cohorts |= {slide_ms, *(delta.cohort_start for delta in outcomes)}
+        rollups = await self.store.load(("features", "arrival"), *window)
+        if "psi" in self.model.settings.drift.detectors:
+            judged = await self._judge_distributions(window, rollups, sequence)
+            await write_verdicts(self.connection, self.model, end_ms, judged)
+        if "adwin" in self.model.settings.drift.detectors:
+            judged = await sequence.judge(window, panes, outcomes, self.store)
+            await write_verdicts(self.connection, self.model, end_ms, judged)
+        await self._write_metrics("arrival", [window], rollups)
+        return bool(rollups)
+
+    async def _judge_distributions(
+        self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup], sequence: Sequence
+    ) -> list[JudgedGroup]:
+        """Judge the window for each version and segment, reaching back where it holds too few events."""
+        counts = self._counts(rollups)
+        if any(self._n(of, window) < self.windows.min_events for of in counts.values()):
+            from_ms = window[1] - self.windows.lookback_max_ms
+            rollups = await self.store.load(("features",), min(from_ms, window[0]), window[1])
+            counts = {group: of for group, of in self._counts(rollups).items() if group in counts}
+        judged = []
+        for group, of in sorted(counts.items()):
+            stretch = judged_stretch(
+                of,
+                window,
+                slide_ms=self.windows.slide_ms,
+                min_events=self.windows.min_events,
+                lookback_ms_max=self.windows.lookback_max_ms,
+                judged_through_ms=sequence.judged_through(group),
+            )
+            if stretch is not None:
+                sequence.mark_judged(group, window[1])
+            judged.append(await self._judge_stretch(group, stretch or window, rollups, ready=stretch is not None))
+        return judged
+
+    async def _judge_stretch(
+        self, group: Group, stretch: tuple[int, int], rollups: Mapping[RollupKey, Rollup], *, ready: bool
+    ) -> JudgedGroup:
+        profile_id, layout = self.layouts[group.version]
+        keys = (RollupKey("features", ms, group, profile_id) for ms in slides_of(*stretch, self.windows.slide_ms))
+        vectors = [rollups[key].vector for key in keys if key in rollups]
+        merged = await self.store.merge_vectors("features", profile_id, vectors)
+        verdicts = psi_verdicts(merged, layout, self.model.settings.drift, ready=ready)
+        return JudgedGroup(stretch[0], group, profile_id, verdicts)
+
+    def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:
+        """Return how many predictions each slide holds, by group, under the profile in force."""
+        counts: dict[Group, dict[int, int]] = defaultdict(dict)
+        for key, rollup in rollups.items():
+            if key.kind == "features" and self._is_in_force(key):
+                counts[key.group][key.slide_ms] = rollup.n
+        return counts
+
+    def _is_in_force(self, key: RollupKey) -> bool:
+        return key.group.version in self.layouts and self.layouts[key.group.version][0] == key.profile_id
+
+    def _n(self, counts: Mapping[int, int], stretch: tuple[int, int]) -> int:
+        return sum(counts.get(ms, 0) for ms in slides_of(*stretch, self.windows.slide_ms))
+
+    async def _write_metrics(
+        self, basis: Kind, windows: Iterable[tuple[int, int]], rollups: Mapping[RollupKey, Rollup]
+    ) -> None:
+        """Write the metrics of some windows from rollups of their outcomes and of their predictions."""
+        performance = self.model.settings.performance
+        if performance is None:
+            return
+        predictions = self._counts(rollups)
+        outcomes: dict[Group, dict[int, Rollup]] = defaultdict(dict)
+        for key, rollup in rollups.items():
+            if key.kind == basis and self._is_in_force(key):
+                outcomes[key.group][key.slide_ms] = rollup
+        groups = outcomes if basis == "arrival" else {*outcomes, *predictions}
+        measured = []
+        for window in windows:
+            for group in sorted(groups):
+                slides = slides_of(*window, self.windows.slide_ms)
+                parts = [outcomes[group][ms] for ms in slides if ms in outcomes[group]]
+                n_predictions = self._n(predictions.get(group, {}), window)
+                if not parts and (basis == "arrival" or not n_predictions):
+                    continue
+                profile_id, layout = self.layouts[group.version]
+                merged = await self.store.merge_vectors(basis, profile_id, [part.vector for part in parts])
+                found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
+                metrics = {name: found[name] for name in performance.metrics}
+                n_labelled = sum(part.n for part in parts)
+                measured.append(MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled))
+        await write_metrics(self.connection, self.model, measured)
+
+    async def _restate(self, closed_ms: int, seen_outcome: int) -> None:
+        """Fold deltas that came to closed slides, and judge their windows anew over the same stretches."""
+        panes = await self.store.take("take_panes", EARLIEST_MS, closed_ms)
+        outcomes = await self.store.take("take_outcomes", EARLIEST_MS, closed_ms)
+        await self.store.fold(panes, outcomes)
+        slides = {floor_to(delta.pane_start, self.windows.slide_ms) for delta in panes}
+        self.touched_cohorts |= slides | {delta.cohort_start for delta in outcomes}
+        fresh = await rows(
+            self.connection,
+            "cohorts_with_new_outcomes",
+            model_id=self.model.model_id,
+            seen=seen_outcome,
+            before=timestamp(closed_ms),
+        )
+        self.touched_cohorts |= {item.cohort_start for item in fresh}
+        for window in self._closed_windows(slides, closed_ms):
+            await self._restate_distributions(window)
+        arrivals = slides | {floor_to(delta.arrival_start, self.windows.slide_ms) for delta in outcomes}
+        for window in self._closed_windows(arrivals, closed_ms):
+            await self._write_metrics("arrival", [window], await self.store.load(("features", "arrival"), *window))
+
+    async def _restate_distributions(self, window: tuple[int, int]) -> None:
+        if "psi" not in self.model.settings.drift.detectors:
+            return
+        spans = await rows(
+            self.connection, "verdict_spans", model_id=self.model.model_id, window_end=timestamp(window[1])
+        )
+        start_of = {Group(span.version, span.segment): span.window_start for span in spans}
+        rollups = await self.store.load(("features",), min([window[0], *start_of.values()]), window[1])
+        judged = []
+        for group, counts in sorted(self._counts(rollups).items()):
+            stretch = (start_of.get(group, window[0]), window[1])
+            if self._n(counts, stretch):
+                ready = self._n(counts, stretch) >= self.windows.min_events
+                judged.append(await self._judge_stretch(group, stretch, rollups, ready=ready))
+        await write_verdicts(self.connection, self.model, window[1], judged)
+
+    def _closed_windows(self, slides: Iterable[int], closed_ms: int) -> list[tuple[int, int]]:
+        return sorted(
+            {
+                window
+                for ms in slides
+                for window in windows_with_slide(ms, self.windows.length_ms, self.windows.slide_ms)
+                if window[1] <= closed_ms
+            }
+        )
+
+    async def _write_cohorts(self, closed_ms: int) -> None:
+        """Write the cohort metrics of every closed window that was touched, with all labels that are here."""
+        for window in self._closed_windows(self.touched_cohorts, closed_ms):
+            rollups = await self.store.load(("features", "cohort"), *window)
+            waiting = await self._waiting_outcomes(window)
+            for key, parts in waiting.items():
+                rollups[key] = await self.store.merge(key, [*parts, *([rollups[key]] if key in rollups else [])])
+            await self._write_metrics("cohort", [window], rollups)
+
+    async def _waiting_outcomes(self, window: tuple[int, int]) -> dict[RollupKey, list[Rollup]]:
+        """Return outcomes of a window's predictions whose arrival slide is still open."""
+        slides = list(slides_of(*window, self.windows.slide_ms))
+        found: list[Any] = await rows(
+            self.connection,
+            "waiting_outcomes",
+            model_id=self.model.model_id,
+            cohort_starts=[timestamp(ms) for ms in slides],
+        )
+        waiting: dict[RollupKey, list[Rollup]] = defaultdict(list)
+        for delta in found:
+            key = RollupKey("cohort", delta.cohort_start, Group(delta.version, delta.segment), delta.profile_id)
+            waiting[key].append(Rollup(delta.n, delta.vector))
+        return waiting

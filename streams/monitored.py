@@ -1,0 +1,241 @@
+"""What a running worker or replay knows of each model: its settings, its codes in the store, its reference profiles.
+
+Codes and profiles never change once given, so they are cached; which profile is in force may change and is read anew in
+every transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from psycopg.types.json import Jsonb
+
+from detectors.profile import Profile
+from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
+from driftline.settings import ModelSettings, Settings
+from driftline.store.arrays import pg_array
+from driftline.store.connection import Connection, rows, run, the_row
+from labels_join.join import JoinedModel
+from streams.panes import PaneLayout, pane_layout
+
+LOCK_BUCKETS = 64
+DAYS_KEPT_WITHOUT_LABELS = 30
+OTHER_NAME = "other"
+EVERY_VERSION = "*"
+
+
+@dataclass(slots=True)
+class MonitoredModel:
+    """One model of the configuration, as the store knows it.
+
+    Parameters
+    ----------
+    horizons_s
+        Every label horizon the model ever had; predictions may lie under each.
+    codes
+        By kind (`version`, `variant`, `class`, `segment`), the code of each name.
+    partitions
+        By table, the stretch of event time for which partitions are known to be there.
+    """
+
+    name: str
+    settings: ModelSettings
+    model_id: int
+    horizons_s: list[int]
+    names_max: Mapping[str, int]
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
+    partitions: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def bucket(self) -> int:
+        """The model's advisory lock."""
+        return self.model_id % LOCK_BUCKETS
+
+    @property
+    def horizon_ms(self) -> int:
+        """How long predictions wait for labels; how old an event may be for a model without labels."""
+        return horizon_ms_of(self.settings)
+
+    @property
+    def class_names(self) -> list[str]:
+        """What class codes stand for, in the order of the codes."""
+        return self.names("class")
+
+    def names(self, kind: str) -> list[str]:
+        """Names of one kind in the order of their codes, which have no gaps."""
+        return list(self.codes.get(kind, {}))
+
+    def joined(self) -> JoinedModel:
+        """What the label join must know."""
+        labels = self.settings.labels
+        assert labels is not None
+        return JoinedModel(
+            self.model_id,
+            horizon_s_of(self.settings),
+            self.horizons_s,
+            labels.dedupe_window_ms,
+            labels.on_correction,
+            None if self.settings.task == "regression" else self.class_names,
+        )
+
+    async def admit(self, connection: Connection, kind: str, names: Iterable[str]) -> None:
+        """Give codes to names that have none yet; must not be called inside a transaction that may be rolled back."""
+        known = self.codes.setdefault(kind, {})
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        if not new:
+            return
+        found = await rows(
+            connection,
+            "admit_names",
+            model_id=self.model_id,
+            kind=kind,
+            names=new,
+            names_max=self.names_max[kind],
+        )
+        known.update({name: code for name, code in found})
+        self.codes[kind] = dict(sorted(known.items(), key=lambda item: item[1]))
+
+    async def encode(self, connection: Connection, kind: str, column: Coded, prefix: str = "") -> Ints:
+        """Return int64 [rows]: codes of a column's values; names beyond the bound share the code of `other`.
+
+        Parameters
+        ----------
+        prefix
+            Stands before each name, as `SEX=` before the values of a segment.
+        """
+        names = [prefix + value for value in column.values]
+        used = np.unique(column.codes[column.codes >= 0]).tolist()
+        rest = [prefix + OTHER_NAME, prefix + "missing"]
+        wanted = [names[code] for code in used]
+        if (column.codes < 0).any() or any(name not in self.codes.get(kind, {}) for name in wanted):
+            await self.admit(connection, kind, [*rest, *wanted])
+            if any(name not in self.codes[kind] for name in wanted):
+                await self.refresh_names(connection)
+        known = self.codes.get(kind, {})
+        other = known.get(rest[0], 0)
+        table = np.full(len(names) + 2, other, np.int64)
+        for code in used:
+            table[code] = known.get(names[code], other)
+        table[MISSING] = known.get(rest[1], other)
+        table[OTHER] = other
+        return table[column.codes]
+
+    async def refresh_names(self, connection: Connection) -> None:
+        """Read all codes anew: another worker may have given some."""
+        codes: dict[str, dict[str, int]] = {}
+        found = await rows(connection, "names_of_model", model_id=self.model_id)
+        for item in sorted(found, key=lambda item: item.code):
+            codes.setdefault(item.kind, {})[item.name] = item.code
+        self.codes = codes
+
+    async def encode_segments(self, connection: Connection, segments: Sequence[Coded], n_rows: int) -> Ints:
+        """Return int64 [rows, names]: codes of the segment values."""
+        encoded = np.empty((n_rows, len(segments)), np.int64)
+        for place, (name, column) in enumerate(zip(self.settings.segments, segments, strict=True)):
+            encoded[:, place] = await self.encode(connection, "segment", column, f"{name}=")
+        return encoded
+
+    async def encode_classes(self, connection: Connection, column: Coded | Numeric) -> Floats:
+        """Return float64 [rows]: class codes, or the values themselves for regression."""
+        if isinstance(column, Numeric):
+            return column.values
+        return (await self.encode(connection, "class", column)).astype(np.float64)
+
+
+def horizon_ms_of(settings: ModelSettings) -> int:
+    """Return how long a model's events are of any use, in milliseconds."""
+    if settings.labels is None:
+        return DAYS_KEPT_WITHOUT_LABELS * 86_400_000
+    return settings.labels.horizon_ms
+
+
+def horizon_s_of(settings: ModelSettings) -> int:
+    """Return the label horizon in whole seconds, rounded up."""
+    return -(-horizon_ms_of(settings) // 1000)
+
+
+async def register_models(connection: Connection, settings: Settings) -> dict[str, MonitoredModel]:
+    """Make the configured models known to the store, and return them by name."""
+    limits = settings.limits
+    names_max = {
+        "version": limits.versions_max,
+        "variant": limits.versions_max,
+        "segment": limits.segments_max,
+        "class": limits.classes_max,
+    }
+    models = {}
+    for name, model in settings.models.items():
+        registered = await the_row(
+            connection,
+            "register_model",
+            name=name,
+            horizon_s=horizon_s_of(model),
+            settings=Jsonb(model.model_dump(mode="json")),
+        )
+        models[name] = MonitoredModel(name, model, registered.model_id, list(registered.horizons_s), names_max)
+        await models[name].refresh_names(connection)
+    return models
+
+
+class Profiles:
+    """Reference profiles by id, loaded once each."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[int, PaneLayout] = {}
+
+    async def layout(self, connection: Connection, profile_id: int) -> PaneLayout:
+        """Return the pane layout of a profile."""
+        if profile_id not in self._layouts:
+            found = await the_row(connection, "profile_content", profile_id=profile_id)
+            self._layouts[profile_id] = pane_layout(Profile.from_json(found.content))
+        return self._layouts[profile_id]
+
+    async def in_force(self, connection: Connection, models: Iterable[MonitoredModel]) -> dict[tuple[int, str], int]:
+        """Return the profile id by (model id, version); version `*` stands for all versions without one of their own."""
+        found = await rows(connection, "profiles_in_force", model_ids=[model.model_id for model in models])
+        return {(item.model_id, item.version): item.profile_id for item in found}
+
+
+def profile_of_version(in_force: Mapping[tuple[int, str], int], model: MonitoredModel, version: str) -> int | None:
+    """Return the id of the profile a version is compared with, or None while its reference is still being collected."""
+    if version in model.settings.versions:
+        return in_force.get((model.model_id, version))
+    return in_force.get((model.model_id, EVERY_VERSION))
+
+
+async def put_profile_in_force(connection: Connection, model: MonitoredModel, version: str, profile: Profile) -> int:
+    """Keep a profile and compare with it from now on; return its id."""
+    kept = await the_row(connection, "add_profile", digest=profile.digest, content=profile.to_json())
+    features, bins, labels, counts = [], [], [], []
+    for feature in profile.features:
+        for place, (label, n) in enumerate(zip(feature.bin_labels(), feature.counts, strict=True)):
+            features.append(feature.name)
+            bins.append(place)
+            labels.append(label)
+            counts.append(n)
+    await run(
+        connection,
+        "add_profile_bins",
+        profile_id=kept.profile_id,
+        feature=features,
+        bin=pg_array("int4", bins),
+        label=labels,
+        n=pg_array("int8", counts),
+    )
+    await run(
+        connection,
+        "put_profile_in_force",
+        model_id=model.model_id,
+        version=version,
+        profile_id=kept.profile_id,
+    )
+    return int(kept.profile_id)
+
+
+async def id_secret(connection: Connection, settings: Settings) -> bytes:
+    """Return the key with which prediction ids are digested."""
+    if settings.privacy.id_key is not None:
+        return settings.privacy.id_key.get_secret_value().encode()[:64]
+    return bytes((await the_row(connection, "id_key")).id_key)

@@ -1,0 +1,175 @@
+"""From a batch of events to pane deltas: mergeable integer summaries for each version, segment and pane.
+
+Everything here is 64-bit integers, so merging is exact and its order never matters. A pane's vector is dense first, in
+the layout its reference profile gives (`PaneLayout`), then sparse: one packed integer for each occupied cell of the
+histogram of score x predicted class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from detectors.profile import (
+    PREDICTION,
+    SCORE,
+    Profile,
+    bin_categorical,
+    bin_numeric,
+    bin_score,
+    standardised_steps,
+)
+from detectors.summaries import GroupedRows, group_rows, sparse_by_summary
+from driftline.events import Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
+
+
+@dataclass(frozen=True, eq=False)
+class PaneLayout:
+    """Where things stand in a pane's vector under one reference profile.
+
+    Parameters
+    ----------
+    profile
+        The reference profile.
+    starts
+        int64 [features + 1]; where each feature's bins begin; the last entry is the number of bins in all.
+    sums
+        int64 [features]; where a numeric feature's sum of standardised steps stands, its sum of squares right behind;
+        -1 for categorical features.
+    width
+        Length of the dense part.
+    score_bins
+        Bins of the score histogram, the last one for events without a score; 0 for regression.
+    """
+
+    profile: Profile
+    starts: Ints
+    sums: Ints
+    width: int
+    score_bins: int
+
+    @property
+    def n_bins(self) -> int:
+        """How many bins all features have together."""
+        return int(self.starts[-1])
+
+
+@lru_cache(maxsize=4096)
+def pane_layout(profile: Profile) -> PaneLayout:
+    """Lay out the panes of a reference profile."""
+    starts = np.concatenate(([0], np.cumsum([feature.n_bins for feature in profile.features]))).astype(np.int64)
+    sums, width = [], int(starts[-1])
+    for feature in profile.features:
+        sums.append(width if feature.kind == "numeric" else -1)
+        width += 2 if feature.kind == "numeric" else 0
+    score_bins = profile.unscored_bin + 1 if profile.task != "regression" else 0
+    return PaneLayout(profile, starts, np.array(sums, np.int64), width, score_bins)
+
+
+@dataclass(frozen=True, slots=True)
+class PaneDeltas:
+    """Summaries of one batch, one row for each version, segment (or all traffic), pane and lateness.
+
+    Parameters
+    ----------
+    n
+        int64 [rows]; predictions counted.
+    vectors
+        One a row, see the module.
+    """
+
+    version: Ints
+    segment: Ints
+    start_ms: Ints
+    late: Mask
+    n: Ints
+    vectors: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def summarise_predictions(
+    batch: PredictionBatch, version: Ints, segments: Ints, late: Mask, layout: PaneLayout, pane_ms: int
+) -> PaneDeltas:
+    """Summarise predictions, with the features they carry, into pane deltas.
+
+    Parameters
+    ----------
+    version
+        int64 [rows]; codes of the versions.
+    segments
+        int64 [rows, names]; codes of the segment values.
+    late
+        bool [rows].
+    """
+    prediction_and_score = {PREDICTION: batch.prediction, SCORE: Numeric(batch.score, np.isnan(batch.score))}
+    grouped = group_rows(version, segments, batch.time_ms // pane_ms * pane_ms, late)
+    n = np.bincount(grouped.fine, minlength=grouped.n_fine)
+    dense = np.zeros((grouped.n_fine, layout.width), np.int64)
+    everything = None if batch.has_features.all() else batch.has_features
+    _count_features(dense, grouped.fine, batch.features, everything, layout)
+    _count_features(dense, grouped.fine, prediction_and_score, None, layout)
+    if not layout.score_bins:
+        return _deltas(grouped, n, dense, None)
+    assert isinstance(batch.prediction, Coded)
+    predicted = class_indices(batch.prediction, layout.profile)
+    known = predicted >= 0
+    cells = predicted * layout.score_bins + bin_score(layout.profile, batch.score)
+    return _deltas(grouped, n, dense, (grouped.fine[known], cells[known]))
+
+
+def summarise_features(
+    batch: FeatureBatch, version: Ints, segments: Ints, late: Mask, layout: PaneLayout, pane_ms: int
+) -> PaneDeltas:
+    """Summarise features that came apart from their predictions into pane deltas; parameters as for predictions."""
+    grouped = group_rows(version, segments, batch.time_ms // pane_ms * pane_ms, late)
+    dense = np.zeros((grouped.n_fine, layout.width), np.int64)
+    _count_features(dense, grouped.fine, batch.features, None, layout)
+    return _deltas(grouped, np.zeros(grouped.n_fine, np.int64), dense, None)
+
+
+def class_indices(column: Coded, profile: Profile) -> Ints:
+    """Return int64 [rows]: each row's place among the profile's classes, or -1."""
+    index = {name: place for place, name in enumerate(profile.classes)}
+    places = np.array([*(index.get(value, -1) for value in column.values), -1, -1], np.int64)
+    return places[column.codes]
+
+
+def _count_features(
+    dense: Ints, fine: Ints, columns: dict[str, FeatureColumn], rows: Mask | None, layout: PaneLayout
+) -> None:
+    for place, feature in enumerate(layout.profile.features):
+        column = columns.get(feature.name)
+        if column is None:
+            continue
+        group = fine
+        if rows is not None:
+            column, group = column.take(rows), fine[rows]
+        start, end = int(layout.starts[place]), int(layout.starts[place + 1])
+        if isinstance(column, Numeric):
+            bins = bin_numeric(feature, column.values, column.missing)
+            steps = standardised_steps(feature, column.values)
+            at = int(layout.sums[place])
+            # Sums of integers below 2**53 are exact in float64: at most 2**22 rows of at most 2**30 each.
+            dense[:, at] += _sum_by(group, steps, len(dense))
+            dense[:, at + 1] += _sum_by(group, steps * steps, len(dense))
+        else:
+            bins = bin_categorical(feature, column.codes, column.values)
+        counts = np.bincount(group * (end - start) + bins, minlength=len(dense) * (end - start))
+        dense[:, start:end] += counts.reshape(len(dense), end - start)
+
+
+def _sum_by(group: Ints, values: Ints, n_groups: int) -> Ints:
+    return np.bincount(group, weights=values, minlength=n_groups).astype(np.int64)
+
+
+def _deltas(grouped: GroupedRows, n: Ints, dense: Ints, cells: tuple[Ints, Ints] | None) -> PaneDeltas:
+    dense = grouped.fold(dense)
+    vectors: Iterable[bytes] = (row.tobytes() for row in dense)
+    if cells is not None:
+        vectors = (d + s for d, s in zip(vectors, sparse_by_summary(grouped, *cells, None), strict=True))
+    return PaneDeltas(grouped.version, grouped.segment, grouped.start_ms, grouped.late, grouped.fold(n), list(vectors))

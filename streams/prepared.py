@@ -1,0 +1,189 @@
+"""The events of one model in one fetch with their codes in the store, ready to be committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from driftline.events import Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
+from driftline.store.connection import Connection, run, timestamp
+from labels_join.join import KeyedLabels, KeyedPredictions
+from streams.monitored import MonitoredModel, horizon_s_of
+
+PARTITION_SLOTS_MAX = 64
+"""How many half horizons one batch may span; what lies further behind is too old for its partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodedPredictions:
+    """Predictions: the columns to summarise, and the rows to keep until labels come."""
+
+    kind = "prediction"
+    batch: PredictionBatch
+    keyed: KeyedPredictions
+
+    def take(self, rows: Mask) -> CodedPredictions:
+        """Keep the rows where the mask is True."""
+        return self if rows.all() else CodedPredictions(self.batch.take(rows), self.keyed.take(rows))
+
+    def marked(self, late: Mask) -> CodedPredictions:
+        """Say which rows are late."""
+        return CodedPredictions(self.batch, replace(self.keyed, late=late))
+
+
+@dataclass(frozen=True, slots=True)
+class CodedFeatures:
+    """Served features that came apart from their predictions."""
+
+    kind = "feature_event"
+    batch: FeatureBatch
+    version: Ints
+    segments: Ints
+    late: Mask
+
+    def take(self, rows: Mask) -> CodedFeatures:
+        """Keep the rows where the mask is True."""
+        if rows.all():
+            return self
+        return CodedFeatures(self.batch.take(rows), self.version[rows], self.segments[rows], self.late[rows])
+
+    def marked(self, late: Mask) -> CodedFeatures:
+        """Say which rows are late."""
+        return replace(self, late=late)
+
+
+@dataclass(frozen=True, slots=True)
+class CodedLabels:
+    """Labels: the rows to keep and to pair."""
+
+    kind = "label"
+    batch: LabelBatch
+    keyed: KeyedLabels
+
+    def take(self, rows: Mask) -> CodedLabels:
+        """Keep the rows where the mask is True."""
+        return self if rows.all() else CodedLabels(self.batch.take(rows), self.keyed.take(rows))
+
+    def marked(self, late: Mask) -> CodedLabels:
+        """Say which rows are late."""
+        return CodedLabels(self.batch, replace(self.keyed, late=late))
+
+
+Part = CodedPredictions | CodedFeatures | CodedLabels
+
+
+@dataclass(slots=True)
+class PreparedModel:
+    """Everything one fetch holds for one model."""
+
+    model: MonitoredModel
+    predictions: CodedPredictions | None = None
+    features: CodedFeatures | None = None
+    labels: CodedLabels | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """Whatever of predictions, features and labels there is."""
+        return [part for part in (self.predictions, self.features, self.labels) if part is not None]
+
+    def put(self, part: Part) -> None:
+        """Replace one part."""
+        if isinstance(part, CodedPredictions):
+            self.predictions = part
+        elif isinstance(part, CodedFeatures):
+            self.features = part
+        else:
+            self.labels = part
+
+    @property
+    def joins_alone(self) -> bool:
+        """Whether this needs the join lock for itself."""
+        return self.labels is not None or self.features is not None
+
+
+async def prepare(
+    connection: Connection, models: Mapping[str, MonitoredModel], decoded: Decoded
+) -> list[PreparedModel]:
+    """Give codes to new names and make room for new times; both stay whatever becomes of the fetch.
+
+    Returns
+    -------
+    One entry a model, in the order in which locks are taken.
+    """
+    names = {*decoded.predictions, *decoded.features, *decoded.labels}
+    prepared = []
+    for name in sorted(names, key=lambda name: (models[name].bucket, name)):
+        item = PreparedModel(models[name])
+        if name in decoded.predictions:
+            item.predictions = await _code_predictions(connection, item.model, decoded.predictions[name])
+        if name in decoded.features:
+            item.features = await _code_features(connection, item.model, decoded.features[name])
+        if name in decoded.labels and item.model.settings.has_labels:
+            item.labels = await _code_labels(connection, item.model, decoded.labels[name])
+        prepared.append(item)
+    return prepared
+
+
+async def _code_predictions(connection: Connection, model: MonitoredModel, batch: PredictionBatch) -> CodedPredictions:
+    keyed = KeyedPredictions(
+        batch.key,
+        await model.encode(connection, "version", batch.version),
+        await model.encode(connection, "variant", batch.variant),
+        batch.time_ms,
+        await model.encode_classes(connection, batch.prediction),
+        batch.score,
+        await model.encode_segments(connection, batch.segments, len(batch)),
+        batch.has_features,
+        np.zeros(len(batch), np.bool_),
+    )
+    return CodedPredictions(batch, keyed)
+
+
+async def _code_features(connection: Connection, model: MonitoredModel, batch: FeatureBatch) -> CodedFeatures:
+    return CodedFeatures(
+        batch,
+        await model.encode(connection, "version", batch.version),
+        await model.encode_segments(connection, batch.segments, len(batch)),
+        np.zeros(len(batch), np.bool_),
+    )
+
+
+async def _code_labels(connection: Connection, model: MonitoredModel, batch: LabelBatch) -> CodedLabels:
+    values = await model.encode_classes(connection, batch.label)
+    keyed = KeyedLabels(batch.key, batch.time_ms, values, batch.reward, np.zeros(len(batch), np.bool_))
+    return CodedLabels(batch, keyed)
+
+
+async def ensure_room(connection: Connection, prepared: Iterable[PreparedModel]) -> None:
+    """Create the time partitions that the rows of a fetch need; to be called outside its transaction."""
+    for item in prepared:
+        if not item.model.settings.has_labels:
+            continue
+        tables = {"prediction": item.predictions, "label": item.labels, "served_features": item.features}
+        for parent, part in tables.items():
+            if part is not None and len(part.batch):
+                await _ensure_partitions(connection, item.model, parent, part.batch.time_ms)
+
+
+async def _ensure_partitions(connection: Connection, model: MonitoredModel, parent: str, time_ms: Ints) -> None:
+    width_ms = max(horizon_s_of(model.settings) * 500, 1000)
+    first_ms, last_ms = int(time_ms.min()), int(time_ms.max())
+    first_ms = max(first_ms, last_ms - PARTITION_SLOTS_MAX * width_ms)
+    covered = model.partitions.get(parent)
+    if covered is not None and covered[0] <= first_ms and last_ms <= covered[1]:
+        return
+    # One slot ahead, so that the next slot is there before its first event.
+    last_ms += width_ms
+    await run(
+        connection,
+        "ensure_partitions",
+        parent=parent,
+        horizon_s=horizon_s_of(model.settings),
+        first=timestamp(first_ms),
+        last=timestamp(last_ms),
+    )
+    if covered is not None and first_ms <= covered[1] and covered[0] <= last_ms:
+        first_ms, last_ms = min(first_ms, covered[0]), max(last_ms, covered[1])
+    model.partitions[parent] = (first_ms, last_ms)

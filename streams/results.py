@@ -1,0 +1,101 @@
+"""Writing what was found: verdicts and metrics, with a higher revision where a window's earlier ones change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detectors.metrics import Estimate
+from driftline.store.arrays import pg_array
+from driftline.store.connection import Connection, run, timestamp
+from streams.monitored import MonitoredModel
+from streams.rollups import Group
+from streams.verdicts import Verdict
+
+NO_CHANGE_MS = -62_135_596_800_000
+"""Year 1: stands for "no change found" on its way into the store, where arrays hold no nulls."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGroup:
+    """Verdicts on one version and segment, and from when on their stretch reaches."""
+
+    start_ms: int
+    group: Group
+    profile_id: int
+    verdicts: Sequence[Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGroup:
+    """Metrics of one window of one version and segment."""
+
+    window: tuple[int, int]
+    group: Group
+    basis: str
+    metrics: dict[str, Estimate]
+    n_predictions: int
+    n_labelled: int
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of predictions with a label; None without predictions. Labels of older ones never make it more than 1."""
+        return min(1.0, self.n_labelled / self.n_predictions) if self.n_predictions else None
+
+
+async def write_verdicts(
+    connection: Connection, model: MonitoredModel, window_end_ms: int, judged: Sequence[JudgedGroup]
+) -> None:
+    """Write the verdicts of one window."""
+    found = [(item, verdict) for item in judged for verdict in item.verdicts]
+    if not found:
+        return
+    counts = [verdict.counts for _, verdict in found]
+    await run(
+        connection,
+        "save_verdicts",
+        model_id=model.model_id,
+        window_end=timestamp(window_end_ms),
+        version=pg_array("int2", [item.group.version for item, _ in found]),
+        segment=pg_array("int2", [item.group.segment for item, _ in found]),
+        window_start=pg_array("timestamptz", [item.start_ms for item, _ in found]),
+        profile_id=pg_array("int4", [item.profile_id for item, _ in found]),
+        feature=[verdict.feature for _, verdict in found],
+        detector=[verdict.detector for _, verdict in found],
+        score=pg_array("float8", [verdict.score for _, verdict in found]),
+        threshold=pg_array("float8", [verdict.threshold for _, verdict in found]),
+        p_value=pg_array("float8", [verdict.p_value for _, verdict in found]),
+        n_reference=pg_array("int8", [verdict.n_reference for _, verdict in found]),
+        n_current=pg_array("int8", [verdict.n_current for _, verdict in found]),
+        level=[verdict.level for _, verdict in found],
+        counts=[None if of is None else "{" + ",".join(map(str, of)) + "}" for of in counts],
+        changed_at=pg_array("timestamptz", [NO_CHANGE_MS if v.changed_ms is None else v.changed_ms for _, v in found]),
+    )
+
+
+async def write_metrics(connection: Connection, model: MonitoredModel, measured: Sequence[MeasuredGroup]) -> None:
+    """Write metrics of any windows."""
+    found = [(item, metric, estimate) for item in measured for metric, estimate in item.metrics.items()]
+    if not found:
+        return
+    await run(
+        connection,
+        "save_performance",
+        model_id=model.model_id,
+        window_start=pg_array("timestamptz", [item.window[0] for item, _, _ in found]),
+        window_end=pg_array("timestamptz", [item.window[1] for item, _, _ in found]),
+        version=pg_array("int2", [item.group.version for item, _, _ in found]),
+        segment=pg_array("int2", [item.group.segment for item, _, _ in found]),
+        basis=[item.basis for item, _, _ in found],
+        metric=[metric for _, metric, _ in found],
+        value=pg_array("float8", [_or_nan(estimate.value) for _, _, estimate in found]),
+        low=pg_array("float8", [_or_nan(estimate.low) for _, _, estimate in found]),
+        high=pg_array("float8", [_or_nan(estimate.high) for _, _, estimate in found]),
+        n_predictions=pg_array("int8", [item.n_predictions for item, _, _ in found]),
+        n_labelled=pg_array("int8", [item.n_labelled for item, _, _ in found]),
+        coverage=pg_array("float8", [_or_nan(item.coverage) for item, _, _ in found]),
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,134 @@
+"""Rollups: what is left of panes when their slide closes, one summary a slide, version and segment.
+
+A rollup is the sum of the deltas that were folded into it; folding late deltas later gives the same rollup.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from detectors.summaries import Ints, merge_vectors
+from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.connection import Connection, rows, run, timestamp
+from labels_join.outcomes import REGRESSION_WIDTH
+from streams.monitored import MonitoredModel, Profiles
+from streams.windows import floor_to
+
+Kind = Literal["features", "cohort", "arrival"]
+
+
+class Group(NamedTuple):
+    """Codes of a version and of a segment (or all traffic)."""
+
+    version: int
+    segment: int
+
+
+class RollupKey(NamedTuple):
+    """What a rollup is of."""
+
+    kind: Kind
+    slide_ms: int
+    group: Group
+    profile_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """A merged summary: how many predictions or pairs, and its vector."""
+
+    n: int
+    vector: bytes
+
+
+class RollupStore:
+    """Reads and writes the rollups of one model, inside the caller's transaction."""
+
+    def __init__(self, connection: Connection, profiles: Profiles, model: MonitoredModel) -> None:
+        self._connection = connection
+        self._profiles = profiles
+        self._model = model
+
+    async def take(self, statement: Literal["take_panes", "take_outcomes"], from_ms: int, to_ms: int) -> list[Any]:
+        """Take the deltas of a stretch of event time out of the store; the caller folds them."""
+        return await rows(
+            self._connection,
+            statement,
+            model_id=self._model.model_id,
+            **{"from": timestamp(from_ms), "to": timestamp(to_ms)},
+        )
+
+    async def load(self, kinds: Iterable[Kind], from_ms: int, to_ms: int) -> dict[RollupKey, Rollup]:
+        """Return the rollups of a stretch of event time."""
+        found = await rows(
+            self._connection,
+            "rollups",
+            model_id=self._model.model_id,
+            kinds=list(kinds),
+            **{"from": timestamp(from_ms), "to": timestamp(to_ms)},
+        )
+        return {
+            RollupKey(item.kind, item.slide_start, Group(item.version, item.segment), item.profile_id): Rollup(
+                item.n, item.vector
+            )
+            for item in found
+        }
+
+    async def fold(self, panes: Iterable[Any], outcomes: Iterable[Any]) -> None:
+        """Add deltas to the rollups they belong to."""
+        deltas: dict[RollupKey, list[Rollup]] = defaultdict(list)
+
+        def add(kind: Kind, start_ms: int, delta: Any) -> None:
+            slide_ms = floor_to(start_ms, self._model.settings.windows.slide_ms)
+            key = RollupKey(kind, slide_ms, Group(delta.version, delta.segment), delta.profile_id)
+            deltas[key].append(Rollup(delta.n, delta.vector))
+
+        for delta in panes:
+            add("features", delta.pane_start, delta)
+        for delta in outcomes:
+            add("arrival", delta.arrival_start, delta)
+            add("cohort", delta.cohort_start, delta)
+        if deltas:
+            await self._add_existing(deltas)
+            await self._save({key: await self.merge(key, parts) for key, parts in deltas.items()})
+
+    async def _add_existing(self, deltas: dict[RollupKey, list[Rollup]]) -> None:
+        slides: dict[Kind, set[int]] = defaultdict(set)
+        for key in deltas:
+            slides[key.kind].add(key.slide_ms)
+        for kind, starts in slides.items():
+            existing = await self.load((kind,), min(starts), max(starts) + 1)
+            for key in existing.keys() & deltas.keys():
+                deltas[key].append(existing[key])
+
+    async def merge(self, key: RollupKey, parts: list[Rollup]) -> Rollup:
+        """Add up summaries of one kind and profile."""
+        merged = await self.merge_vectors(key.kind, key.profile_id, [part.vector for part in parts])
+        return Rollup(sum(part.n for part in parts), merged.tobytes())
+
+    async def merge_vectors(self, kind: Kind, profile_id: int, vectors: list[bytes]) -> Ints:
+        """Add up vectors of one kind and profile."""
+        layout = await self._profiles.layout(self._connection, profile_id)
+        if kind == "features":
+            width = layout.width
+        else:
+            width = REGRESSION_WIDTH if layout.profile.task == "regression" else 0
+        return merge_vectors(vectors, width)
+
+    async def _save(self, rollups: Mapping[RollupKey, Rollup]) -> None:
+        keys = sorted(rollups)
+        await run(
+            self._connection,
+            "save_rollups",
+            model_id=self._model.model_id,
+            kind=[key.kind for key in keys],
+            slide_start=pg_array("timestamptz", [key.slide_ms for key in keys]),
+            version=pg_array("int2", [key.group.version for key in keys]),
+            segment=pg_array("int2", [key.group.segment for key in keys]),
+            profile_id=pg_array("int4", [key.profile_id for key in keys]),
+            n=pg_array("int8", [rollups[key].n for key in keys]),
+            vector=pg_bytea_array([rollups[key].vector for key in keys]),
+        )

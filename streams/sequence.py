@@ -1,0 +1,135 @@
+"""The sequential detectors of a model from window to window: loaded, fed with the panes of closed slides, saved.
+
+They see each pane once, in event time, without late events. A state that was built under another reference profile or
+other settings is never continued: it starts anew.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from detectors.summaries import Ints
+from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.connection import Connection, rows, run
+from streams.monitored import MonitoredModel
+from streams.panes import PaneLayout
+from streams.results import JudgedGroup
+from streams.rollups import Group, Kind, RollupStore
+from streams.verdicts import Pane, SequentialDetectors, sequential_spec
+
+EARLIEST_MS = -62_135_596_800_000
+"""Year 1: nothing has been judged before."""
+
+
+class Sequence:
+    """All sequential detectors of one model, and how far each version and segment was judged."""
+
+    def __init__(
+        self, connection: Connection, model: MonitoredModel, layouts: Mapping[int, tuple[int, PaneLayout]]
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._layouts = layouts
+        self._detectors: dict[Group, SequentialDetectors] = {}
+        self._judged_through: dict[Group, int] = {}
+        self._stored: dict[Group, Any] = {}
+        self._changed: set[Group] = set()
+
+    @classmethod
+    async def load(
+        cls, connection: Connection, model: MonitoredModel, layouts: Mapping[int, tuple[int, PaneLayout]]
+    ) -> Self:
+        """Read the states as they were after the last closed window.
+
+        Parameters
+        ----------
+        layouts
+            By version code: the profile in force and its pane layout.
+        """
+        sequence = cls(connection, model, layouts)
+        for item in await rows(connection, "detector_states", model_id=model.model_id):
+            group = Group(item.version, item.segment)
+            if group.version in layouts and item.spec == sequence._spec(group):
+                sequence._stored[group] = item
+                sequence._judged_through[group] = item.judged_through
+        return sequence
+
+    def judged_through(self, group: Group) -> int:
+        """Return the end of the last stretch over which the window statistics of a group were judged."""
+        return self._judged_through.get(group, EARLIEST_MS)
+
+    def mark_judged(self, group: Group, end_ms: int) -> None:
+        """Remember that a group was judged through a window's end."""
+        self._judged_through[group] = end_ms
+        self._changed.add(group)
+
+    async def judge(
+        self, window: tuple[int, int], panes: Iterable[Any], outcomes: Iterable[Any], store: RollupStore
+    ) -> list[JudgedGroup]:
+        """Feed the deltas of the slide that closes a window, and return the window's verdicts."""
+        parts: dict[Group, dict[int, dict[Kind, list[bytes]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        for kind, deltas, start in (("features", panes, "pane_start"), ("arrival", outcomes, "arrival_start")):
+            for delta in deltas:
+                group = Group(delta.version, delta.segment)
+                if (
+                    not delta.late
+                    and group.version in self._layouts
+                    and self._layouts[group.version][0] == delta.profile_id
+                ):
+                    parts[group][getattr(delta, start)][kind].append(delta.vector)  # type: ignore[index]
+        judged = []
+        for group in sorted(parts):
+            profile_id, _ = self._layouts[group.version]
+            merged = [
+                Pane(start_ms, *[await self._merged(store, kind, profile_id, of.get(kind)) for kind in _KINDS])
+                for start_ms, of in sorted(parts[group].items())
+            ]
+            verdicts = self._of(group).judge(merged)
+            self._changed.add(group)
+            judged.append(JudgedGroup(window[0], group, profile_id, verdicts))
+        return judged
+
+    async def _merged(
+        self, store: RollupStore, kind: Kind, profile_id: int, vectors: list[bytes] | None
+    ) -> Ints | None:
+        return None if vectors is None else await store.merge_vectors(kind, profile_id, vectors)
+
+    async def save(self) -> None:
+        """Write the states of the groups that saw a pane or were judged."""
+        groups = sorted(self._changed)
+        if not groups:
+            return
+        await run(
+            self._connection,
+            "save_detector_states",
+            model_id=self._model.model_id,
+            version=pg_array("int2", [group.version for group in groups]),
+            segment=pg_array("int2", [group.segment for group in groups]),
+            profile_id=pg_array("int4", [self._layouts[group.version][0] for group in groups]),
+            spec=[self._spec(group) for group in groups],
+            judged_through=pg_array("timestamptz", [self.judged_through(group) for group in groups]),
+            content=pg_bytea_array([zlib.compress(self._of(group).snapshot(), 1) for group in groups]),
+        )
+
+    def _of(self, group: Group) -> SequentialDetectors:
+        if group not in self._detectors:
+            stored = self._stored.get(group)
+            self._detectors[group] = SequentialDetectors(
+                self._layouts[group.version][1],
+                self._model.settings.drift,
+                with_errors=self._model.settings.has_labels,
+                snapshot=None if stored is None else zlib.decompress(stored.content),
+            )
+        return self._detectors[group]
+
+    def _spec(self, group: Group) -> str:
+        profile = self._layouts[group.version][1].profile
+        return sequential_spec(profile, self._model.settings.drift, with_errors=self._model.settings.has_labels)
+
+
+_KINDS: tuple[Kind, Kind] = ("features", "arrival")

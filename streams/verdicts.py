@@ -1,0 +1,276 @@
+"""What a closed window says: distribution verdicts from its rollups, sequential verdicts from its panes. No I/O.
+
+Sequential detectors see the panes of a model one after the other, each once, in event time, without late events; the
+window's verdict on a feature is the clearest of all the tests that its panes made on the feature's series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from detectors.adwin import AdwinBank, AdwinSpec, Cut
+from detectors.profile import STEPS_PER_SCALE, Profile
+from detectors.psi import judge_psi
+from detectors.summaries import Ints
+from driftline.settings import DriftSettings
+from labels_join.outcomes import WATCHED_STEPS_PER_SCALE
+from labels_join.performance import error_series, watched_errors
+from streams.panes import PaneLayout
+
+CATEGORIES_WATCHED_MAX = 20
+"""Shares of the most frequent categories are watched one by one; rarer ones only within window statistics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One row of `v_drift`, without its model, version, segment and window.
+
+    Parameters
+    ----------
+    p_value
+        NaN where the detector has none.
+    counts
+        Events by bin of the window, for distribution detectors.
+    changed_ms
+        Estimated event time of the change, for sequential detectors that found one.
+    """
+
+    feature: str
+    detector: str
+    score: float
+    threshold: float
+    p_value: float
+    n_reference: int
+    n_current: int
+    level: str
+    counts: tuple[int, ...] | None = None
+    changed_ms: int | None = None
+
+
+@lru_cache(maxsize=4096)
+def _reference_counts(layout: PaneLayout) -> Ints:
+    return np.concatenate([np.array(feature.counts, np.int64) for feature in layout.profile.features])
+
+
+def psi_verdicts(vector: Ints, layout: PaneLayout, drift: DriftSettings, *, ready: bool) -> list[Verdict]:
+    """Judge every feature of a window by PSI.
+
+    Parameters
+    ----------
+    vector
+        int64; the window's merged pane vector.
+    ready
+        False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
+    """
+    current = vector[: layout.n_bins]
+    judged = judge_psi(
+        _reference_counts(layout),
+        current,
+        layout.starts[:-1],
+        effect=drift.psi.effect,
+        significance=drift.significance,
+        seed=int(layout.profile.digest[:12], 16),
+    )
+    verdicts = []
+    for place, (feature, found) in enumerate(zip(layout.profile.features, judged, strict=True)):
+        counts = current[layout.starts[place] : layout.starts[place + 1]]
+        verdicts.append(
+            Verdict(
+                feature.name,
+                "psi",
+                found.score,
+                found.threshold,
+                found.p_value,
+                found.n_reference,
+                found.n_current,
+                found.level if ready else "not_ready",
+                tuple(counts.tolist()),
+            )
+        )
+    return verdicts
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesLayout:
+    """Which series a model's sequential detectors watch, and where each stands in a pane's vector.
+
+    Parameters
+    ----------
+    names
+        The distinct watched names in the order of verdicts: features, then error series.
+    owner
+        int64 [series]; place of each series' name among `names`.
+    is_mean
+        bool [feature series]; a standardised mean, else a share.
+    place
+        int64 [feature series]; where the sum, or the bin's count, stands in the pane's vector.
+    feature
+        int64 [feature series]; the series' feature.
+    ranges, units, effects
+        float64 [series]; see `detectors.adwin.AdwinBank`.
+    """
+
+    names: tuple[str, ...]
+    owner: Ints
+    is_mean: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    place: Ints
+    feature: Ints
+    ranges: np.ndarray[tuple[int], np.dtype[np.float64]]
+    units: np.ndarray[tuple[int], np.dtype[np.float64]]
+    effects: np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@lru_cache(maxsize=4096)
+def series_layout(layout: PaneLayout, drift: DriftSettings, with_errors: bool) -> SeriesLayout:
+    """Lay out the series: each numeric feature's mean and missing share, each category's share, each error rate."""
+    owner, is_mean, place, feature_of, ranges, units, effects = [], [], [], [], [], [], []
+
+    def watch(of: int, mean: bool, at: int, spread: float, unit: float, effect: float) -> None:
+        owner.append(of)
+        is_mean.append(mean)
+        place.append(at)
+        feature_of.append(of)
+        ranges.append(spread)
+        units.append(unit)
+        effects.append(effect)
+
+    adwin = drift.adwin
+    for index, feature in enumerate(layout.profile.features):
+        start = int(layout.starts[index])
+        if feature.kind == "numeric":
+            watch(index, True, int(layout.sums[index]), 16.0, 1.0 / STEPS_PER_SCALE, adwin.effect_mean)
+        else:
+            for category in range(min(len(feature.categories), CATEGORIES_WATCHED_MAX)):
+                watch(index, False, start + category, 1.0, 1.0, adwin.effect_share)
+            watch(index, False, start + feature.other_index, 1.0, 1.0, adwin.effect_share)
+        watch(index, False, start + feature.missing_index, 1.0, 1.0, adwin.effect_share)
+    names = [feature.name for feature in layout.profile.features]
+    n_features_series = len(place)
+    if with_errors:
+        regression = layout.profile.task == "regression"
+        for name in error_series(layout.profile):
+            owner.append(len(names))
+            names.append(name)
+            ranges.append(8.0 if regression else 1.0)
+            units.append(1.0 / WATCHED_STEPS_PER_SCALE if regression else 1.0)
+            effects.append(adwin.effect_mean if regression else adwin.effect_share)
+    return SeriesLayout(
+        tuple(names),
+        np.array(owner, np.int64),
+        np.array(is_mean[:n_features_series], np.bool_),
+        np.array(place, np.int64),
+        np.array(feature_of, np.int64),
+        np.array(ranges, np.float64),
+        np.array(units, np.float64),
+        np.array(effects, np.float64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One pane of one version and segment, in-time events only.
+
+    Parameters
+    ----------
+    features
+        The merged pane vector, or None if no prediction lies in it.
+    outcomes
+        The merged vector of the outcomes that arrived in it, or None.
+    """
+
+    start_ms: int
+    features: Ints | None
+    outcomes: Ints | None
+
+
+class SequentialDetectors:
+    """The sequential detectors of one version and segment: fed with panes, asked once a window.
+
+    Parameters
+    ----------
+    snapshot
+        State to go on from, as `snapshot` returned it under the same profile and settings; None for a new one.
+    """
+
+    def __init__(self, layout: PaneLayout, drift: DriftSettings, *, with_errors: bool, snapshot: bytes | None) -> None:
+        self._layout = layout
+        self._series = series_layout(layout, drift, with_errors)
+        self._with_errors = with_errors
+        spec = AdwinSpec(delta=drift.adwin.delta)
+        series = self._series
+        if snapshot is None:
+            self._bank = AdwinBank(spec, series.ranges, series.units, series.effects)
+        else:
+            self._bank = AdwinBank.restore(spec, series.ranges, series.units, series.effects, snapshot)
+
+    def snapshot(self) -> bytes:
+        """Return the state."""
+        return self._bank.snapshot()
+
+    def judge(self, panes: Iterable[Pane]) -> list[Verdict]:
+        """Feed the panes of one window and return its verdicts, one for each watched name."""
+        series = self._series
+        n_series = len(series.owner)
+        ratio = np.full(n_series, -1.0)
+        gap, epsilon = np.zeros(n_series), series.ranges.copy()
+        n_old, n_new, since = (np.zeros(n_series, np.int64) for _ in range(3))
+        detected = np.zeros(n_series, np.bool_)
+        for pane in panes:
+            cut = self._bank.update(*self._values(pane), pane.start_ms)
+            clearer = _clearness(cut) > ratio
+            # A change found earlier in the window is not outshone by a test that found none.
+            clearer &= cut.detected | ~detected
+            ratio = np.where(clearer, _clearness(cut), ratio)
+            gap, epsilon = np.where(clearer, cut.gap, gap), np.where(clearer, cut.epsilon, epsilon)
+            n_old, n_new = np.where(clearer, cut.n_old, n_old), np.where(clearer, cut.n_new, n_new)
+            since = np.where(clearer, cut.since_ms, since)
+            detected |= cut.detected
+        verdicts = []
+        for index, name in enumerate(series.names):
+            own = np.flatnonzero(series.owner == index)
+            best = int(own[np.argmax(ratio[own])])
+            level = "drift" if detected[best] else "ok" if n_old[best] else "not_ready"
+            verdicts.append(
+                Verdict(
+                    name,
+                    "adwin",
+                    abs(float(gap[best])),
+                    float(epsilon[best]),
+                    float("nan"),
+                    int(n_old[best]),
+                    int(n_new[best]),
+                    level,
+                    changed_ms=int(since[best]) if detected[best] else None,
+                )
+            )
+        return verdicts
+
+    def _values(self, pane: Pane) -> tuple[Ints, Ints, Ints]:
+        series, layout = self._series, self._layout
+        n_features = len(series.place)
+        counts, sums, squares = (np.zeros(len(series.owner), np.int64) for _ in range(3))
+        if pane.features is not None:
+            vector = pane.features
+            per_feature = np.add.reduceat(vector[: layout.n_bins], layout.starts[:-1])
+            ends = layout.starts[1:]
+            usable = per_feature - vector[ends - 1] - vector[ends - 2]
+            counts[:n_features] = np.where(series.is_mean, usable[series.feature], per_feature[series.feature])
+            sums[:n_features] = vector[series.place]
+            squares[:n_features] = np.where(series.is_mean, vector[series.place + series.is_mean], vector[series.place])
+        if self._with_errors and pane.outcomes is not None:
+            counts[n_features:], sums[n_features:], squares[n_features:] = watched_errors(pane.outcomes, layout.profile)
+        return counts, sums, squares
+
+
+def _clearness(cut: Cut) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    tested = cut.n_old > 0
+    return np.where(tested, np.abs(cut.gap) / np.where(cut.epsilon > 0, cut.epsilon, 1.0), -1.0)
+
+
+def sequential_spec(profile: Profile, drift: DriftSettings, *, with_errors: bool) -> str:
+    """Return what a sequential state was built for; a state of another spec is never continued."""
+    return f"{profile.digest} {drift.adwin.model_dump_json()} {with_errors}"
