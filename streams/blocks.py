@@ -1,0 +1,61 @@
+"""Which JSON messages may be read together as one table?
+
+Invariants: a block that passes `is_block` and that Arrow reads with as many rows as it has messages has exactly one
+JSON object in each message, and `streams.messages.parse_json` accepts every one of them. What the two parsers would judge
+differently is kept out of blocks: invalid UTF-8, NUL bytes, deep nesting, and spellings of NaN that only Arrow knows.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+from pyarrow import json as arrow_json
+
+DEPTH_MAX = 1000
+_LITERAL = re.compile(rb"[\s:,\[-](?:NaN|Inf)")
+
+
+def is_line(message: bytes) -> bool:
+    """Tell cheaply whether a message looks like one JSON object that is not nested too deeply.
+
+    Examples
+    --------
+    >>> is_line(b'{"a": 1}'), is_line(b'[{"a": 1}]'), is_line(b'{"a":' * 1000 + b"1" + b"}" * 1000)
+    (True, False, False)
+    """
+    if not (message.startswith(b"{") and message.endswith(b"}")):
+        return False
+    return len(message) < 2 * DEPTH_MAX or message.count(b"{") + message.count(b"[") < DEPTH_MAX
+
+
+def is_block(block: bytes, messages: int) -> bool:
+    r"""Tell whether messages, joined by newlines, may be read together.
+
+    Examples
+    --------
+    >>> is_block(b'{"a": 1}', 1), is_block(b'{"a":\n1}', 1), is_block(b'{"a": NaN}', 1), is_block(b'{"a": "\xff"}', 1)
+    (True, False, False, False)
+    """
+    if block.count(b"\n") != messages - 1 or b"\0" in block:
+        return False
+    if (b"N" in block or b"I" in block) and _LITERAL.search(block):
+        return False
+    if not block.isascii():
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def read_block(block: bytes, schema: pa.Schema) -> pa.Table | None:
+    """Read a block with a schema, leaving out all other fields; None if Arrow refuses any message of it."""
+    try:
+        return arrow_json.read_json(
+            pa.BufferReader(block),
+            read_options=arrow_json.ReadOptions(block_size=len(block) + 1, use_threads=False),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowException:
+        return None

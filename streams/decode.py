@@ -1,0 +1,317 @@
+"""What does one fetch from Kafka hold? Decoding: records in, batches of columns out.
+
+Invariants: no bytes whatever make decoding raise; one bad message costs nothing but itself; the fast path, which reads
+a group of messages as one table, gives what the row-by-row path gives; every record ends as rows, as a dead letter, or
+in a counter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from driftline.events import DeadLetter, Decoded, Ints
+from driftline.settings.services import LimitSettings
+from streams.arrow import events_at, finder, nulls
+from streams.batches import BUILDERS, merge
+from streams.blocks import is_block, is_line, read_block
+from streams.columns import COLUMN_READERS, Table
+from streams.messages import (
+    NO_MARKS,
+    Marks,
+    Record,
+    Refused,
+    event_of,
+    events_of,
+    marks_of,
+    parse_arrow,
+    parse_json,
+)
+from streams.routing import Group, Router
+from streams.rows import Event, Reading, lookup, read_feature, read_label, read_prediction
+from streams.shapes import EventShape, Kind, Path, Paths, TopicRoute
+from streams.sniff import Sniffed, sniff
+
+FAST_ROWS_MIN = 64
+"""Groups of fewer messages go row by row: reading a table has a fixed cost."""
+
+SAMPLE_EVERY = 1000
+"""Unknown fields are counted in messages whose offset is a multiple of this."""
+
+_ROW_READERS: Mapping[Kind, Callable[[Event, int, Reading], Any]] = {
+    "prediction": read_prediction,
+    "label": read_label,
+    "feature": read_feature,
+}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Everything that decoding depends on besides the messages.
+
+    Parameters
+    ----------
+    shapes
+        By model.
+    routes
+        By topic.
+    id_secret
+        Key of the ids' digests, 1 to 64 bytes.
+    shows_values
+        Whether dead letters may quote values and carry payloads.
+    fast_rows_min
+        Messages from which on a group is read as a table.
+    """
+
+    shapes: Mapping[str, EventShape]
+    routes: Mapping[str, TopicRoute]
+    limits: LimitSettings
+    id_secret: bytes
+    shows_values: bool = True
+    fast_rows_min: int = FAST_ROWS_MIN
+
+    def decode(self, topic: str, partition: int, records: Sequence[Record]) -> Decoded:
+        """Decode what was fetched of one partition.
+
+        Parameters
+        ----------
+        topic
+            One of `routes`.
+        records
+            In the order of the log.
+        """
+        return _Fetch(self, topic, partition, records).decoded()
+
+    @cached_property
+    def readings(self) -> Mapping[str, Reading]:
+        """How to read each model's events."""
+        return {model: Reading(shape, self.limits.id_bytes_max) for model, shape in self.shapes.items()}
+
+    @cached_property
+    def routers(self) -> Mapping[str, Router]:
+        """Who tells the model and kind of an event, by topic."""
+        return {topic: Router(route, self.shapes) for topic, route in self.routes.items()}
+
+
+class _Fetch:
+    """The state of decoding one fetch."""
+
+    def __init__(self, decoder: Decoder, topic: str, partition: int, records: Sequence[Record]) -> None:
+        self.decoder, self.topic, self.partition, self.records = decoder, topic, partition, records
+        self.limits, self.router = decoder.limits, decoder.routers[topic]
+        # A place in the log is record * stride + element until the number of elements of every record is known.
+        self.stride = self.limits.array_events_max
+        self.elements = np.ones(len(records), np.int64)
+        self.marks = _marks(records)
+        self.sampled = {index for index, record in enumerate(records) if not record.offset % SAMPLE_EVERY}
+        self.rows: dict[tuple[Kind, str], list[Any]] = {}
+        self.parts: dict[tuple[Kind, str], list[Any]] = {}
+        self.dead: list[DeadLetter] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def decoded(self) -> Decoded:
+        lines: dict[Marks, list[int]] = {}
+        single: list[int] = []
+        for index, (record, marks) in enumerate(zip(self.records, self.marks, strict=True)):
+            value = record.value
+            if not value:
+                self._count_empty(index, "tombstone" if value is None else "empty")
+            elif len(value) > self.limits.message_bytes_max:
+                what = f"the message: expected at most {self.limits.message_bytes_max} bytes"
+                self._refuse(index, 0, Refused("too_large", what, len(value)))
+            elif marks.is_arrow:
+                self._read_arrow(index, value)
+            elif is_line(value):
+                lines.setdefault(marks, []).append(index)
+            else:
+                single.append(index)
+        for marks, indices in lines.items():
+            for group, members in self.router.guess(marks, indices, self._value).items():
+                is_fast = group is not None and len(members) >= self.decoder.fast_rows_min
+                single += self._read_group(group, members) if group is not None and is_fast else members
+        for index in single:
+            self._read_message(index)
+        return self._result()
+
+    def _read_group(self, group: Group, indices: list[int]) -> list[int]:
+        """Read messages as one table; return those that have to be read one by one."""
+        values = [self._value(index) for index in indices]
+        block = b"\n".join(values)
+        if not is_block(block, len(values)):
+            fit = [index for index, value in zip(indices, values, strict=True) if is_block(value, 1)]
+            unfit = sorted(set(indices).difference(fit))
+            return unfit + self._read_group(group, fit) if fit else unfit
+        sniffed = _sniff(values, group.kind, self.decoder.shapes[group.model], self.router.watched_paths(group))
+        parsed = None if sniffed is None else read_block(block, sniffed.schema)
+        if sniffed is None or parsed is None or parsed.num_rows != len(values):
+            return indices
+        table = _table(parsed, np.array(indices) * self.stride, sniffed)
+        self.router.mark_others(table, group)
+        self._keep(group.kind, group.model, table)
+        odd = [indices[row] for row in np.flatnonzero(table.odd)]
+        for index in self.sampled.intersection(indices).difference(odd):
+            self._count_unknown(event_of(parse_json(self._value(index))), group.kind, group.model)
+        return odd
+
+    def _read_message(self, index: int) -> None:
+        """Read a JSON message event by event."""
+        try:
+            elements = events_of(parse_json(self._value(index)))
+            if len(elements) > self.limits.array_events_max:
+                what = f"the message: expected at most {self.limits.array_events_max} events"
+                raise Refused("too_many_events", what, len(elements))
+        except Refused as refused:
+            self._refuse(index, 0, refused)
+            return
+        if not elements:
+            self._count_empty(index, "empty")
+            return
+        self.elements[index] = len(elements)
+        for element, event in enumerate(elements):
+            self._read_event(index, element, event)
+
+    def _read_arrow(self, index: int, value: bytes) -> None:
+        """Read an Arrow message: each model's rows as a table, and the odd ones event by event."""
+        try:
+            parsed = parse_arrow(value, self.limits.array_events_max)
+        except Refused as refused:
+            self._refuse(index, 0, refused)
+            return
+        if not parsed.num_rows:
+            self._count_empty(index, "empty")
+            return
+        self.elements[index] = parsed.num_rows
+        find = finder(parsed)
+        group = self.router.guess_table(find, self.marks[index])
+        odd = np.ones(parsed.num_rows, np.bool_)
+        if group is not None and self.decoder.shapes[group.model].features is not None:
+            has_object = any(find(path) is not None for path in self.decoder.shapes[group.model].paths["features"])
+            table = Table(find, parsed.num_rows, index * self.stride + np.arange(parsed.num_rows), has_object, ~odd)
+            self.router.mark_others(table, group)
+            self._keep(group.kind, group.model, table)
+            odd = table.odd
+        for element, event in zip(np.flatnonzero(odd).tolist(), events_at(parsed, odd), strict=True):
+            self._read_event(index, element, event)
+
+    def _keep(self, kind: Kind, model: str, table: Table) -> None:
+        batch = COLUMN_READERS[kind](table, self.decoder.readings[model], self.decoder.id_secret)
+        if len(batch):
+            self.parts.setdefault((kind, model), []).append(batch)
+
+    def _read_event(self, index: int, element: int, candidate: object) -> None:
+        model = None
+        try:
+            event = event_of(candidate)
+            model = self.router.model_of(event, self.marks[index])
+            kind = self.router.kind_of(event, model, self.marks[index])
+            row = _ROW_READERS[kind](event, index * self.stride + element, self.decoder.readings[model])
+        except Refused as refused:
+            self._refuse(index, element, refused, model)
+            return
+        if row is None:
+            self.counts[model, "offline_features"] += 1
+        else:
+            self.rows.setdefault((kind, model), []).append(row)
+            if index in self.sampled:
+                self._count_unknown(event, kind, model)
+
+    def _count_unknown(self, event: Event, kind: Kind, model: str) -> None:
+        shape = self.decoder.shapes[model]
+        features = lookup(event, shape.paths["features"]) if kind != "label" else None
+        # While the features are not known, whatever stands at the top level may be one.
+        if shape.features is not None or type(features) is dict:
+            self._count(model, "unknown_field", len(event.keys() - shape.known_fields))
+        if shape.features is not None and type(features) is dict:
+            self._count(model, "unknown_feature", len(features.keys() - shape.known_features))
+
+    def _count(self, model: str, reason: str, number: int) -> None:
+        if number:
+            self.counts[model, reason] += number
+
+    def _count_empty(self, index: int, reason: str) -> None:
+        self.elements[index] = 0
+        model = self.marks[index].model
+        self._count(model if model is not None and model in self.router.kinds_by_model else "*", reason, 1)
+
+    def _refuse(self, index: int, element: int, refused: Refused, model: str | None = None) -> None:
+        payload_bytes_max = self.limits.dead_letter_payload_bytes_max if self.decoder.shows_values else 0
+        letter = DeadLetter(
+            refused.reason,
+            refused.detail(self.decoder.shows_values),
+            model,
+            self.topic,
+            self.partition,
+            self.records[index].offset,
+            element,
+            self._value(index)[:payload_bytes_max],
+        )
+        self.dead.append(letter)
+
+    def _value(self, index: int) -> bytes:
+        return self.records[index].value or b""
+
+    def _result(self) -> Decoded:
+        for (kind, model), rows in self.rows.items():
+            batch = BUILDERS[kind](rows, self.decoder.shapes[model], self.decoder.id_secret)
+            self.parts.setdefault((kind, model), []).append(batch)
+        first = np.cumsum(self.elements) - self.elements
+        result = Decoded(
+            record_of=np.repeat(np.arange(len(self.records)), self.elements),
+            dead=sorted(self.dead, key=lambda letter: (letter.offset, letter.element)),
+            counts=dict(self.counts),
+        )
+        batches: dict[Kind, dict[str, Any]] = {
+            "prediction": result.predictions,
+            "label": result.labels,
+            "feature": result.features,
+        }
+        for (kind, model), parts in self.parts.items():
+            merged = merge(parts)
+            order = first[merged.order // self.stride] + merged.order % self.stride
+            batches[kind][model] = replace(merged, order=order)
+        return result
+
+
+def _marks(records: Sequence[Record]) -> list[Marks]:
+    known: dict[tuple[tuple[str, bytes], ...], Marks] = {(): NO_MARKS}
+    marks = []
+    for record in records:
+        headers = tuple(record.headers)
+        found = known.get(headers)
+        if found is None:
+            found = known[headers] = marks_of(headers)
+        marks.append(found)
+    return marks
+
+
+def _sniff(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:
+    # One of three may be broken without costing the others their fast path.
+    for value in (values[0], values[len(values) // 2], values[-1]):
+        try:
+            sniffed = sniff(parse_json(value), kind, shape, others)
+        except Refused:
+            continue
+        if sniffed is not None:
+            return sniffed
+    return None
+
+
+def _table(parsed: pa.Table, order: Ints, sniffed: Sniffed) -> Table:
+    find = finder(parsed)
+    rows, root = parsed.num_rows, sniffed.root
+    version = find(("specversion",))
+    odd = np.zeros(rows, np.bool_) if version is None else nulls(version) == bool(root)
+    data = find(root) if root else None
+    if data is not None:
+        odd |= nulls(data)
+
+    def find_below(path: Path) -> pa.Array | None:
+        return find((*root, *path))
+
+    return Table(find_below, rows, order, sniffed.has_object, odd)

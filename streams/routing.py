@@ -1,0 +1,210 @@
+"""Which model and kind is an event of?
+
+Invariants: headers are believed first, then the event's own fields, then the topic; a guess made from bytes is only a
+guess, and the columns of the guessed group tell which rows to look at one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from driftline.events import Mask
+from streams.arrow import Find, as_codes, nulls
+from streams.columns import Table
+from streams.messages import Marks, Refused
+from streams.rows import Event, lookup
+from streams.shapes import EventShape, Kind, Paths, TopicRoute
+from streams.values import text_of
+
+_TELLING: tuple[Kind, ...] = ("label", "prediction")
+"""Kinds that an event shows by a field of that name, in the order in which they are tried."""
+
+
+class Group(NamedTuple):
+    """Messages that are probably of one kind and model; what is told need not be looked for in them."""
+
+    kind: Kind
+    model: str
+    model_told: bool
+    kind_told: bool
+
+
+@dataclass(frozen=True)
+class Router:
+    """Tells the model and kind of the events of one topic."""
+
+    route: TopicRoute
+    shapes: Mapping[str, EventShape]
+
+    @cached_property
+    def model_paths(self) -> Paths:
+        """Where any of the topic's models may name itself."""
+        models = self.route.models
+        return tuple(dict.fromkeys(path for model in models for path in self.shapes[model].paths["model"]))
+
+    @cached_property
+    def kinds_by_model(self) -> Mapping[str, tuple[Kind, ...]]:
+        """The kinds that the topic carries of each of its models."""
+        carried = self.route.kinds
+        return {model: tuple(kind for kind in carried if model in carried[kind]) for model in self.route.models}
+
+    @cached_property
+    def only_model(self) -> str | None:
+        """The topic's model if it has just one."""
+        return self.route.models[0] if len(self.route.models) == 1 else None
+
+    def model_of(self, event: Event, marks: Marks) -> str:
+        """Tell an event's model.
+
+        Raises
+        ------
+        Refused
+            `unknown_model`, or `missing_field` if nothing tells it.
+        """
+        if marks.model is not None:
+            return self._known(marks.model, marks.model)
+        found = lookup(event, self.model_paths)
+        if found is not None:
+            return self._known(text_of(found), found)
+        if self.only_model is None:
+            raise Refused(
+                "missing_field", "the model is told by neither a header nor a field, and the topic has several"
+            )
+        return self.only_model
+
+    def _known(self, model: str | None, found: object) -> str:
+        if model is None or model not in self.kinds_by_model:
+            raise Refused("unknown_model", "expected the name of a configured model", found)
+        return model
+
+    def kind_of(self, event: Event, model: str, marks: Marks) -> Kind:
+        """Tell an event's kind.
+
+        Raises
+        ------
+        Refused
+            `unknown_kind`.
+        """
+        told = self.told_kind(model, marks)
+        if told is not None:
+            return told
+        kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
+        for kind in _TELLING:
+            if kind in kinds and lookup(event, paths[kind]) is not None:
+                return kind
+        if "feature" not in kinds:
+            raise Refused("unknown_kind", f"expected one of the fields {' and '.join(_TELLING)}")
+        return "feature"
+
+    def told_kind(self, model: str, marks: Marks) -> Kind | None:
+        """Tell the kind of a model's events from the topic or the headers alone, if they tell.
+
+        Raises
+        ------
+        Refused
+            `unknown_kind` if the header names a kind that the topic does not carry of the model.
+        """
+        kinds = self.kinds_by_model[model]
+        if len(kinds) == 1:
+            return kinds[0]
+        for kind in kinds:
+            if kind == marks.kind:
+                return kind
+        if marks.kind is not None:
+            raise Refused("unknown_kind", f"header driftline-kind: expected {', '.join(kinds)}", marks.kind)
+        return None
+
+    def guess(
+        self, marks: Marks, indices: Sequence[int], value_of: Callable[[int], bytes]
+    ) -> dict[Group | None, list[int]]:
+        """Sort messages with the same headers into probable groups without parsing them; None is "can't tell"."""
+        model = marks.model or self.only_model
+        if model is not None:
+            kind = self._kind_or_none(model, marks)
+            if kind is not None:
+                return {Group(kind, model, marks.model is not None, True): list(indices)}
+        groups: dict[Group | None, list[int]] = {}
+        for index in indices:
+            groups.setdefault(self._guess_one(value_of(index), marks), []).append(index)
+        return groups
+
+    def _kind_or_none(self, model: str, marks: Marks) -> Kind | None:
+        try:
+            return self.told_kind(model, marks) if model in self.kinds_by_model else None
+        except Refused:
+            return None
+
+    def _guess_one(self, value: bytes, marks: Marks) -> Group | None:
+        model = marks.model or self.only_model or self._scanned_model(value)
+        if model is None or model not in self.kinds_by_model:
+            return None
+        told = self._kind_or_none(model, marks)
+        return Group(told or self._scanned_kind(value, model), model, marks.model is not None, told is not None)
+
+    def guess_table(self, find: Find, marks: Marks) -> Group | None:
+        """Guess the group of a table of events from its columns."""
+        model = marks.model or self.only_model or self._first_model(find)
+        if model is None or model not in self.kinds_by_model:
+            return None
+        told = self._kind_or_none(model, marks)
+        kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
+        held = [kind for kind in _TELLING if kind in kinds and any(find(path) is not None for path in paths[kind])]
+        kind = told or (held or ["feature"])[0]
+        return Group(kind, model, marks.model is not None, told is not None) if kind in kinds else None
+
+    def _first_model(self, find: Find) -> str | None:
+        for path in self.model_paths:
+            array = find(path)
+            if array is not None and len(array):
+                return text_of(array[0].as_py())
+        return None
+
+    def _scanned_model(self, value: bytes) -> str | None:
+        match = self._model_pattern.search(value)
+        return match[1].decode("utf-8", "replace") if match else None
+
+    @cached_property
+    def _model_pattern(self) -> re.Pattern[bytes]:
+        names = b"|".join(re.escape(path[-1].encode()) for path in self.model_paths)
+        return re.compile(rb'"(?:' + names + rb')"\s*:\s*"([^"\\]*)"')
+
+    def _scanned_kind(self, value: bytes, model: str) -> Kind:
+        kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
+        for kind in _TELLING:
+            if kind in kinds and any(b'"%b"' % path[-1].encode() in value for path in paths[kind]):
+                return kind
+        return "feature" if "feature" in kinds else kinds[0]
+
+    def watched_paths(self, group: Group) -> Paths:
+        """List the paths that would show that a message is of another model or kind than guessed."""
+        paths = () if group.model_told else self.model_paths
+        return paths + tuple(path for kind in self._other_kinds(group) for path in self.shapes[group.model].paths[kind])
+
+    def mark_others(self, table: Table, group: Group) -> None:
+        """Mark the rows as odd that are of another model or kind than guessed."""
+        if not group.model_told:
+            table.odd[:] |= ~self._is_model(table, group.model)
+        for kind in self._other_kinds(group):
+            array = table.column(self.shapes[group.model].paths[kind])
+            if array is not None:
+                table.odd[:] |= ~nulls(array)
+
+    def _other_kinds(self, group: Group) -> tuple[Kind, ...]:
+        if group.kind_told:
+            return ()
+        kinds = self.kinds_by_model[group.model]
+        return tuple(kind for kind in _TELLING if kind in kinds and kind != group.kind)
+
+    def _is_model(self, table: Table, model: str) -> Mask:
+        array = table.column(self.model_paths)
+        if array is None:
+            return np.full(table.rows, model == self.only_model)
+        coded, _ = as_codes(array)
+        named = np.array([*(text == model for text in coded.values), False, model == self.only_model])
+        return named[coded.codes]
