@@ -89,8 +89,10 @@ class AdwinBank:
     Notes
     -----
     The state is the running total of the window, oldest first, at every bucket boundary: a cut point's older part is
-    one row of it. Events of one series may have steps up to 2^15 in size; beyond `EVENTS_MAX` events a window forgets
-    its oldest buckets.
+    one row of it. Where the boundaries are depends on the number of panes with events alone, so no series' verdict
+    depends on its neighbours; a cut empties a series' older buckets and leaves them in place. P panes make at most
+    ``max_buckets * (1 + log2(P))`` buckets. Events may have steps up to 2^15 in size; beyond `EVENTS_MAX` events a
+    window forgets its oldest buckets.
 
     References
     ----------
@@ -234,15 +236,6 @@ class AdwinBank:
         self._totals[:, 1 : self.buckets + 1, series] = np.where(
             kept, self._totals[:, 1 : self.buckets + 1, series] - older[:, None], 0
         )
-        self._remove_empty_buckets()
-
-    def _remove_empty_buckets(self) -> None:
-        counts = self._totals[0, : self.buckets + 1]
-        filled = (counts[1:] != counts[:-1]).any(axis=1)
-        kept = self._window()[:, filled]
-        self._levels = [level for level, keep in zip(self._levels, filled, strict=True) if keep]
-        self._starts_ms = [start for start, keep in zip(self._starts_ms, filled, strict=True) if keep]
-        self._window()[:] = kept
 
     def _best_cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
         """Return the best cut of each of `series` and the boundary that it is at."""
@@ -264,10 +257,11 @@ class AdwinBank:
         epsilon += (2.0 / 3.0) * confidence * ranges * reciprocal
         np.maximum(epsilon, effects, out=epsilon)
 
-        best = np.argmax(np.abs(gap) / epsilon, axis=0)
+        ratio = np.abs(gap) / epsilon
+        np.putmask(ratio, reciprocal > 2.0, -1.0)
+        best = np.argmax(ratio, axis=0)
         at = (best, np.arange(series.size))
-        least = np.minimum(n_old[at], n_new[at])
-        tested = (width > spec.grace) & (least >= spec.min_window)
+        tested = (width > spec.grace) & (ratio[at] >= 0.0)
         best_gap = np.where(tested, gap[at], 0.0)
         best_epsilon = np.where(tested, epsilon[at], ranges)
         sizes = np.where(tested, counts[at], 0), np.where(tested, width - counts[at], 0)
