@@ -157,7 +157,8 @@ class AdwinBank:
             cut, boundaries = self._best_cuts(changed)
             first = first or cut
             changed = changed[cut.detected]
-            self._drop(changed, boundaries[cut.detected])
+            if changed.size:
+                self._drop(changed, boundaries[cut.detected])
         return first or self._untested()
 
     def snapshot(self) -> bytes:

@@ -1,0 +1,69 @@
+"""Error sums are exact whatever the order and batching, and intervals always hold their value."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.metrics import (
+    LIMBS,
+    STEPS_MAX,
+    binary_metrics,
+    error_limbs,
+    limbs_value,
+    multiclass_metrics,
+    regression_metrics,
+    roc_auc,
+)
+
+steps = st.lists(st.integers(-STEPS_MAX, STEPS_MAX) | st.integers(-9, 9), max_size=40)
+counts = st.integers(0, 30) | st.integers(0, 10**9)
+
+
+def sums(limbs: np.ndarray) -> list[int]:
+    return [limbs_value(part) for part in limbs.reshape(3, LIMBS)]
+
+
+@given(steps, st.lists(st.integers(0, 40), max_size=5), st.randoms())
+def test_merged_error_sums_are_those_of_one_batch_in_any_order(values: list[int], cuts: list[int], random) -> None:
+    shuffled = random.sample(values, len(values))
+    bounds = sorted({0, len(values), *(min(cut, len(values)) for cut in cuts)})
+    batches = [np.array(shuffled[low:high], dtype=np.int64) for low, high in pairwise(bounds)]
+    merged = sum((error_limbs(batch) for batch in batches), start=np.zeros(3 * LIMBS, dtype=np.int64))
+    assert sums(merged) == [sum(map(abs, values)), sum(values), sum(value * value for value in values)]
+
+
+@given(steps, steps)
+def test_what_is_taken_back_leaves_the_rest(kept: list[int], taken: list[int]) -> None:
+    both, back = (error_limbs(np.array(values, dtype=np.int64)) for values in (kept + taken, taken))
+    assert sums(both - back) == sums(error_limbs(np.array(kept, dtype=np.int64)))
+
+
+@given(st.lists(counts, min_size=9, max_size=9))
+def test_classification_intervals_hold_their_value(cells: list[int]) -> None:
+    confusion = np.array(cells, dtype=np.int64).reshape(3, 3)
+    estimates = [*multiclass_metrics(confusion).values(), *binary_metrics(confusion[:2, :2]).values()]
+    for value, low, high, n in estimates:
+        assert (value is None) == (n == 0)
+        assert value is None or 0 <= low <= value + 1e-12 <= high + 2e-12 <= 1 + 4e-12
+
+
+@given(st.lists(st.tuples(counts, counts), max_size=20))
+def test_auc_intervals_hold_their_value_and_mirror_with_the_classes(bins: list[tuple[int, int]]) -> None:
+    histogram = np.array(bins, dtype=np.int64).reshape(-1, 2)
+    auc, mirrored = roc_auc(histogram), roc_auc(histogram[:, ::-1])
+    assert (auc.value is None) == (histogram.sum(axis=0).min() == 0)
+    if auc.value is not None:
+        assert 0 <= auc.low <= auc.value <= auc.high <= 1
+        assert np.isclose(mirrored.value, 1 - auc.value)
+        assert np.isclose(mirrored.low, 1 - auc.high, atol=1e-9)
+
+
+@given(steps.filter(len))
+def test_regression_intervals_hold_their_value(values: list[int]) -> None:
+    n, absolute, square = len(values), sum(map(abs, values)), sum(value * value for value in values)
+    for value, low, high, size in regression_metrics(n, absolute, square, 0.5).values():
+        assert size == n
+        assert np.isfinite(value)
+        assert low is None if n == 1 else low <= value <= high

@@ -1,0 +1,114 @@
+"""A metric is a number with an interval where it is defined, and None where it is not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from detectors.metrics import (
+    LIMBS,
+    STEPS_MAX,
+    UNDEFINED,
+    Auc,
+    binary_metrics,
+    error_limbs,
+    error_steps,
+    limbs_value,
+    multiclass_metrics,
+    regression_metrics,
+    roc_auc,
+    wilson,
+)
+
+
+def test_the_positive_class_may_be_either_index() -> None:
+    confusion = np.array([[50, 10], [5, 35]])
+    assert binary_metrics(confusion, 1)["recall"].value == 35 / 45
+    assert binary_metrics(confusion, 0)["recall"].value == 50 / 55
+    assert binary_metrics(confusion, 1)["precision"].value == 35 / 40
+    assert binary_metrics(confusion[::-1, ::-1], 0) == binary_metrics(confusion, 1)
+
+
+def test_metrics_without_a_denominator_are_none_and_not_zero() -> None:
+    assert set(binary_metrics(np.zeros((2, 2), dtype=np.int64)).values()) == {UNDEFINED}
+    nobody_positive = binary_metrics(np.array([[10, 0], [0, 0]]))
+    assert nobody_positive["accuracy"].value == 1.0
+    assert {nobody_positive[name] for name in ("precision", "recall", "f1")} == {UNDEFINED}
+    missed = binary_metrics(np.array([[10, 3], [0, 0]]))
+    assert (missed["precision"], missed["recall"].value, missed["f1"].value) == (UNDEFINED, 0.0, 0.0)
+    assert set(multiclass_metrics(np.zeros((3, 3), dtype=np.int64)).values()) == {UNDEFINED}
+    assert set(regression_metrics(0, 0, 0, 1.0).values()) == {UNDEFINED}
+
+
+@pytest.mark.parametrize("histogram", [[[0, 0]], [[5, 0], [3, 0]], [[0, 7]], np.zeros((0, 2))])
+def test_auc_of_one_class_or_none_is_none(histogram: list[list[int]]) -> None:
+    assert roc_auc(np.array(histogram, dtype=np.int64)) == Auc(None, None, None, None)
+
+
+def test_auc_of_perfect_reversed_and_blind_scores() -> None:
+    perfect = roc_auc(np.array([[20, 0], [0, 20]]))
+    assert (perfect.value, perfect.high, perfect.resolution_bound) == (1.0, 1.0, 0.0)
+    assert perfect.low is not None
+    assert 0.85 < perfect.low < 0.97
+    reversed_scores = roc_auc(np.array([[0, 20], [20, 0]]))
+    assert (reversed_scores.value, reversed_scores.low) == (0.0, 0.0)
+    assert reversed_scores.high == pytest.approx(1 - perfect.low)
+    blind = roc_auc(np.array([[20, 20]]))
+    assert (blind.value, blind.resolution_bound) == (0.5, 0.5)
+
+
+def test_auc_counts_may_multiply_beyond_64_bits() -> None:
+    auc = roc_auc(np.array([[10**12, 0], [0, 10**12], [10**12, 10**12]]))
+    assert auc.value == pytest.approx(0.25 * (1 + 0 + 1 + 0.5))
+    assert auc.resolution_bound == 0.125
+
+
+def test_intervals_hold_their_value_and_stay_in_range() -> None:
+    for n in (1, 2, 10, 1000):
+        for successes in {0, n // 3, n}:
+            low, high = wilson(successes, n)
+            assert 0 <= low <= successes / n <= high <= 1
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == 1.0
+
+
+def test_classes_that_never_occur_do_not_lower_a_macro_average() -> None:
+    confusion = np.zeros((5, 5), dtype=np.int64)
+    confusion[:2, :2] = [[40, 10], [5, 45]]
+    assert multiclass_metrics(confusion) == multiclass_metrics(confusion[:2, :2])
+
+
+def test_a_class_that_was_never_predicted_scores_zero_precision_with_an_unknown_bound() -> None:
+    precision = multiclass_metrics(np.array([[50, 5], [0, 0]]))["precision"]
+    assert precision.value == 50 / 55 / 2
+    assert precision.high is not None
+    assert precision.high > 0.9
+
+
+def test_errors_are_clipped_to_a_million_scales_and_nan_is_refused() -> None:
+    steps = error_steps(np.array([0.0, 1.0, -2.0, 1e300, -np.inf, np.inf]), 2.0)
+    assert steps.tolist() == [0, 2**31, -(2**32), STEPS_MAX, -STEPS_MAX, STEPS_MAX]
+    assert error_steps(np.array([1e308]), 1e-300).tolist() == [STEPS_MAX]
+    with pytest.raises(ValueError, match="number"):
+        error_steps(np.array([1.0, np.nan]), 1.0)
+
+
+def test_error_sums_of_the_largest_steps_are_exact() -> None:
+    steps = np.full(1000, -STEPS_MAX)
+    sums = [limbs_value(limbs) for limbs in error_limbs(steps).reshape(3, LIMBS)]
+    assert sums == [1000 * STEPS_MAX, -1000 * STEPS_MAX, 1000 * STEPS_MAX**2]
+    assert np.abs(error_limbs(steps)).max() < 2**32
+    assert not error_limbs(np.zeros(0, dtype=np.int64)).any()
+
+
+def test_a_single_error_has_no_interval_and_equal_errors_a_zero_width_mae() -> None:
+    assert regression_metrics(1, 2**32, 2**64, 3.0)["mae"] == (3.0, None, None, 1)
+    equal = regression_metrics(4, 4 * 2**32, 4 * 2**64, 3.0)
+    assert equal["mae"] == (3.0, 3.0, 3.0, 4)
+    assert equal["rmse"].value == 3.0
+    zero = regression_metrics(4, 0, 0, 3.0)
+    assert zero["mae"] == zero["rmse"] == (0.0, 0.0, 0.0, 4)
+    assert not any(
+        math.isnan(number) for estimate in (*equal.values(), *zero.values()) for number in estimate if number
+    )
