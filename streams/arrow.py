@@ -129,15 +129,13 @@ def as_times(array: pa.Array, is_file: bool) -> tuple[Ints, Mask]:
 
 
 def _parsed_times(texts: pa.Array, is_file: bool) -> tuple[Ints, Mask]:
-    missing = nulls(texts)
-    common = _COMMON_TIME + ("$" if is_file else _OFFSET)
-    if pc.all(pc.match_substring_regex(texts, common)).as_py():
-        try:
-            times = texts.cast(pa.timestamp("ns", None if is_file else "UTC")).cast(pa.int64()).fill_null(0)
-        except pa.ArrowInvalid:  # the 31st of February
-            pass
-        else:
-            return times.to_numpy() // 1_000_000, missing
+    for ending, zone in ((_OFFSET, "UTC"), ("$", None)) if is_file else ((_OFFSET, "UTC"),):
+        if pc.all(pc.match_substring_regex(texts, _COMMON_TIME + ending), min_count=0).as_py():
+            try:
+                times = texts.cast(pa.timestamp("ns", zone)).cast(pa.int64()).fill_null(0)
+            except pa.ArrowInvalid:  # the 31st of February
+                break
+            return times.to_numpy() // 1_000_000, nulls(texts)
     read = file_time_ms if is_file else time_ms
     values = [read(text) for text in texts.to_pylist()]
     bad = np.fromiter((value is None for value in values), np.bool_, len(values))

@@ -77,7 +77,7 @@ def read_predictions(table: Table, reading: Reading, secret: bytes) -> Predictio
     shape = reading.shape
     ids, times = _ids(table, reading), _times(table, shape, "time")
     version, variant = _texts(table, shape, "version", UNVERSIONED), _texts(table, shape, "variant", CHAMPION)
-    prediction = _outcome(table, shape, "prediction")
+    prediction = read_outcome(table, shape, "prediction")
     score = _score(table, shape, prediction)
     segments, features, carried = _segments(table, shape), *_features(table, shape)
     keys = _keys(table, ids, shape, secret)
@@ -89,7 +89,7 @@ def read_labels(table: Table, reading: Reading, secret: bytes) -> LabelBatch:
     """Make a batch of the rows that are not odd."""
     shape = reading.shape
     ids, times = _ids(table, reading), _times(table, shape, "time")
-    label = _outcome(table, shape, "label")
+    label = read_outcome(table, shape, "label")
     reward = _number(table, shape, "reward").values
     predicted = _optional_times(table, shape, "prediction_time")
     keys = _keys(table, ids, shape, secret)
@@ -179,7 +179,8 @@ def _number(table: Table, shape: EventShape, role: str) -> Numeric:
     return numbers
 
 
-def _outcome(table: Table, shape: EventShape, role: str) -> FeatureColumn:
+def read_outcome(table: Table, shape: EventShape, role: str) -> FeatureColumn:
+    """Read the predictions or labels of all rows; those without a usable one are odd."""
     if shape.task == "regression":
         numbers = _number(table, shape, role)
         table.odd[:] |= numbers.missing

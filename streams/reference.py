@@ -1,0 +1,171 @@
+"""How does a model's reference become a profile?
+
+Invariants: a file and the same rows sent as events give the same profile, bit for bit; `@prediction` and `@score` come
+last; rows without features do not count as rows whose features are missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.profile import (
+    PREDICTION,
+    SCORE,
+    FeatureProfile,
+    Profile,
+    build_profile,
+    categorical_feature,
+    numeric_feature,
+)
+from detectors.profile import Coded as ProfileCoded
+from driftline.errors import InputError
+from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, PredictionBatch
+from driftline.settings.models import ModelSettings, Task
+from driftline.settings.services import LimitSettings
+from streams.batches import feature_column
+from streams.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
+from streams.shapes import event_shape
+
+FEATURES_MAX = 500
+"""Features inferred from events; the most frequent names are kept."""
+
+RawFeatures = Mapping[str, object]
+
+
+def profile_from_file(path: Path, settings: ModelSettings, limits: LimitSettings) -> Profile:
+    """Read a reference file and freeze it.
+
+    Raises
+    ------
+    InputError
+        If the file can't be read, lacks a column, has more features than allowed, or has no usable row.
+    """
+    return profile_from_table(read_table(path), settings, limits, str(path))
+
+
+def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSettings, name: str) -> Profile:
+    """Freeze a reference table; it needs neither ids nor times, and labels only if it has them.
+
+    Parameters
+    ----------
+    name
+        What to call the file in errors.
+
+    Raises
+    ------
+    InputError
+        As `profile_from_file`.
+    """
+    types = feature_types(table, settings)
+    if len(types) > limits.features_max:
+        raise InputError(
+            f"has {len(types)} features, limits.features_max is {limits.features_max}",
+            where=name,
+            remedy="list the features to watch in the model's features",
+        )
+    shape = event_shape("", settings, types)
+    rows = np.arange(table.num_rows)
+    given = {"id": pa.array(rows).cast(pa.string()), "time": pa.array(rows)}
+    batch, dead = batch_from_table(table, "prediction", FileDecoder(shape, limits, b"reference"), name, given)
+    if not len(batch):
+        raise InputError(f"has no usable row{f': {dead[0].detail}' if dead else ''}", where=name)
+    labels = outcomes_in(table, shape, "label").take(batch.order) if has_field(table, shape, "label") else None
+    return profile_from_batch(
+        batch,
+        types,
+        labels,
+        task=settings.task,
+        bins=settings.drift.bins,
+        categories_max=limits.categories_max,
+    )
+
+
+def profile_from_batch(
+    batch: PredictionBatch,
+    types: Sequence[FeatureType],
+    labels: FeatureColumn | None = None,
+    *,
+    task: Task,
+    bins: int,
+    categories_max: int,
+) -> Profile:
+    """Freeze a batch of predictions as the reference.
+
+    Parameters
+    ----------
+    types
+        The features to profile, in the profile's order.
+    labels
+        One a row: `Coded` for classification, `Numeric` for regression; rows without a label are missing.
+    bins
+        Quantile bins of a numeric feature.
+    categories_max
+        Categories kept of a categorical feature; the rest is other.
+    """
+    columns = batch.features if batch.raw_features is None else columns_from_raw(batch.raw_features, types)
+    profiles = [
+        _feature_profile(feature.name, columns[feature.name].take(batch.has_features), bins, categories_max)
+        for feature in types
+    ]
+    profiles.append(_feature_profile(PREDICTION, batch.prediction, bins, categories_max))
+    score = batch.score if np.isfinite(batch.score).any() else None
+    if score is not None:
+        profiles.append(numeric_feature(SCORE, score, np.isnan(score), bins))
+    return build_profile(
+        task,
+        profiles,
+        prediction=_outcome(batch.prediction),
+        score=score,
+        label=None if labels is None else _outcome(labels),
+    )
+
+
+def _feature_profile(name: str, column: FeatureColumn, bins: int, categories_max: int) -> FeatureProfile:
+    if isinstance(column, Coded):
+        return categorical_feature(name, column.codes, column.values, categories_max)
+    return numeric_feature(name, column.values, column.missing, bins)
+
+
+def _outcome(column: FeatureColumn) -> ProfileCoded | Floats:
+    if isinstance(column, Coded):
+        return ProfileCoded(np.maximum(column.codes, MISSING), column.values)
+    return column.values
+
+
+def columns_from_raw(raw: Sequence[RawFeatures], types: Iterable[FeatureType]) -> dict[str, FeatureColumn]:
+    """Make columns of features that were decoded before their types were known.
+
+    Examples
+    --------
+    >>> columns_from_raw([{"age": 3}, {}], [FeatureType("age", "numeric")])["age"].missing
+    array([False,  True])
+    """
+    return {feature.name: feature_column([row.get(feature.name) for row in raw], feature) for feature in types}
+
+
+def infer_feature_types(raw: Sequence[RawFeatures], features_max: int = FEATURES_MAX) -> tuple[FeatureType, ...]:
+    """Type features from events: numeric if all values that are not null are numbers, else categorical.
+
+    Parameters
+    ----------
+    features_max
+        Of more names the most frequent are kept, equals by name.
+
+    Returns
+    -------
+    Sorted by name.
+
+    Examples
+    --------
+    >>> [feature.kind for feature in infer_feature_types([{"a": 1, "b": True}, {"a": None, "b": "x"}])]
+    ['numeric', 'categorical']
+    """
+    seen = Counter(name for row in raw for name in row)
+    kept = sorted(seen, key=lambda name: (-seen[name], name))[:features_max]
+    other = {name for row in raw for name, value in row.items() if type(value) not in (int, float, type(None))}
+    return tuple(FeatureType(name, "categorical" if name in other else "numeric") for name in sorted(kept))
