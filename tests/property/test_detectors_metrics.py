@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.metrics import (
@@ -26,6 +26,7 @@ def sums(limbs: np.ndarray) -> list[int]:
 
 
 @given(steps, st.lists(st.integers(0, 40), max_size=5), st.randoms())
+@settings(deadline=None)
 def test_merged_error_sums_are_those_of_one_batch_in_any_order(values: list[int], cuts: list[int], random) -> None:
     shuffled = random.sample(values, len(values))
     bounds = sorted({0, len(values), *(min(cut, len(values)) for cut in cuts)})
@@ -35,12 +36,14 @@ def test_merged_error_sums_are_those_of_one_batch_in_any_order(values: list[int]
 
 
 @given(steps, steps)
+@settings(deadline=None)
 def test_what_is_taken_back_leaves_the_rest(kept: list[int], taken: list[int]) -> None:
     both, back = (error_limbs(np.array(values, dtype=np.int64)) for values in (kept + taken, taken))
     assert sums(both - back) == sums(error_limbs(np.array(kept, dtype=np.int64)))
 
 
 @given(st.lists(counts, min_size=9, max_size=9))
+@settings(deadline=None)
 def test_classification_intervals_hold_their_value(cells: list[int]) -> None:
     confusion = np.array(cells, dtype=np.int64).reshape(3, 3)
     estimates = [*multiclass_metrics(confusion).values(), *binary_metrics(confusion[:2, :2]).values()]
@@ -50,6 +53,7 @@ def test_classification_intervals_hold_their_value(cells: list[int]) -> None:
 
 
 @given(st.lists(st.tuples(counts, counts), max_size=20))
+@settings(deadline=None)
 def test_auc_intervals_hold_their_value_and_mirror_with_the_classes(bins: list[tuple[int, int]]) -> None:
     histogram = np.array(bins, dtype=np.int64).reshape(-1, 2)
     auc, mirrored = roc_auc(histogram), roc_auc(histogram[:, ::-1])
@@ -61,6 +65,7 @@ def test_auc_intervals_hold_their_value_and_mirror_with_the_classes(bins: list[t
 
 
 @given(steps.filter(len))
+@settings(deadline=None)
 def test_regression_intervals_hold_their_value(values: list[int]) -> None:
     n, absolute, square = len(values), sum(map(abs, values)), sum(value * value for value in values)
     for value, low, high, size in regression_metrics(n, absolute, square, 0.5).values():
