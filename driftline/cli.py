@@ -1,0 +1,72 @@
+"""Which command was meant, and with which exit code does it end?
+
+Invariants: a command's module is imported only when that command runs, so `driftline --help` is quick; every
+`DriftlineError` becomes one line on standard error for each of its problems and its own exit code; an exception that
+nobody foresaw keeps its traceback; Ctrl-C ends with 130.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+import click
+
+from driftline import __version__
+from driftline.errors import DriftlineError
+
+INTERRUPTED = 130
+
+COMMANDS = {
+    "init": "Write a configuration from a data file.",
+    "run": "Watch the models of a configuration, from Kafka into Postgres.",
+    "demo": "Show everything on this machine: events, drift, late labels, a retraining request.",
+    "replay": "Run data files through the very same code.",
+    "reference": "Build or accept the reference that no drift means.",
+    "migrate": "Bring the database to this program's schema.",
+    "topics": "Create or check the Kafka topics.",
+    "doctor": "Say what is installed, reachable and wrong.",
+}
+
+
+class Commands(click.Group):
+    """The commands by name, imported late, with errors told the way this house tells them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which people meet them."""
+        return [name for name in COMMANDS if find_spec(f"driftline.commands.{name}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"driftline.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command, and end with what its error says."""
+        try:
+            super().invoke(ctx)
+        except DriftlineError as error:
+            for problem in error.problems:
+                click.echo(f"driftline: error: {problem}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="driftline")
+def main() -> None:
+    """Watch machine-learning models in production: drift and live accuracy, from Kafka into Postgres.
+
+    Exit codes: 0 done; 2 the configuration, the arguments or a data file is wrong; 3 our own state is wrong; 4 a
+    service could not be reached in time.
+    """
+
+
+if __name__ == "__main__":
+    main()
