@@ -128,10 +128,8 @@ class PredictionBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def take(self, rows: Mask) -> PredictionBatch:
-        """Keep the rows where the mask is True."""
-        if rows.all():
-            return self
+    def pick(self, rows: Ints) -> PredictionBatch:
+        """Return the given rows in the given order."""
         raw = self.raw_features
         return PredictionBatch(
             self.order[rows],
@@ -144,8 +142,12 @@ class PredictionBatch:
             tuple(segment.take(rows) for segment in self.segments),
             self.has_features[rows],
             {name: column.take(rows) for name, column in self.features.items()},
-            None if raw is None else tuple(raw[i] for i in np.flatnonzero(rows)),
+            None if raw is None else tuple(raw[i] for i in rows),
         )
+
+    def take(self, rows: Mask) -> PredictionBatch:
+        """Keep the rows where the mask is True."""
+        return self if rows.all() else self.pick(np.flatnonzero(rows))
 
     def without_features(self, rows: Mask) -> PredictionBatch:
         """Treat the rows where the mask is True as if they carried no features."""
@@ -176,10 +178,8 @@ class LabelBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def take(self, rows: Mask) -> LabelBatch:
-        """Keep the rows where the mask is True."""
-        if rows.all():
-            return self
+    def pick(self, rows: Ints) -> LabelBatch:
+        """Return the given rows in the given order."""
         predicted = self.prediction_time_ms
         return LabelBatch(
             self.order[rows],
@@ -189,6 +189,10 @@ class LabelBatch:
             self.reward[rows],
             None if predicted is None else predicted[rows],
         )
+
+    def take(self, rows: Mask) -> LabelBatch:
+        """Keep the rows where the mask is True."""
+        return self if rows.all() else self.pick(np.flatnonzero(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +210,8 @@ class FeatureBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def take(self, rows: Mask) -> FeatureBatch:
-        """Keep the rows where the mask is True."""
-        if rows.all():
-            return self
+    def pick(self, rows: Ints) -> FeatureBatch:
+        """Return the given rows in the given order."""
         raw = self.raw_features
         return FeatureBatch(
             self.order[rows],
@@ -218,8 +220,12 @@ class FeatureBatch:
             self.version.take(rows),
             tuple(segment.take(rows) for segment in self.segments),
             {name: column.take(rows) for name, column in self.features.items()},
-            None if raw is None else tuple(raw[i] for i in np.flatnonzero(rows)),
+            None if raw is None else tuple(raw[i] for i in rows),
         )
+
+    def take(self, rows: Mask) -> FeatureBatch:
+        """Keep the rows where the mask is True."""
+        return self if rows.all() else self.pick(np.flatnonzero(rows))
 
 
 Batch = PredictionBatch | LabelBatch | FeatureBatch

@@ -130,6 +130,7 @@ async def commit_fetch(
             return None
         newest_ms = _judge_times(prepared, pipeline, record_ms, at.newest_event, result, dead_letter_of)
         await _lock(connection, prepared)
+        await _know_all_names(connection, prepared)
         in_force = await pipeline.profiles.in_force(connection, [item.model for item in prepared])
         for item in prepared:
             await _ModelCommit(connection, pipeline, item, in_force, result).run()
@@ -204,6 +205,14 @@ async def _lock(connection: Connection, prepared: Sequence[PreparedModel]) -> No
         await rows(connection, statement, buckets=[bucket])
     panes = sorted({item.model.bucket for item in prepared})
     await rows(connection, "lock_panes_shared", buckets=panes)
+
+
+async def _know_all_names(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
+    """Rows that are joined may carry codes that other workers gave; under the locks no more are to come."""
+    models = {item.model.model_id: item.model for item in prepared}
+    for found in await rows(connection, "name_counts", model_ids=list(models)):
+        if found.n != models[found.model_id].n_names:
+            await models[found.model_id].refresh_names(connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,11 @@ class MonitoredModel:
         return horizon_ms_of(self.settings)
 
     @property
+    def n_names(self) -> int:
+        """How many codes are known."""
+        return sum(map(len, self.codes.values()))
+
+    @property
     def class_names(self) -> list[str]:
         """What class codes stand for, in the order of the codes."""
         return self.names("class")

@@ -1,9 +1,9 @@
 -- name: begin_fetch
 -- Bounds on waiting, and plans that probe the key indexes whatever the planner knows of the tables.
-select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
-       set_config('lock_timeout', %(lock_ms)s, true),
-       set_config('enable_hashjoin', 'off', true),
-       set_config('enable_mergejoin', 'off', true);
+select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
+       set_config('lock_timeout', %(lock_ms)s, true) as lock,
+       set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge,
+       set_config('enable_seqscan', 'off', true) as sequential, set_config('enable_bitmapscan', 'off', true) as bitmap;
 
 -- name: lock_offset
 -- The fence: holds a partition's row, and says where the log goes on.

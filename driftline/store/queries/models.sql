@@ -12,6 +12,10 @@ returning model_id, horizons_s;
 -- All codes of one model.
 select kind, name, code from driftline.name where model_id = %(model_id)s;
 
+-- name: name_counts
+-- How many codes each model has given.
+select model_id, count(*)::integer as n from driftline.name where model_id = any (%(model_ids)s) group by model_id;
+
 -- name: admit_names
 -- Codes for names; those beyond the bound are not returned.
 select name, code from driftline.admit_names(%(model_id)s::smallint, %(kind)s, %(names)s, %(names_max)s);

@@ -1,3 +1,6 @@
+-- Keys are looked up one by one through the key index: `cross join lateral (... offset 0)` keeps the planner from turning
+-- the join around, which it does with tables it has no statistics of, and which then takes minutes.
+
 -- name: lock_join_shared
 -- Taken by transactions that bring predictions: many at a time, none beside one that brings labels.
 select pg_advisory_xact_lock_shared(1, bucket) from unnest(%(buckets)s::integer[]) bucket;
@@ -11,10 +14,12 @@ select pg_advisory_xact_lock(1, bucket) from unnest(%(buckets)s::integer[]) buck
 select coalesce(array_agg(distinct i.row), '{}') as row
   from unnest(%(row)s::integer[], %(key)s::uuid[], %(version)s::smallint[], %(variant)s::smallint[],
               %(event_time)s::timestamptz[]) i (row, key, version, variant, event_time)
-  join driftline.prediction p
-    on p.horizon_s = any (%(horizons_s)s) and p.key = i.key and p.version = i.version and p.variant = i.variant
-   and p.event_time between i.event_time - make_interval(secs => %(dedupe_window_s)s)
-                        and i.event_time + make_interval(secs => %(dedupe_window_s)s);
+  cross join lateral (
+       select from driftline.prediction p
+        where p.horizon_s = any (%(horizons_s)s) and p.key = i.key and p.version = i.version and p.variant = i.variant
+          and p.event_time between i.event_time - make_interval(secs => %(dedupe_window_s)s)
+                               and i.event_time + make_interval(secs => %(dedupe_window_s)s)
+       offset 0) p;
 
 -- name: add_predictions
 -- Keeps predictions until their labels come.
@@ -30,7 +35,10 @@ select %(horizon_s)s, %(model_id)s, *
 select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(l.event_time), '{}') as event_time,
        coalesce(array_agg(l.label), '{}') as label, coalesce(array_agg(l.late), '{}') as late
   from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
-  join driftline.label l on l.horizon_s = any (%(horizons_s)s) and l.key = i.key;
+  cross join lateral (
+       select event_time, label, late from driftline.label
+        where horizon_s = any (%(horizons_s)s) and key = i.key
+       offset 0) l;
 
 -- name: add_labels
 -- Keeps labels for predictions that are still to come, and to notice repeats and corrections.
@@ -46,7 +54,10 @@ select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(p.version), '
        coalesce(array_agg(p.score), '{}') as score, coalesce(array_agg(p.late), '{}') as late,
        coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments
   from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
-  join driftline.prediction p on p.horizon_s = any (%(horizons_s)s) and p.key = i.key;
+  cross join lateral (
+       select version, event_time, prediction, score, late, segments from driftline.prediction
+        where horizon_s = any (%(horizons_s)s) and key = i.key
+       offset 0) p;
 
 -- name: all_pairs
 -- Every prediction of a model that has a label, for the moment its reference is complete; the greatest label wins.
@@ -73,7 +84,8 @@ select coalesce(array_agg(distinct i.row), '{}') as row
 -- Which of these keys had their features counted from a feature event.
 select coalesce(array_agg(distinct i.row), '{}') as row
   from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
-  join driftline.served_features f on f.horizon_s = any (%(horizons_s)s) and f.key = i.key;
+  cross join lateral (
+       select from driftline.served_features where horizon_s = any (%(horizons_s)s) and key = i.key offset 0) f;
 
 -- name: add_served_features
 -- Remembers which ids had their features counted from a feature event.

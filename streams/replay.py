@@ -1,0 +1,158 @@
+"""Files instead of Kafka: the same commit, the same evaluation, as fast as they go.
+
+Rows are sorted by time and handed over like fetches of two partitions, one of predictions and one of labels, whichever
+is behind in event time first; so windows close while the replay runs, as they do live. At the end of the files
+everything that is open is closed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+
+from driftline.events import DeadLetter, Decoded, LabelBatch, PredictionBatch
+from driftline.store.connection import Connection, run
+from streams.commit import Pipeline, Position, commit_fetch
+from streams.evaluate import evaluate
+from streams.freeze import freeze_references
+from streams.monitored import MonitoredModel
+
+ROWS_A_FETCH = 20_000
+END_OF_TIME_MS = 253_402_300_000_000 - 1_000
+"""The last second of year 9999: after every event."""
+
+PREDICTIONS = "replay.predictions"
+LABELS = "replay.labels"
+
+_Batch = TypeVar("_Batch", PredictionBatch, LabelBatch)
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What a replay came to.
+
+    Parameters
+    ----------
+    counts
+        Events by reason.
+    windows
+        Windows that were closed and held something.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    windows: int = 0
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+class _Source:
+    """One partition of the replayed log: a batch in the order of time, read piece by piece."""
+
+    def __init__(self, topic: str, batch: PredictionBatch | LabelBatch) -> None:
+        self.topic = topic
+        self.batch = batch
+        self.read = 0
+
+    @property
+    def next_ms(self) -> int:
+        return int(self.batch.time_ms[self.read]) if self.read < len(self.batch) else END_OF_TIME_MS
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Newest event time read; the end of time when all is, None before the first."""
+        if self.read == len(self.batch):
+            return END_OF_TIME_MS
+        return int(self.batch.time_ms[self.read - 1]) if self.read else None
+
+    def take(self, model: str) -> tuple[Position, Decoded]:
+        start, self.read = self.read, min(self.read + ROWS_A_FETCH, len(self.batch))
+        order = np.arange(self.read - start, dtype=np.int64)
+        rows = replace(self.batch.pick(order + start), order=order)
+        decoded = Decoded(record_of=order)
+        if isinstance(rows, PredictionBatch):
+            decoded.predictions[model] = rows
+        else:
+            decoded.labels[model] = rows
+        return Position(self.topic, 0, "", start, self.read), decoded
+
+
+def in_time_order(batch: _Batch) -> _Batch:
+    """Return a batch in the order of event time; rows of one moment stay as they stood."""
+    return batch.pick(np.argsort(batch.time_ms, kind="stable"))
+
+
+async def replay(
+    connection: Connection,
+    pipeline: Pipeline,
+    model: MonitoredModel,
+    predictions: PredictionBatch,
+    labels: LabelBatch | None,
+    *,
+    categories_max: int,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ReplayResult:
+    """Replay one model's predictions and labels into an empty store.
+
+    Parameters
+    ----------
+    categories_max
+        Bound on the categories of a feature, for a reference that is frozen on the way.
+    progress
+        Told how many rows were just committed.
+
+    Raises
+    ------
+    psycopg.Error
+        If Postgres fails.
+    """
+    sources = [_Source(PREDICTIONS, in_time_order(predictions))]
+    if labels is not None:
+        sources.append(_Source(LABELS, in_time_order(labels)))
+    for source in sources:
+        await run(connection, "register_partition", topic=source.topic, partition=0, topic_id="", next=0)
+    result = ReplayResult()
+    while (source := min(sources, key=lambda source: source.next_ms)).next_ms < END_OF_TIME_MS:
+        position, decoded = source.take(model.name)
+        batch = source.batch.time_ms[position.start : position.next]
+        committed = await commit_fetch(connection, pipeline, position, decoded, batch, _dead_letter_of(position))
+        assert committed is not None, "somebody else writes into the replay's store"
+        result.counts.update({reason: n for (_, reason), n in committed.counts.items()})
+        result.dead += committed.dead
+        progress(position.next - position.start)
+        await _advance(connection, pipeline, model, sources, result, categories_max)
+    await _advance(connection, pipeline, model, sources, result, categories_max, last=True)
+    return result
+
+
+async def _advance(
+    connection: Connection,
+    pipeline: Pipeline,
+    model: MonitoredModel,
+    sources: Sequence[_Source],
+    result: ReplayResult,
+    categories_max: int,
+    *,
+    last: bool = False,
+) -> None:
+    """Close what the sources' watermark allows; at the end of the files, everything."""
+    newest = [source.newest_ms for source in sources]
+    known = [ms for ms in newest if ms is not None]
+    if len(known) < len(newest):
+        return
+    watermark_ms = min(known) - (0 if last else model.settings.windows.out_of_orderness_ms)
+    await freeze_references(connection, pipeline.profiles, model, watermark_ms, categories_max=categories_max)
+    behind = True
+    while behind:
+        done = await evaluate(connection, pipeline.profiles, model, watermark_ms, restate_at_once=last)
+        result.windows += done.windows
+        behind = done.behind
+
+
+def _dead_letter_of(position: Position) -> Callable[[int, str, str, str], DeadLetter]:
+    def make(order: int, model: str, reason: str, detail: str) -> DeadLetter:
+        return DeadLetter(reason, detail, model, position.topic, 0, position.start + order, 0, b"")
+
+    return make
