@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.canonical import canonical
@@ -36,6 +36,7 @@ def test_a_duration_longer_than_postgres_can_add_to_a_time_is_refused() -> None:
         parse_duration_ms("36501d")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 36_500 * DAY))
 def test_a_duration_that_is_written_and_read_is_the_same(duration_ms: int) -> None:
     assert parse_duration_ms(format_duration(duration_ms)) == duration_ms
@@ -65,6 +66,7 @@ def test_there_is_no_pane_where_none_divides_length_and_slide() -> None:
     assert choose_pane_ms(1_000_003, 1_000_003) is None  # a prime number of milliseconds, longer than the longest
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([250, SECOND, MINUTE, HOUR]))
 def test_a_pane_is_the_best_of_all_divisors(length: int, slide: int, unit_ms: int) -> None:
     length_ms, slide_ms = length * unit_ms, slide * unit_ms
@@ -87,6 +89,7 @@ def test_a_pane_is_the_best_of_all_divisors(length: int, slide: int, unit_ms: in
             assert pane_ms <= min(divisors, default=math.inf)
 
 
+@settings(deadline=None)
 @given(
     st.booleans()
     | st.integers(-(10**30), 10**30)

@@ -215,7 +215,7 @@ _VALUES = st.sampled_from(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.dictionaries(_NAMES, _VALUES, max_size=8), _VALUES, st.text(min_size=1, max_size=20))
 def test_whatever_the_columns_are_called_the_written_configuration_loads_as_guessed(
     tmp_path: Path, columns: dict[str, list[Any]], prediction: list[Any], model: str
