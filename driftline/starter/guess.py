@@ -42,8 +42,10 @@ CALENDAR = frozenset({"year", "quarter", "month", "week", "day", "weekday", "hou
 """Features that move by themselves, whatever the model does."""
 
 EVENT_FIELDS = frozenset(
-    {"model", "variant", "request id", "latency ms", "error", "sample rate", "reward", "prediction timestamp"}
+    "prediction_id timestamp prediction score label version variant reward prediction_timestamp".split()
 )
+"""Names under which events and files are read without any mapping, so a feature cannot have them."""
+
 DIFFERENT = "different in each row"
 NESTED = "features."
 """How the columns of an event's own features begin."""
@@ -295,8 +297,8 @@ def _unsuitable(column: Column) -> str:
     """Say why a column cannot be watched; empty if it can."""
     if not column.nameable:
         return "its name is empty or too long"
-    if " ".join(column.words) in EVENT_FIELDS:
-        return "a field of the event"
+    if column.name in EVENT_FIELDS:
+        return "called like a field of an event, and not one by its values"
     if column.kind == "time":
         return "a time"
     if column.kind == "other":

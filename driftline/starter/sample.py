@@ -18,6 +18,7 @@ from driftline.errors import InputError
 
 ROWS_MAX = 100_000
 HEAD_BYTES_MAX = 32 * 1024 * 1024
+NULL_TEXTS = ["", "NaN", "nan", "null", "NULL"]
 
 
 def read_sample(path: Path) -> pa.Table:
@@ -26,8 +27,7 @@ def read_sample(path: Path) -> pa.Table:
     Parameters
     ----------
     path : Path
-        Parquet (`.parquet`, `.pq`), CSV (`.csv`) or JSON lines (`.jsonl`, `.ndjson`, `.json`); text may be gzipped
-        (`.gz`).
+        Parquet (`.parquet`), CSV (`.csv`) or JSON lines (`.jsonl`, `.ndjson`).
 
     Returns
     -------
@@ -42,16 +42,16 @@ def read_sample(path: Path) -> pa.Table:
     if not path.is_file():
         what = "is a folder, not a data file" if path.is_dir() else "there is no such file"
         raise InputError.in_file(path, what)
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix.lower() not in _READERS:
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
         raise InputError.in_file(path, "is no data file by its name", remedy=f"known: {', '.join(_READERS)}")
     if path.stat().st_size == 0:
         raise InputError.in_file(path, "is empty")
     try:
-        table = _flat(_READERS[suffix.lower()](path).slice(0, ROWS_MAX))
+        table = _flat(read(path).slice(0, ROWS_MAX))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError.in_file(path, f"cannot be read as {suffix}: {reason}") from None
+        raise InputError.in_file(path, f"cannot be read as {path.suffix}: {reason}") from None
     if table.num_rows == 0:
         raise InputError.in_file(path, "has no rows")
     repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
@@ -66,24 +66,39 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    with pyarrow.csv.open_csv(path, read_options=pyarrow.csv.ReadOptions(block_size=HEAD_BYTES_MAX)) as reader:
+    guessed = _csv_head(path, {})
+    texts = _csv_head(path, dict.fromkeys(guessed.column_names, pa.string()))
+    for index, name in enumerate(guessed.column_names):
+        # A leading zero makes a code, such as a postal one, of what would be a number.
+        if pc.any(pc.match_substring_regex(texts.column(index), "^[+-]?0[0-9]")).as_py():
+            guessed = guessed.set_column(index, name, texts.column(index))
+    return guessed
+
+
+def _csv_head(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
+    with pyarrow.csv.open_csv(
+        path,
+        read_options=pyarrow.csv.ReadOptions(block_size=HEAD_BYTES_MAX),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=types, null_values=NULL_TEXTS, strings_can_be_null=True
+        ),
+    ) as reader:
         return pa.Table.from_batches(islice(reader, 1), reader.schema)
 
 
 def _read_json_lines(path: Path) -> pa.Table:
-    with pa.input_stream(str(path)) as stream:
-        head = stream.read(HEAD_BYTES_MAX)
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES_MAX)
     whole = head if len(head) < HEAD_BYTES_MAX else head[: head.rfind(b"\n") + 1]
     return pyarrow.json.read_json(pa.BufferReader(whole), pyarrow.json.ReadOptions(block_size=HEAD_BYTES_MAX))
 
 
 _READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".parquet": _read_parquet,
-    ".pq": _read_parquet,
     ".csv": _read_csv,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
-    ".json": _read_json_lines,
 }
 
 

@@ -1,6 +1,5 @@
 """Does `driftline init`, as a real process, write a configuration from each kind of data file?"""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -85,9 +84,9 @@ def test_a_parquet_file_with_dictionaries_and_decimals_is_read(tmp_path: Path) -
     assert only_model(tmp_path).task == "multiclass"
 
 
-@pytest.mark.parametrize("name", ["events.jsonl", "events.ndjson", "events.json", "events.jsonl.gz"])
+@pytest.mark.parametrize("name", ["events.jsonl", "events.NDJSON"])
 def test_a_file_of_events_is_read(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(gzip.compress(EVENTS.encode()) if name.endswith("gz") else EVENTS.encode())
+    (tmp_path / name).write_text(EVENTS)
 
     result = init(tmp_path, name, "--json")
 
@@ -102,6 +101,17 @@ def test_a_file_of_events_is_read(tmp_path: Path, name: str) -> None:
     }
     assert told["features"] == ["age", "sex"]
     assert told["next"][:2] == ["driftline", "replay"]
+
+
+def test_a_csv_file_is_read_as_replay_reads_it(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 2},{n:05},{'NA' if n % 2 else 'DE'},\n" for n in range(20))
+    (tmp_path / "p.csv").write_text(f"id,prediction,postcode,country,nothing\n{rows}")
+
+    result = init(tmp_path, "p.csv", "--json")
+
+    assert json.loads(result.stdout)["features"] == ["country"]
+    assert json.loads(result.stdout)["left_out"] == {"postcode": "different in each row"}
+    assert "{name: country, type: categorical}" in (tmp_path / "monitor.yaml").read_text()
 
 
 def test_labels_apart_are_named_in_the_next_command(tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_what_is_there_is_overwritten_only_by_force(tmp_path: Path) -> None:
         ("p.txt", b"hello", "is no data file by its name"),
         ("p.parquet", b"hello", "cannot be read as .parquet"),
         ("p.jsonl", b"hello", "cannot be read as .jsonl"),
-        ("p.csv.gz", b"hello", "cannot be read as .csv"),
+        ("p.csv.gz", b"hello", "is no data file by its name"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_the_reason(

@@ -57,10 +57,17 @@ def test_columns_are_known_by_their_usual_names(prediction: str, score: str, lab
 
 
 def test_a_name_is_not_believed_where_the_values_say_otherwise() -> None:
-    found = guessed(**BASE, score=RNG.normal(600, 50, ROWS), label=["a"] * ROWS, time=["noon"] * ROWS)
+    found = guessed(**BASE, risk_score=RNG.normal(600, 50, ROWS), target=["a"] * ROWS, time=["noon"] * ROWS)
 
     assert roles(found) == {"prediction": "prediction", "id": "id"}
-    assert {column.name for column in found.features} == {"score", "label", "time"}
+    assert {column.name for column in found.features} == {"risk_score", "target", "time"}
+
+
+def test_a_feature_that_would_be_read_as_a_field_of_the_event_is_left_out() -> None:
+    found = guessed(**BASE, score=RNG.normal(600, 50, ROWS))
+
+    assert roles(found).keys() == {"prediction", "id"}
+    assert [column.name for column, _ in found.left_out] == ["score"]
 
 
 def test_a_label_without_a_telling_name_is_known_by_its_agreement() -> None:
@@ -153,7 +160,7 @@ def test_what_moves_by_itself_or_is_no_value_is_left_out_with_a_reason() -> None
         customer_id=list(range(ROWS)),
         born=[date(1990, 1, 1)] * ROWS,
         tags=[["a"]] * ROWS,
-        model=["m"] * ROWS,
+        variant=["champion"] * ROWS,
     )
 
     assert roles(found).keys() == {"prediction", "id", "time"}
@@ -162,7 +169,7 @@ def test_what_moves_by_itself_or_is_no_value_is_left_out_with_a_reason() -> None
         "year": "a calendar value moves by itself",
         "customer_id": "different in each row",
         "tags": "neither number nor text",
-        "model": "a field of the event",
+        "variant": "called like a field of an event, and not one by its values",
     }
 
 
