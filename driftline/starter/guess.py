@@ -42,7 +42,17 @@ CALENDAR = frozenset({"year", "quarter", "month", "week", "day", "weekday", "hou
 """Features that move by themselves, whatever the model does."""
 
 EVENT_FIELDS = frozenset(
-    "prediction_id timestamp prediction score label version variant reward prediction_timestamp".split()
+    {
+        "prediction_id",
+        "timestamp",
+        "prediction",
+        "score",
+        "label",
+        "version",
+        "variant",
+        "reward",
+        "prediction_timestamp",
+    }
 )
 """Names under which events and files are read without any mapping, so a feature cannot have them."""
 
