@@ -125,7 +125,7 @@ def merge(batches: Sequence[AnyBatch]) -> AnyBatch:
     if len(batches) == 1:
         return first
     place = np.argsort(np.concatenate([batch.order for batch in batches]), kind="stable")
-    names = [field.name for field in fields(first)]
+    names = [field.name for field in fields(first) if field.name != "prediction_time_ms"]
     merged = {name: _merged(name, [getattr(batch, name) for batch in batches], place) for name in names}
     if isinstance(first, LabelBatch):
         merged["prediction_time_ms"] = _merged_times(batches, place)

@@ -100,7 +100,7 @@ def read_features(table: Table, reading: Reading, secret: bytes) -> FeatureBatch
     """Make a batch of the rows that are not odd; those of source `offline` are odd."""
     shape = reading.shape
     source = _texts(table, shape, "source", SERVING)
-    known = np.array([value == SERVING for value in source.values])
+    known = np.array([*(value == SERVING for value in source.values), False, False])
     table.odd[:] |= ~known[source.codes]
     ids, times = _ids(table, reading), _times(table, shape, "time")
     version = _texts(table, shape, "version", UNVERSIONED)

@@ -258,6 +258,7 @@ class _Fetch:
 
     def _result(self) -> Decoded:
         for (kind, model), rows in self.rows.items():
+            rows.sort(key=lambda row: row.order)
             batch = BUILDERS[kind](rows, self.decoder.shapes[model], self.decoder.id_secret)
             self.parts.setdefault((kind, model), []).append(batch)
         first = np.cumsum(self.elements) - self.elements
