@@ -1,0 +1,131 @@
+"""`driftline replay`: what would have been seen, had these files been live?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from driftline.errors import ConfigurationError
+from driftline.settings import Settings, load_settings, parse_duration_ms
+from driftline.wiring import ReplayRequest, run_replay
+from streams.replay_files import ReplayTimes
+from streams.values import file_time_ms
+
+
+class _Duration(click.ParamType):
+    """A duration such as 250ms, 10s, 5m, 1h or 30d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn text into milliseconds."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Time(click.ParamType):
+    """A moment such as 2016-01-01T00:00:00Z; without an offset it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn text into milliseconds since 1970 UTC."""
+        if isinstance(value, int):
+            return value
+        moment = file_time_ms(value)
+        if moment is None:
+            self.fail(f"{value!r} is no time such as 2016-01-01T00:00:00Z", param, ctx)
+        return moment
+
+
+@click.command("replay")
+@click.option(
+    "--config", default="monitor.yaml", show_default=True, type=click.Path(path_type=Path), help="The configuration."
+)
+@click.option("--model", help="Which model of the configuration; needed if it has several.")
+@click.option(
+    "--predictions",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Parquet, CSV or JSON-lines file of predictions; may be repeated.",
+)
+@click.option(
+    "--labels",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File of labels; may be repeated. Without one, labels are looked for beside the predictions.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--start", type=_Time(), help="Time of the first row, for files without a time column.")
+@click.option("--interval", type=_Duration(), help="Time from one row to the next, with --start.")
+@click.option(
+    "--label-delay", default="0s", type=_Duration(), help="How long after its prediction a label without a time comes."
+)
+@click.option("--database", help="URL of an empty Postgres database to keep; an embedded one is thrown away.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, the summary, last.")
+def command(
+    config: Path,
+    model: str | None,
+    predictions: tuple[Path, ...],
+    labels: tuple[Path, ...],
+    out: Path,
+    start: int | None,
+    interval: int | None,
+    label_delay: int,
+    database: str | None,
+    as_json: bool,
+) -> None:
+    """Run data files through the very code of the live path, and write what it finds.
+
+    Writes drift.csv, performance.csv, events.jsonl and summary.json to the folder. Needs neither Kafka nor a database.
+    """
+    if (start is None) != (interval is None):
+        raise ConfigurationError("--start and --interval go together", where="arguments")
+    settings = load_settings(config, os.environ)
+    request = ReplayRequest(
+        _model(settings, model), predictions, labels, out, ReplayTimes(start, interval, label_delay), database
+    )
+    summary = _run(settings, request, quiet=as_json)
+    click.echo(json.dumps(summary) if as_json else _as_text(summary, out))
+
+
+def _model(settings: Settings, model: str | None) -> str:
+    if model is None and len(settings.models) > 1:
+        raise ConfigurationError("--model is needed", where="arguments", remedy=f"one of {', '.join(settings.models)}")
+    return model if model is not None else next(iter(settings.models))
+
+
+def _run(settings: Settings, request: ReplayRequest, *, quiet: bool) -> dict[str, object]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        return asyncio.run(run_replay(settings, request, progress))
+
+
+def _as_text(summary: dict[str, object], out: Path) -> str:
+    lines = [f"{name.replace('_', ' '):>22}  {value}" for name, value in summary.items()]
+    written = ", ".join(f"{out}/{name}" for name in ("drift.csv", "performance.csv", "events.jsonl", "summary.json"))
+    return "\n".join([*lines, f"written: {written}"])

@@ -1,0 +1,158 @@
+"""Data files in, data files out: what a replay reads and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from driftline.errors import InputError
+from driftline.events import DeadLetter, Ints, LabelBatch, PredictionBatch
+from driftline.store import sql
+from driftline.store.connection import Connection, rows
+from streams.batches import merge
+from streams.files import FileDecoder, has_field, labels_from_table, predictions_from_table, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayTimes:
+    """Times for rows that have none of their own.
+
+    Parameters
+    ----------
+    start_ms, interval_ms
+        Time of the first prediction, and from one to the next; None where files must have a time column.
+    label_delay_ms
+        How long after its prediction a label without a time comes.
+    """
+
+    start_ms: int | None = None
+    interval_ms: int | None = None
+    label_delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayInput:
+    """What the files of a replay hold.
+
+    Parameters
+    ----------
+    without_prediction
+        Labels that have neither a time nor a prediction, so that nothing says when they came.
+    """
+
+    predictions: PredictionBatch
+    labels: LabelBatch | None
+    dead: list[DeadLetter]
+    without_prediction: int
+
+
+def read_tables(paths: Sequence[Path]) -> list[tuple[Path, pa.Table]]:
+    """Read data files.
+
+    Raises
+    ------
+    InputError
+        If one can't be read, or none holds a row.
+    """
+    tables = [(path, read_table(path)) for path in paths]
+    if not any(table.num_rows for _, table in tables):
+        raise InputError("holds no rows", where=", ".join(map(str, paths)))
+    return tables
+
+
+def read_replay(
+    prediction_tables: Sequence[tuple[Path, pa.Table]],
+    label_tables: Sequence[tuple[Path, pa.Table]],
+    decoder: FileDecoder,
+    times: ReplayTimes,
+) -> ReplayInput:
+    """Make batches of the tables; without label files, labels are looked for beside the predictions.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, named with its file.
+    """
+    batches, dead = [], []
+    first = 0
+    for path, table in prediction_tables:
+        given = _given_times(table, decoder, times, first)
+        batch, refused = predictions_from_table(table, decoder, str(path), given)
+        batches.append(_numbered_from(batch, first))
+        dead += refused
+        first += table.num_rows
+    predictions = merge(batches)
+    if not label_tables and any(has_field(table, decoder.shape, "label") for _, table in prediction_tables):
+        label_tables = prediction_tables
+    labels, without_prediction = [], 0
+    for path, table in label_tables:
+        beside = label_tables is prediction_tables
+        timeless = beside or not has_field(table, decoder.shape, "time")
+        given = np.zeros(table.num_rows, np.int64) if timeless else None
+        if beside:
+            table = _with_label(table, decoder)
+        batch, refused = labels_from_table(table, decoder, str(path), given)
+        if timeless:
+            batch, n_lost = _after_prediction(batch, predictions, times.label_delay_ms)
+            without_prediction += n_lost
+        labels.append(batch)
+        dead += refused
+    return ReplayInput(predictions, merge(labels) if labels else None, dead, without_prediction)
+
+
+def _given_times(table: pa.Table, decoder: FileDecoder, times: ReplayTimes, first: int) -> Ints | None:
+    if times.start_ms is None:
+        return None
+    interval_ms = times.interval_ms or 0
+    return times.start_ms + (first + np.arange(table.num_rows, dtype=np.int64)) * interval_ms
+
+
+def _numbered_from(batch: PredictionBatch, first: int) -> PredictionBatch:
+    return replace(batch, order=batch.order + first)
+
+
+def _with_label(table: pa.Table, decoder: FileDecoder) -> pa.Table:
+    """Keep the rows of a prediction file whose label is known; the others have none yet."""
+    path = next(path[0] for path in decoder.shape.paths["label"] if path[0] in table.column_names)
+    return table.filter(pa.compute.is_valid(table[path]))
+
+
+def _after_prediction(labels: LabelBatch, predictions: PredictionBatch, delay_ms: int) -> tuple[LabelBatch, int]:
+    """Time labels by their predictions; those without one are taken out and counted."""
+    time_of = {key.tobytes(): ms for key, ms in zip(predictions.key, predictions.time_ms.tolist(), strict=True)}
+    found = [time_of.get(key.tobytes()) for key in labels.key]
+    known = np.array([ms is not None for ms in found], np.bool_)
+    time_ms = np.array([0 if ms is None else ms + delay_ms for ms in found], np.int64)
+    return replace(labels, time_ms=time_ms).take(known), int((~known).sum())
+
+
+async def write_results(connection: Connection, folder: Path) -> None:
+    """Write `drift.csv`, `performance.csv` and `events.jsonl` from a store's views.
+
+    Raises
+    ------
+    InputError
+        If the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("drift", "performance"):
+            statement = f"copy ({sql('export_' + name)}) to stdout (format csv, header)"
+            with (folder / f"{name}.csv").open("wb") as file:
+                async with connection.cursor().copy(statement.encode()) as copy:
+                    async for piece in copy:
+                        file.write(piece)
+        events = await rows(connection, "export_events")
+        (folder / "events.jsonl").write_text("".join(f"{event.payload}\n" for event in events), "utf-8")
+    except OSError as error:
+        raise InputError(f"can't be written: {error.strerror}", where=str(folder)) from None
+
+
+def write_summary(folder: Path, summary: dict[str, object]) -> None:
+    """Write `summary.json`."""
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
