@@ -6,6 +6,7 @@ rows come beside the column; nothing raises for a column of any type.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
@@ -37,20 +38,30 @@ def finder(table: pa.Table) -> Find:
     """Make the lookup of columns by path, through nested structs; types become `plain`."""
 
     @cache
+    def children(path: Path) -> dict[str, pa.Array]:
+        if not path:
+            return _named(table.column_names, [_whole(column) for column in table.columns])
+        array = children(path[:-1]).get(path[-1])
+        if array is None or not pa.types.is_struct(array.type):
+            return {}
+        return _named([field.name for field in array.type], array.flatten())
+
+    @cache
     def find(path: Path) -> pa.Array | None:
-        index = table.schema.get_field_index(path[0])  # -1 also if the name is not unique
-        if index < 0:
-            return None
-        column = table.column(index)
-        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        for name in path[1:]:
-            index = array.type.get_field_index(name) if pa.types.is_struct(array.type) else -1
-            if index < 0:
-                return None
-            array = pc.struct_field(array, [index])
-        return plain(array)
+        array = children(path[:-1]).get(path[-1])
+        return None if array is None else plain(array)
 
     return find
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _named(names: list[str], arrays: list[pa.Array]) -> dict[str, pa.Array]:
+    """Return the arrays by name, without those whose name is not unique."""
+    times = Counter(names)
+    return {name: array for name, array in zip(names, arrays, strict=True) if times[name] == 1}
 
 
 def plain(array: pa.Array) -> pa.Array:
@@ -88,8 +99,11 @@ def as_numbers(array: pa.Array) -> Numeric:
     missing = nulls(array)
     if not is_number(array.type):
         return Numeric(np.full(len(array), np.nan), missing)
-    values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return Numeric(np.where(np.isfinite(values), values, np.nan), missing)
+    if array.type != pa.float64():
+        array = array.cast(pa.float64(), safe=False)
+    values = array.to_numpy(zero_copy_only=False)
+    finite = np.isfinite(values)
+    return Numeric(values if finite.all() else np.where(finite, values, np.nan), missing)
 
 
 def as_codes(array: pa.Array) -> tuple[Coded, Mask]:

@@ -14,18 +14,19 @@ import pyarrow as pa
 from pyarrow import json as arrow_json
 
 DEPTH_MAX = 1000
+_OPENING, _CLOSING = b"{}"
 _LITERAL = re.compile(rb"[\s:,\[-](?:NaN|Inf)")
 
 
 def is_line(message: bytes) -> bool:
-    """Tell cheaply whether a message looks like one JSON object that is not nested too deeply.
+    """Tell cheaply whether a message that is not empty looks like one JSON object that is not nested too deeply.
 
     Examples
     --------
     >>> is_line(b'{"a": 1}'), is_line(b'[{"a": 1}]'), is_line(b'{"a":' * 1000 + b"1" + b"}" * 1000)
     (True, False, False)
     """
-    if not (message.startswith(b"{") and message.endswith(b"}")):
+    if message[0] != _OPENING or message[-1] != _CLOSING:
         return False
     return len(message) < 2 * DEPTH_MAX or message.count(b"{") + message.count(b"[") < DEPTH_MAX
 

@@ -6,8 +6,9 @@ it marks as odd and leaves out, so that `streams.rows` can decide. It never refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,6 @@ from driftline.events import (
     MISSING,
     NO_TIME,
     UNVERSIONED,
-    Batch,
     Bytes,
     Coded,
     FeatureBatch,
@@ -32,7 +32,7 @@ from driftline.events import (
     event_keys,
 )
 from streams.arrow import Find, as_codes, as_ids, as_numbers, as_times, nulls
-from streams.batches import told_times
+from streams.batches import AnyBatch, told_times
 from streams.rows import SERVING, Reading
 from streams.shapes import EventShape, Kind, Paths
 from streams.values import text_of
@@ -40,14 +40,16 @@ from streams.values import text_of
 
 @dataclass(frozen=True)
 class Table:
-    """Events of one model and kind as columns.
+    """Events of one kind as columns, of one model or of several that are alike in all but their names.
 
     Parameters
     ----------
     find
         Looks up a column of `rows` rows.
+    models
+        The models in the order of their rows, each with how many it has.
     order
-        int64 [rows]; rising.
+        int64 [rows]; rising within each model.
     has_object
         Whether features stand in a features object; else they stand at the top level.
     odd
@@ -57,11 +59,16 @@ class Table:
     """
 
     find: Find
-    rows: int
+    models: Sequence[tuple[str, int]]
     order: Ints
     has_object: bool
     odd: Mask
     is_file: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.order)
 
     def column(self, paths: Paths) -> pa.Array | None:
         """Return the first column along the candidate paths that holds anything; rows that need a later one are odd."""
@@ -80,7 +87,7 @@ def read_predictions(table: Table, reading: Reading, secret: bytes) -> Predictio
     prediction = read_outcome(table, shape, "prediction")
     score = _score(table, shape, prediction)
     segments, features, carried = _segments(table, shape), *_features(table, shape)
-    keys = _keys(table, ids, shape, secret)
+    keys = _keys(table, ids, secret)
     batch = PredictionBatch(table.order, keys, times, version, variant, prediction, score, segments, carried, features)
     return batch.take(~table.odd)
 
@@ -92,7 +99,7 @@ def read_labels(table: Table, reading: Reading, secret: bytes) -> LabelBatch:
     label = read_outcome(table, shape, "label")
     reward = _number(table, shape, "reward").values
     predicted = _optional_times(table, shape, "prediction_time")
-    keys = _keys(table, ids, shape, secret)
+    keys = _keys(table, ids, secret)
     return LabelBatch(table.order, keys, times, label, reward, predicted).take(~table.odd)
 
 
@@ -106,15 +113,25 @@ def read_features(table: Table, reading: Reading, secret: bytes) -> FeatureBatch
     version = _texts(table, shape, "version", UNVERSIONED)
     segments, features, carried = _segments(table, shape), *_features(table, shape)
     table.odd[:] |= ~carried
-    keys = _keys(table, ids, shape, secret)
+    keys = _keys(table, ids, secret)
     return FeatureBatch(table.order, keys, times, version, segments, features).take(~table.odd)
 
 
-COLUMN_READERS: Mapping[Kind, Callable[[Table, Reading, bytes], Batch]] = {
+COLUMN_READERS: Mapping[Kind, Callable[[Table, Reading, bytes], Any]] = {
     "prediction": read_predictions,
     "label": read_labels,
     "feature": read_features,
 }
+
+
+def by_model(batch: AnyBatch, table: Table) -> Iterator[tuple[str, AnyBatch]]:
+    """Cut the batch that was read from a table into one for each model that has rows in it."""
+    kept = np.append(0, np.cumsum(~table.odd))
+    ends = np.cumsum([rows for _, rows in table.models])
+    starts = np.append(0, ends[:-1])
+    for (model, _), start, end in zip(table.models, kept[starts], kept[ends], strict=True):
+        if start < end:
+            yield model, batch if end - start == len(batch) else batch.pick(np.arange(start, end))
 
 
 def _ids(table: Table, reading: Reading) -> pa.Array:
@@ -128,12 +145,14 @@ def _ids(table: Table, reading: Reading) -> pa.Array:
     return ids
 
 
-def _keys(table: Table, ids: pa.Array, shape: EventShape, secret: bytes) -> Bytes:
-    if not table.odd.any():
-        return event_keys(shape.model, ids.to_pylist(), secret)
+def _keys(table: Table, ids: pa.Array, secret: bytes) -> Bytes:
+    texts = ids.to_pylist()
     keys = np.zeros((table.rows, 16), np.uint8)
-    keep = ~table.odd
-    keys[keep] = event_keys(shape.model, ids.filter(pa.array(keep)).to_pylist(), secret)
+    start = 0
+    for model, rows in table.models:
+        chosen = start + np.flatnonzero(~table.odd[start : start + rows])
+        start += rows
+        keys[chosen] = event_keys(model, [texts[row] for row in chosen.tolist()], secret)
     return keys
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from driftline.settings.services import LimitSettings
 from streams.arrow import events_at, finder, nulls
 from streams.batches import BUILDERS, merge
 from streams.blocks import is_block, is_line, read_block
-from streams.columns import COLUMN_READERS, Table
+from streams.columns import COLUMN_READERS, Table, by_model
 from streams.messages import (
     NO_MARKS,
     Marks,
@@ -34,8 +35,8 @@ from streams.messages import (
     parse_json,
 )
 from streams.routing import Group, Router
-from streams.rows import Event, Reading, lookup, read_feature, read_label, read_prediction
-from streams.shapes import EventShape, Kind, Path, Paths, TopicRoute
+from streams.rows import Reading, read_feature, read_label, read_prediction
+from streams.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
 from streams.sniff import Sniffed, sniff
 
 FAST_ROWS_MIN = 64
@@ -43,6 +44,9 @@ FAST_ROWS_MIN = 64
 
 SAMPLE_EVERY = 1000
 """Unknown fields are counted in messages whose offset is a multiple of this."""
+
+Members = dict[str, list[int]]
+"""Indices of messages in the fetch, rising, by model."""
 
 _ROW_READERS: Mapping[Kind, Callable[[Event, int, Reading], Any]] = {
     "prediction": read_prediction,
@@ -131,32 +135,48 @@ class _Fetch:
                 lines.setdefault(marks, []).append(index)
             else:
                 single.append(index)
-        for marks, indices in lines.items():
-            for group, members in self.router.guess(marks, indices, self._value).items():
-                is_fast = group is not None and len(members) >= self.decoder.fast_rows_min
-                single += self._read_group(group, members) if group is not None and is_fast else members
+        for group, members in self._groups(lines, single).items():
+            single += self._read_group(group, members)
         for index in single:
             self._read_message(index)
         return self._result()
 
-    def _read_group(self, group: Group, indices: list[int]) -> list[int]:
+    def _groups(self, lines: Mapping[Marks, list[int]], single: list[int]) -> dict[Group, Members]:
+        """Group messages that may be read as one table; the others join the single ones."""
+        groups: dict[Group, Members] = {}
+        for marks, indices in lines.items():
+            for guess, members in self.router.guess(marks, indices, self._value).items():
+                if guess is None:
+                    single += members
+                else:
+                    group, model = guess
+                    groups.setdefault(group, {}).setdefault(model, []).extend(members)
+        for group in [group for group, members in groups.items() if _size(members) < self.decoder.fast_rows_min]:
+            single += _flat(groups.pop(group))
+        for own in chain.from_iterable(members.values() for members in groups.values()):
+            own.sort()  # messages of one model may have come under different headers
+        return groups
+
+    def _read_group(self, group: Group, members: Members) -> list[int]:
         """Read messages as one table; return those that have to be read one by one."""
-        values = [self._value(index) for index in indices]
+        indices = _flat(members)
+        values = [self.records[index].value or b"" for index in indices]
         block = b"\n".join(values)
         if not is_block(block, len(values)):
-            fit = [index for index, value in zip(indices, values, strict=True) if is_block(value, 1)]
-            unfit = sorted(set(indices).difference(fit))
-            return unfit + self._read_group(group, fit) if fit else unfit
+            fit = {model: [i for i in own if is_block(self._value(i), 1)] for model, own in members.items()}
+            unfit = sorted(set(indices).difference(_flat(fit)))
+            return unfit + self._read_group(group, fit) if len(unfit) < len(indices) else unfit
         sniffed = _sniff(values, group.kind, self.decoder.shapes[group.model], self.router.watched_paths(group))
         parsed = None if sniffed is None else read_block(block, sniffed.schema)
         if sniffed is None or parsed is None or parsed.num_rows != len(values):
             return indices
-        table = _table(parsed, np.array(indices) * self.stride, sniffed)
-        self.router.mark_others(table, group)
-        self._keep(group.kind, group.model, table)
+        models = [(model, len(own)) for model, own in members.items()]
+        table = _table(parsed, models, np.array(indices) * self.stride, sniffed)
+        self._keep(group, table)
         odd = [indices[row] for row in np.flatnonzero(table.odd)]
-        for index in self.sampled.intersection(indices).difference(odd):
-            self._count_unknown(event_of(parse_json(self._value(index))), group.kind, group.model)
+        for model, own in members.items():
+            for index in self.sampled.intersection(own).difference(odd):
+                self._count_unknown(event_of(parse_json(self._value(index))), group.kind, model)
         return odd
 
     def _read_message(self, index: int) -> None:
@@ -188,21 +208,24 @@ class _Fetch:
             return
         self.elements[index] = parsed.num_rows
         find = finder(parsed)
-        group = self.router.guess_table(find, self.marks[index])
+        guess = self.router.guess_table(find, self.marks[index])
         odd = np.ones(parsed.num_rows, np.bool_)
-        if group is not None and self.decoder.shapes[group.model].features is not None:
-            has_object = any(find(path) is not None for path in self.decoder.shapes[group.model].paths["features"])
-            table = Table(find, parsed.num_rows, index * self.stride + np.arange(parsed.num_rows), has_object, ~odd)
-            self.router.mark_others(table, group)
-            self._keep(group.kind, group.model, table)
+        if guess is not None and self.decoder.shapes[guess[1]].features is not None:
+            group, model = guess
+            has_object = any(find(path) is not None for path in self.decoder.shapes[model].paths["features"])
+            order = index * self.stride + np.arange(parsed.num_rows)
+            table = Table(find, [(model, parsed.num_rows)], order, has_object, ~odd)
+            self._keep(group, table)
             odd = table.odd
         for element, event in zip(np.flatnonzero(odd).tolist(), events_at(parsed, odd), strict=True):
             self._read_event(index, element, event)
 
-    def _keep(self, kind: Kind, model: str, table: Table) -> None:
-        batch = COLUMN_READERS[kind](table, self.decoder.readings[model], self.decoder.id_secret)
-        if len(batch):
-            self.parts.setdefault((kind, model), []).append(batch)
+    def _keep(self, group: Group, table: Table) -> None:
+        """Keep the rows of a table that are not odd."""
+        self.router.mark_others(table, group)
+        batch = COLUMN_READERS[group.kind](table, self.decoder.readings[group.model], self.decoder.id_secret)
+        for model, part in by_model(batch, table):
+            self.parts.setdefault((group.kind, model), []).append(part)
 
     def _read_event(self, index: int, element: int, candidate: object) -> None:
         model = None
@@ -223,7 +246,7 @@ class _Fetch:
 
     def _count_unknown(self, event: Event, kind: Kind, model: str) -> None:
         shape = self.decoder.shapes[model]
-        features = lookup(event, shape.paths["features"]) if kind != "label" else None
+        features = shape.look["features"](event) if kind != "label" else None
         # While the features are not known, whatever stands at the top level may be one.
         if shape.features is not None or type(features) is dict:
             self._count(model, "unknown_field", len(event.keys() - shape.known_fields))
@@ -303,11 +326,19 @@ def _sniff(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths
     return None
 
 
-def _table(parsed: pa.Table, order: Ints, sniffed: Sniffed) -> Table:
+def _size(members: Members) -> int:
+    return sum(map(len, members.values()))
+
+
+def _flat(members: Members) -> list[int]:
+    return list(chain.from_iterable(members.values()))
+
+
+def _table(parsed: pa.Table, models: Sequence[tuple[str, int]], order: Ints, sniffed: Sniffed) -> Table:
     find = finder(parsed)
-    rows, root = parsed.num_rows, sniffed.root
+    root = sniffed.root
     version = find(("specversion",))
-    odd = np.zeros(rows, np.bool_) if version is None else nulls(version) == bool(root)
+    odd = np.zeros(len(order), np.bool_) if version is None else nulls(version) == bool(root)
     data = find(root) if root else None
     if data is not None:
         odd |= nulls(data)
@@ -315,4 +346,4 @@ def _table(parsed: pa.Table, order: Ints, sniffed: Sniffed) -> Table:
     def find_below(path: Path) -> pa.Array | None:
         return find((*root, *path))
 
-    return Table(find_below, rows, order, sniffed.has_object, odd)
+    return Table(find_below, models, order, sniffed.has_object, odd)

@@ -198,9 +198,9 @@ def _given_times(times_ms: Ints | None) -> dict[str, pa.Array]:
 
 def outcomes_in(table: pa.Table, shape: EventShape, role: str) -> FeatureColumn:
     """Read the predictions or labels of all rows; a row without a usable one is missing or other."""
-    rows = table.num_rows
-    ignored = np.zeros(rows, np.bool_)
-    return read_outcome(Table(finder(_with_numbers(table, shape)), rows, np.arange(rows), False, ignored), shape, role)
+    find, ignored = finder(_with_numbers(table, shape)), np.zeros(table.num_rows, np.bool_)
+    columns = Table(find, [(shape.model, table.num_rows)], np.arange(table.num_rows), False, ignored)
+    return read_outcome(columns, shape, role)
 
 
 def batch_from_table(
@@ -223,7 +223,8 @@ def batch_from_table(
         table = _with_column(table, shape.paths[role][0][0], array)
     reading = Reading(shape, decoder.limits.id_bytes_max, file_time_ms)
     has_object = _features_column(table, shape) is not None
-    columns = Table(finder(table), table.num_rows, np.arange(table.num_rows), has_object, _others(table, shape), True)
+    models, order = [(shape.model, table.num_rows)], np.arange(table.num_rows)
+    columns = Table(finder(table), models, order, has_object, _others(table, shape), is_file=True)
     others = columns.odd.copy()
     batch: Any = COLUMN_READERS[kind](columns, reading, decoder.id_secret)
     rows, dead = [], []

@@ -136,7 +136,7 @@ def events_of(document: object) -> list[object]:
     >>> events_of({"specversion": "1.0", "data": [{"a": 1}, {"a": 2}]})
     [{'a': 1}, {'a': 2}]
     """
-    if type(document) is dict and is_envelope(document):
+    if type(document) is dict and "specversion" in document and is_envelope(document):
         document = open_envelope(document)
     return document if type(document) is list else [document]
 
@@ -149,7 +149,7 @@ def event_of(element: object) -> dict[str, object]:
     Refused
         `not_an_object`.
     """
-    if type(element) is dict and is_envelope(element):
+    if type(element) is dict and "specversion" in element and is_envelope(element):
         element = open_envelope(element)
     if type(element) is not dict:
         raise Refused("not_an_object", "expected a JSON object", element)

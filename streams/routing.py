@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from driftline.events import Mask
+from driftline.events import MISSING, OTHER, Mask
 from streams.arrow import Find, as_codes, nulls
 from streams.columns import Table
 from streams.messages import Marks, Refused
-from streams.rows import Event, lookup
-from streams.shapes import EventShape, Kind, Paths, TopicRoute
+from streams.shapes import Event, EventShape, Kind, Paths, TopicRoute, lookup
 from streams.values import text_of
 
 _TELLING: tuple[Kind, ...] = ("label", "prediction")
@@ -27,7 +26,13 @@ _TELLING: tuple[Kind, ...] = ("label", "prediction")
 
 
 class Group(NamedTuple):
-    """Messages that are probably of one kind and model; what is told need not be looked for in them."""
+    """Messages that are probably of one kind and of models alike; what is told need not be looked for in them.
+
+    Parameters
+    ----------
+    model
+        The first of the models.
+    """
 
     kind: Kind
     model: str
@@ -94,9 +99,9 @@ class Router:
         told = self.told_kind(model, marks)
         if told is not None:
             return told
-        kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
+        kinds, look = self.kinds_by_model[model], self.shapes[model].look
         for kind in _TELLING:
-            if kind in kinds and lookup(event, paths[kind]) is not None:
+            if kind in kinds and look[kind](event) is not None:
                 return kind
         if "feature" not in kinds:
             raise Refused("unknown_kind", f"expected one of the fields {' and '.join(_TELLING)}")
@@ -120,19 +125,29 @@ class Router:
             raise Refused("unknown_kind", f"header driftline-kind: expected {', '.join(kinds)}", marks.kind)
         return None
 
+    @cached_property
+    def alike(self) -> Mapping[str, str]:
+        """For each model the first that is alike in all but the name: their messages can be read together."""
+        first: dict[object, str] = {}
+        return {
+            model: first.setdefault((repr(replace(self.shapes[model], model="")), kinds), model)
+            for model, kinds in self.kinds_by_model.items()
+        }
+
     def guess(
         self, marks: Marks, indices: Sequence[int], value_of: Callable[[int], bytes]
-    ) -> dict[Group | None, list[int]]:
-        """Sort messages with the same headers into probable groups without parsing them; None is "can't tell"."""
-        model = marks.model or self.only_model
-        if model is not None:
-            kind = self._kind_or_none(model, marks)
-            if kind is not None:
-                return {Group(kind, model, marks.model is not None, True): list(indices)}
-        groups: dict[Group | None, list[int]] = {}
+    ) -> dict[tuple[Group, str] | None, list[int]]:
+        """Sort messages with the same headers by probable group and model; None is "can't tell without parsing"."""
+        model = self._told_model(marks)
+        if model is not None and self._kind_or_none(model, marks) is not None:
+            return {self._guess_one(b"", marks): list(indices)}  # there is nothing to look for in the messages
+        groups: dict[tuple[Group, str] | None, list[int]] = {}
         for index in indices:
             groups.setdefault(self._guess_one(value_of(index), marks), []).append(index)
         return groups
+
+    def _told_model(self, marks: Marks) -> str | None:
+        return self.only_model if marks.model is None else marks.model
 
     def _kind_or_none(self, model: str, marks: Marks) -> Kind | None:
         try:
@@ -140,23 +155,26 @@ class Router:
         except Refused:
             return None
 
-    def _guess_one(self, value: bytes, marks: Marks) -> Group | None:
-        model = marks.model or self.only_model or self._scanned_model(value)
+    def _guess_one(self, value: bytes, marks: Marks) -> tuple[Group, str] | None:
+        told_model = self._told_model(marks)
+        model = self._scanned_model(value) if told_model is None else told_model
         if model is None or model not in self.kinds_by_model:
             return None
         told = self._kind_or_none(model, marks)
-        return Group(told or self._scanned_kind(value, model), model, marks.model is not None, told is not None)
+        kind = told or self._scanned_kind(value, model)
+        return Group(kind, self.alike[model], marks.model is not None, told is not None), model
 
-    def guess_table(self, find: Find, marks: Marks) -> Group | None:
-        """Guess the group of a table of events from its columns."""
-        model = marks.model or self.only_model or self._first_model(find)
+    def guess_table(self, find: Find, marks: Marks) -> tuple[Group, str] | None:
+        """Guess the group and model of a table of events from its columns."""
+        told_model = self._told_model(marks)
+        model = self._first_model(find) if told_model is None else told_model
         if model is None or model not in self.kinds_by_model:
             return None
         told = self._kind_or_none(model, marks)
         kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
         held = [kind for kind in _TELLING if kind in kinds and any(find(path) is not None for path in paths[kind])]
-        kind = told or (held or ["feature"])[0]
-        return Group(kind, model, marks.model is not None, told is not None) if kind in kinds else None
+        kind = told or (held[0] if held else "feature")
+        return (Group(kind, model, marks.model is not None, told is not None), model) if kind in kinds else None
 
     def _first_model(self, find: Find) -> str | None:
         for path in self.model_paths:
@@ -189,7 +207,7 @@ class Router:
     def mark_others(self, table: Table, group: Group) -> None:
         """Mark the rows as odd that are of another model or kind than guessed."""
         if not group.model_told:
-            table.odd[:] |= ~self._is_model(table, group.model)
+            table.odd[:] |= ~self._as_guessed(table)
         for kind in self._other_kinds(group):
             array = table.column(self.shapes[group.model].paths[kind])
             if array is not None:
@@ -201,10 +219,14 @@ class Router:
         kinds = self.kinds_by_model[group.model]
         return tuple(kind for kind in _TELLING if kind in kinds and kind != group.kind)
 
-    def _is_model(self, table: Table, model: str) -> Mask:
+    def _as_guessed(self, table: Table) -> Mask:
         array = table.column(self.model_paths)
         if array is None:
-            return np.full(table.rows, model == self.only_model)
+            return np.full(table.rows, self.only_model is not None)
         coded, _ = as_codes(array)
-        named = np.array([*(text == model for text in coded.values), False, model == self.only_model])
-        return named[coded.codes]
+        code_of = {text: code for code, text in enumerate(coded.values)}
+        codes = [code_of.get(model, OTHER) for model, _ in table.models]
+        guessed = np.repeat(codes, [rows for _, rows in table.models])
+        unnamed = (coded.codes == MISSING) & (self.only_model is not None)
+        as_guessed: Mask = unnamed | ((coded.codes == guessed) & (guessed >= 0))
+        return as_guessed

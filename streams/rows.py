@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from detectors.canonical import canonical
 from driftline.events import CHAMPION, NO_TIME, UNVERSIONED
 from streams.messages import Refused
-from streams.shapes import EventShape, Paths
+from streams.shapes import Event, EventShape, lookup
 from streams.values import TEXT_BYTES_MAX, number_of, text_of, time_ms
 
-Event = dict[str, object]
 OFFLINE, SERVING = "offline", "serving"
 
 
@@ -71,20 +70,6 @@ class Reading(NamedTuple):
     read_time: Callable[[object], int | None] = time_ms
 
 
-def lookup(event: object, paths: Paths) -> object:
-    """Return the first value that is not null along the candidate paths, else None."""
-    for path in paths:
-        value = event
-        for name in path:
-            if type(value) is not dict:
-                value = None
-                break
-            value = value.get(name)
-        if value is not None:
-            return value
-    return None
-
-
 def read_prediction(event: Event, order: int, reading: Reading) -> PredictionRow:
     """Make a prediction event a row.
 
@@ -120,7 +105,7 @@ def read_label(event: Event, order: int, reading: Reading) -> LabelRow:
     """
     shape = reading.shape
     reward = _number(event, shape, "reward")
-    predicted = lookup(event, shape.paths["prediction_time"])
+    predicted = shape.look["prediction_time"](event)
     return LabelRow(
         order,
         _id(event, reading),
@@ -139,7 +124,7 @@ def read_feature(event: Event, order: int, reading: Reading) -> FeatureRow | Non
     Refused
     """
     shape = reading.shape
-    source = lookup(event, shape.paths["source"])
+    source = shape.look["source"](event)
     if source == OFFLINE:
         return None
     if source is not None and source != SERVING:
@@ -159,7 +144,7 @@ def read_features(event: Event, shape: EventShape) -> Features:
     Refused
         `wrong_type` if the features are not an object.
     """
-    found = lookup(event, shape.paths["features"])
+    found = shape.look["features"](event)
     if found is not None and type(found) is not dict:
         raise Refused("wrong_type", f"{_name(shape, 'features')}: expected an object", found)
     segments: tuple[object, ...] = ()
@@ -189,7 +174,7 @@ def _name(shape: EventShape, role: str) -> str:
 
 def _id(event: Event, reading: Reading) -> str:
     shape = reading.shape
-    value: Any = lookup(event, shape.paths["id"])
+    value: Any = shape.look["id"](event)
     if value is None or value == "":
         raise Refused("missing_field", f"{_name(shape, 'id')} is missing")
     try:
@@ -204,7 +189,7 @@ def _id(event: Event, reading: Reading) -> str:
 
 
 def _time(event: Event, reading: Reading, role: str) -> int:
-    value = lookup(event, reading.shape.paths[role])
+    value = reading.shape.look[role](event)
     if value is None:
         raise Refused("missing_field", f"{_name(reading.shape, role)} is missing")
     ms = reading.read_time(value)
@@ -215,7 +200,7 @@ def _time(event: Event, reading: Reading, role: str) -> int:
 
 
 def _text(event: Event, shape: EventShape, role: str, absent: str) -> str:
-    value = lookup(event, shape.paths[role])
+    value = shape.look[role](event)
     if value is None:
         return absent
     text = text_of(value)
@@ -225,7 +210,7 @@ def _text(event: Event, shape: EventShape, role: str, absent: str) -> str:
 
 
 def _number(event: Event, shape: EventShape, role: str) -> float | None:
-    value = lookup(event, shape.paths[role])
+    value = shape.look[role](event)
     if value is None:
         return None
     return _finite(value, _name(shape, role))
@@ -241,7 +226,7 @@ def _finite(value: object, name: str) -> float:
 
 
 def _outcome(event: Event, shape: EventShape, role: str) -> str | float:
-    value = lookup(event, shape.paths[role])
+    value = shape.look[role](event)
     if value is None:
         raise Refused("missing_field", f"{_name(shape, role)} is missing")
     if shape.task == "regression":
@@ -257,7 +242,7 @@ def _outcome(event: Event, shape: EventShape, role: str) -> str | float:
 def _score_of_probabilities(event: Event, shape: EventShape, prediction: str | float) -> float:
     if shape.task != "multiclass":
         return math.nan
-    probabilities = lookup(event, shape.paths["probabilities"])
+    probabilities = shape.look["probabilities"](event)
     if probabilities is None:
         return math.nan
     name = _name(shape, "probabilities")

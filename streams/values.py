@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from driftline.events import MISSING, OTHER, Coded, Numeric
 
 TEXT_BYTES_MAX = 256
 """Bytes of a category, class, label, version, variant or segment; what is longer is unusable."""
+
+REMEMBERED_TEXTS_MAX = 8192
+"""Values whose canonical text is remembered, because most come again and again."""
 
 TIME_MS_MIN = -62_135_596_800_000  # 0001-01-01
 TIME_MS_MAX = 253_402_300_799_999  # 9999-12-31
@@ -45,8 +49,13 @@ def text_of(value: Any) -> str | None:
     >>> text_of(1.0), text_of("True"), text_of([1]), text_of("a\0b")
     ('1', 'true', None, None)
     """
-    if type(value) not in _SCALARS:
+    if type(value) not in _SCALARS or (type(value) is str and len(value) > TEXT_BYTES_MAX):
         return None
+    return _text_of(value)
+
+
+@lru_cache(REMEMBERED_TEXTS_MAX, typed=True)
+def _text_of(value: Any) -> str | None:
     try:
         text = canonical(value)
         usable = "\0" not in text and len(text.encode()) <= TEXT_BYTES_MAX
@@ -115,7 +124,9 @@ def numeric_column(values: Sequence[object]) -> Numeric:
     Numeric(values=array([1. , 2.5, nan, nan]), missing=array([False, False,  True, False]))
     """
     types = set(map(type, values))
-    missing = np.fromiter((value is None for value in values), np.bool_, len(values))
+    missing = np.zeros(len(values), np.bool_)
+    if type(None) in types:
+        missing = np.fromiter((value is None for value in values), np.bool_, len(values))
     if types <= {float, int, type(None)}:
         try:
             numbers = np.array(values, np.float64)
@@ -135,17 +146,10 @@ def coded_column(values: Sequence[object]) -> Coded:
     Coded(codes=array([ 0, -1,  1,  1, -2], dtype=int32), values=('a', '1'))
     """
     index: dict[str, int] = {}
-    seen: dict[object, int] = {}
     codes = np.empty(len(values), np.int32)
     for row, value in enumerate(values):
-        # True == 1 == 1.0 as keys, so only texts are remembered as they came.
-        code = seen.get(value) if type(value) is str else None
-        if code is None:
-            text = text_of(value)
-            code = index.setdefault(text, len(index)) if text is not None else MISSING if value is None else OTHER
-            if type(value) is str:
-                seen[value] = code
-        codes[row] = code
+        text = text_of(value)
+        codes[row] = index.setdefault(text, len(index)) if text is not None else MISSING if value is None else OTHER
     return Coded(codes, tuple(index))
 
 

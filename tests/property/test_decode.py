@@ -18,7 +18,8 @@ from streams.values import file_time_ms, time_ms
 from tests.support.events import ROW_BY_ROW, Message, decoder, everything, shape
 
 ODD_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2.5, 1.0, -0.0, 1e300, 2**53 + 1, 2**70, "", "a", "1", "1.0", "True", "01234", "é\u2028",
+    None, True, False, 0, 1, -1, 2.5, 1.0, -0.0, 1e300, 2**53 + 1, 2**70, "", "a", "1", "1.0", "True", "01234",
+    "é\u2028",
     "a\0b", "x" * 300, "x" * 600, [], [1], {}, {"a": 1}, {"a": {"b": "c"}}, float("nan"), float("inf"),
     "2024-02-29T12:00:00Z", "2024-02-30T12:00:00Z", "2024-02-29T12:00:00", "2024-02-29t12:00:00.123456789+05:30",
     "serving", "offline", "m", "n", "1.0", {"specversion": "1.0"}, "\ud800",
@@ -47,7 +48,8 @@ SHAPES = {
 }
 NAMES = [
     "prediction_id", "timestamp", "prediction", "score", "label", "version", "model", "variant", "features", "segment",
-    "probabilities", "reward", "prediction_timestamp", "source", "request", "request.id", "ts", "p", "input", "truth", "v",
+    "probabilities", "reward", "prediction_timestamp", "source", "request", "request.id", "ts", "p", "input", "truth",
+    "v",
     "age", "city", "a", "a.b", "b", "deep", "plan", "specversion", "data", "data_base64", "unknown",
 ]  # fmt: skip
 
@@ -82,6 +84,7 @@ headers = st.sampled_from(
     [
         (),
         (),
+        (("driftline-model", b""),),
         (("driftline-model", b"m"),),
         (("Driftline-Model", b"\xff"),),
         (("driftline-kind", b"label"), ("trace", b"1")),
@@ -141,7 +144,7 @@ topics = st.sampled_from(
     [
         decoder(each, *others, kinds=kinds, array_events_max=5)
         for each in SHAPES.values()
-        for others in ([], [shape("n", "multiclass")])
+        for others in ([], [shape("n", "multiclass")], [replace(each, model="n")])
         for kinds in (
             ["prediction"],
             ["label"],
