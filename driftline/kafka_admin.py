@@ -1,0 +1,255 @@
+"""Which topics does the broker have, and how far do their logs reach?
+
+Topic administration through kafka-python: blocking functions, each with a connection of its own, for commands and for
+worker threads at start-up. Invariants: every failure is an error of ours that names the servers and never a secret; no
+call takes much longer than twice its `timeout_ms`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import (
+    AuthorizationError,
+    BrokerResponseError,
+    InvalidPartitionsError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from kafka.protocol.metadata import ApiVersionsRequest
+
+from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
+from driftline.settings import KafkaSecurity
+
+TIMEOUT_MS = 10_000
+PLAINTEXT = KafkaSecurity()
+
+_OLDEST_BROKER = (2, 0)
+_log = logging.getLogger("kafka")
+_log.addHandler(logging.NullHandler())  # what it warns of ends in our errors; without a handler it would be printed too
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic that is there.
+
+    Parameters
+    ----------
+    topic_id
+        What tells it from an earlier topic of the same name; empty where the broker has no topic ids (before Kafka 2.8,
+        and librdkafka's mock).
+    partitions
+        How many it has.
+    """
+
+    topic_id: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEnds:
+    """How far a partition's log reaches: the offset of its oldest record, and the offset behind its newest."""
+
+    earliest: int
+    end: int
+
+
+def topic_ids(
+    bootstrap: str, topics: Collection[str], *, security: KafkaSecurity = PLAINTEXT, timeout_ms: int = TIMEOUT_MS
+) -> dict[str, TopicInfo]:
+    """Describe those of the topics that exist; none is made by asking.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If no broker answers in time, or it refuses us.
+    StateError
+        If we have no right to describe a topic.
+    """
+    if not topics:
+        return {}
+    with _connected(bootstrap, security, timeout_ms) as client:
+        described = client.describe_topics(sorted(set(topics)))
+    found = {}
+    for topic in described:
+        error = for_code(topic["error_code"])
+        if issubclass(error, AuthorizationError):
+            raise _no_right(bootstrap, f"describe topic {topic['name']}", f"Describe on topic {topic['name']}")
+        if error is NoError:
+            found[topic["name"]] = TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
+    return found
+
+
+def create_topics(
+    bootstrap: str,
+    topics: Collection[str],
+    *,
+    partitions: int,
+    replication: int,
+    security: KafkaSecurity = PLAINTEXT,
+    timeout_ms: int = TIMEOUT_MS,
+) -> None:
+    """Create topics and wait until each partition has a leader; one that is there already stays as it is.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If no broker answers in time, or it can't create topics.
+    StateError
+        If we have no right to, or the broker's policy forbids it.
+    ConfigurationError
+        If the cluster can't have so many partitions or replicas.
+    """
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication} for topic in topics}
+    if not wanted:
+        return
+    with _connected(bootstrap, security, timeout_ms) as client:
+        for topic in client.create_topics(wanted, raise_errors=False)["topics"]:
+            error = for_code(topic["error_code"])
+            if error not in (NoError, TopicAlreadyExistsError):
+                raise _refusal(bootstrap, topic["name"], error, topic.get("error_message"))
+        client.wait_for_topics(list(wanted), timeout_ms)
+
+
+def partition_ends(
+    bootstrap: str,
+    partitions: Collection[tuple[str, int]],
+    *,
+    security: KafkaSecurity = PLAINTEXT,
+    timeout_ms: int = TIMEOUT_MS,
+) -> dict[tuple[str, int], PartitionEnds]:
+    """Say how far the logs of partitions reach, by (topic, partition).
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If no broker answers in time, or one of the partitions does not exist.
+    """
+    if not partitions:
+        return {}
+    asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+    with _connected(bootstrap, security, timeout_ms) as client:
+        earliest = client.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.EARLIEST))
+        latest = client.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
+    return {
+        (place.topic, place.partition): PartitionEnds(earliest[place].offset, latest[place].offset) for place in asked
+    }
+
+
+def security_options(security: KafkaSecurity) -> dict[str, Any]:
+    """Write our settings as kafka-python's.
+
+    Examples
+    --------
+    >>> security_options(KafkaSecurity())
+    {'security_protocol': 'PLAINTEXT'}
+    """
+    options = {
+        "security_protocol": security.protocol.upper(),
+        "sasl_mechanism": security.sasl_mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password.get_secret_value() if security.password else None,
+        "ssl_cafile": security.ca_file and str(security.ca_file),
+        "ssl_certfile": security.certificate_file and str(security.certificate_file),
+        "ssl_keyfile": security.key_file and str(security.key_file),
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+class _Client(KafkaAdminClient):  # type: ignore[misc]
+    """kafka-python's client, which ends its thread also when it can't connect."""
+
+    def __init__(self, **options: Any) -> None:
+        self._closed = False
+        try:
+            super().__init__(**options)
+        except BaseException:
+            if hasattr(self, "_net"):
+                self.close()
+            raise
+
+    def knows_its_version(self) -> bool:
+        """Whether the broker (Kafka 2.4 or newer) understands a client that asks for its version first.
+
+        librdkafka's mock answers such a client with what it can't read, and the client then tries until its time is up.
+        """
+        response = self._manager.run(self._manager.send, ApiVersionsRequest())
+        newest = {api.api_key: api.max_version for api in response.api_keys}
+        return bool(newest.get(ApiVersionsRequest.API_KEY, 0) >= 3)
+
+
+class _LastFailure(logging.Handler):
+    """Remembers why a connection failed: the client itself says only that time is up."""
+
+    failure: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, BaseException) and not isinstance(argument, KafkaTimeoutError):
+                self.failure = argument
+
+
+@contextmanager
+def _connected(bootstrap: str, security: KafkaSecurity, timeout_ms: int) -> Iterator[KafkaAdminClient]:
+    """Give a client that speaks as the newest version that the broker knows."""
+    options = {
+        "bootstrap_servers": bootstrap,
+        "bootstrap_timeout_ms": timeout_ms,
+        "request_timeout_ms": timeout_ms,
+        **security_options(security),
+    }
+    last = _LastFailure(logging.WARNING)
+    _log.addHandler(last)
+    try:
+        client = _Client(**options, api_version=_OLDEST_BROKER)
+        try:
+            if client.knows_its_version():
+                client.close()
+                client = _Client(**options)
+            yield client
+        finally:
+            client.close()
+    except (KafkaError, OSError, ValueError) as error:
+        what = f"no answer within {timeout_ms / 1000:g}s" if isinstance(error, KafkaTimeoutError) else "can't be used"
+        raise ServiceUnavailableError(
+            f"{what}: {_one_line(last.failure or error)}",
+            where=f"kafka at {bootstrap}",
+            remedy="check the servers, kafka.bootstrap_servers and kafka.security",
+        ) from None
+    finally:
+        _log.removeHandler(last)
+
+
+def _refusal(
+    bootstrap: str, topic: str, error: type[KafkaError], message: str | None
+) -> StateError | ConfigurationError:
+    """Say why a topic was not created, and who can help."""
+    if issubclass(error, AuthorizationError):
+        return _no_right(bootstrap, f"create topic {topic}", f"Create on topic {topic} or on the cluster")
+    what, where = f"can't create topic {topic}: {(message or _one_line(error())).rstrip('.')}", f"kafka at {bootstrap}"
+    if error in (InvalidPartitionsError, InvalidReplicationFactorError):
+        return ConfigurationError(what, where=where, remedy="give other --partitions or --replication")
+    return StateError(what, where=where, remedy="have the topic created by whoever runs the cluster")
+
+
+def _no_right(bootstrap: str, deed: str, right: str) -> StateError:
+    return StateError(
+        f"we have no right to {deed}", where=f"kafka at {bootstrap}", remedy=f"have {right} granted to this user"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """Write an error of kafka-python without the request and response it quotes."""
+    if isinstance(error, BrokerResponseError) and error.description:
+        return str(error.description).rstrip(".")
+    return " ".join(str(error).removeprefix(f"{type(error).__name__}: ").split()) or type(error).__name__
