@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +14,10 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 from psycopg.rows import namedtuple_row
+from psycopg_pool import AsyncConnectionPool
 
 from driftline.errors import ServiceUnavailableError, StateError
+from driftline.settings import PostgresSettings
 from driftline.store import sql
 from driftline.store.arrays import POSTGRES_EPOCH_MS, register_arrays
 
@@ -84,9 +88,37 @@ async def connect(url: str, *, connect_timeout_ms: int = 10_000, application_nam
         raise ServiceUnavailableError(
             f"can't connect: {reason}", where=place_of(url), remedy="check the server and postgres.url"
         ) from None
+    await _configure(connection)
+    return connection
+
+
+async def _configure(connection: Connection) -> None:
     register_arrays(connection)
     connection.adapters.register_loader("timestamptz", _MillisecondsLoader)
-    return connection
+
+
+@asynccontextmanager
+async def open_pool(url: str, settings: PostgresSettings) -> AsyncIterator[AsyncConnectionPool[Connection]]:
+    """Keep a pool of connections that comes back by itself when the server does."""
+    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        url,
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": None,
+            "row_factory": namedtuple_row,
+            "application_name": "driftline",
+            "connect_timeout": max(2, round(settings.connect_timeout_ms / 1000)),
+        },
+        configure=_configure,
+        check=AsyncConnectionPool.check_connection,
+        min_size=min(2, settings.pool_size_max),
+        max_size=settings.pool_size_max,
+        timeout=settings.connect_timeout_ms / 1000,
+        reconnect_timeout=5,
+        open=False,
+    )
+    async with pool:
+        yield pool
 
 
 async def rows(connection: Connection, statement: str, **parameters: object) -> list[Any]:

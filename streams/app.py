@@ -1,0 +1,160 @@
+"""The Faust application: groups, rebalances and timers around a worker. The one module that touches Faust's App."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, cast
+
+import faust
+from faust.serializers import codecs
+from faust.types.tuples import TP
+
+from driftline.settings import KafkaSettings
+from streams.positions import LogPositions
+from streams.transport import Fetch, WholeFetchConsumer, set_positions
+from streams.worker import Worker
+
+_log = logging.getLogger("driftline.app")
+
+TICK_S = 1.0
+ENDS_S = 2.0
+BEAT_S = 5.0
+TIDY_S = 60.0
+CHECK_S = 0.2
+STOP_S_MAX = 8.0
+FETCH_CODEC = "driftline-fetch"
+
+
+class _WholeFetch(codecs.Codec):
+    """Passes a fetch through: there is nothing to deserialise yet."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> Any:
+        return s
+
+
+codecs.register(FETCH_CODEC, _WholeFetch())
+
+Ends = Callable[[Iterable[tuple[str, int]]], Mapping[tuple[str, int], int]]
+"""Asks the broker for the ends of logs; blocking."""
+
+
+def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_max: int, datadir: str) -> faust.App:
+    """Make the application; nothing connects yet."""
+    app = faust.App(
+        kafka.group,
+        broker=[f"driftline://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        datadir=datadir,
+        web_enabled=False,
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        reply_create_topic=False,
+        # Positions come from Postgres; a position the broker does not have must be an error, not a fresh start.
+        consumer_auto_offset_reset="none",
+        consumer_max_fetch_size=kafka.fetch_bytes_max,
+        # A message is a whole fetch, so a handful is plenty.
+        stream_buffer_maxsize=buffered_fetches_max,
+        broker_session_timeout=kafka.session_timeout_ms / 1000,
+        broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
+        broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
+        broker_max_poll_records=1_000_000,
+        stream_wait_empty=False,
+        stream_ack_cancelled_tasks=True,
+    )
+    set_positions(app, positions)
+    return app
+
+
+async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], ends: Ends) -> None:
+    """Run until the worker is told to stop.
+
+    Raises
+    ------
+    DriftlineError
+        If the log can't be gone on with.
+    Exception
+        Whatever else ended the application.
+    """
+    _add_agent(app, worker, list(topics))
+    tasks = [
+        asyncio.create_task(_every(TICK_S, worker, "closing windows", worker.close_windows)),
+        asyncio.create_task(_every(BEAT_S, worker, "beating", lambda: worker.beat("running", _assigned(app)))),
+        asyncio.create_task(_every(ENDS_S, worker, "asking for ends", lambda: worker.note_ends(lambda: ends(_assigned(app))))),
+        asyncio.create_task(_every(TIDY_S, worker, "tidying", worker.tidy)),
+        asyncio.create_task(_every(TICK_S, worker, "publishing", lambda: worker.publish_dead_letters(_sender(app)))),
+    ]
+    try:
+        await app.start()
+        while not worker.stopping.is_set() and not app.crashed and not app.should_stop:
+            await asyncio.sleep(CHECK_S)
+    finally:
+        worker.stopping.set()
+        await asyncio.wait(tasks, timeout=STOP_S_MAX)
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.wait_for(app.stop(), STOP_S_MAX)
+        except TimeoutError:
+            _log.warning("Faust did not stop in %s s", STOP_S_MAX)
+    if (fatal := worker.fatal) is not None:
+        raise fatal
+    if app.crashed:
+        raise app.crash_reason or RuntimeError("the consumer crashed")
+
+
+def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
+    channel = app.topic(*topics, key_serializer="raw", value_serializer=FETCH_CODEC, allow_empty=True)
+
+    @app.agent(channel, name="driftline.fetches")
+    async def fetches(stream: Any) -> None:
+        at: dict[TP, int] = {}
+        async for fetch in stream:
+            await _take(app, worker, fetch, at)
+
+
+async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int]) -> None:
+    """Commit a fetch; where the log goes on elsewhere, go there once and drop what was buffered before."""
+    tp = TP(fetch.topic, fetch.partition)
+    position = await worker.process(fetch)
+    if position is None:
+        at.pop(tp, None)
+        return
+    consumer = cast(WholeFetchConsumer, app.consumer)
+    if not worker.stopping.is_set() and consumer.holds(tp) and at.get(tp) != position:
+        at[tp] = position
+        _log.info("%s, partition %s: fenced at %s, going on at %s", tp.topic, tp.partition, fetch.start, position)
+        await consumer.go_to(tp, position)
+
+
+def _assigned(app: faust.App) -> list[tuple[str, int]]:
+    return sorted((tp.topic, tp.partition) for tp in app.assignor.assigned_actives() or app.consumer.assignment())
+
+
+def _sender(app: faust.App) -> Callable[[str, bytes, bytes], Awaitable[None]]:
+    async def send(topic: str, key: bytes, value: bytes) -> None:
+        await app.maybe_start_producer()
+        await app.producer.send_and_wait(topic, key, value, None, None, {})
+
+    return send
+
+
+async def _every(seconds: float, worker: Worker, what: str, do: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again; a failure is told and waits for the next time."""
+    failures = 0
+    while not worker.stopping.is_set():
+        try:
+            await do()
+            failures = 0
+        except Exception as error:
+            if failures % 30 == 0:
+                _log.warning("%s: %s: %s", what, type(error).__name__, str(error).strip().split("\n")[0])
+            failures += 1
+        try:
+            await asyncio.wait_for(worker.stopping.wait(), seconds)
+        except TimeoutError:
+            continue

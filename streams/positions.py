@@ -1,0 +1,136 @@
+"""Where does the log go on? Postgres says, and the broker is asked whether that can be.
+
+A partition is registered, at its earliest record, before anything reads it, so that it holds its models' watermark back
+from the beginning. A position behind the broker's earliest record is a loss: counted, reported, skipped. A position
+beyond the end, or a topic with another id, is not the log that was read before: nothing goes on until somebody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from faust.types.tuples import TP
+from psycopg_pool import AsyncConnectionPool
+
+from driftline.errors import DriftlineError, StateError
+from driftline.kafka_admin import PartitionEnds, TopicInfo
+from driftline.store.arrays import pg_array
+from driftline.store.connection import Connection, row, run
+
+_log = logging.getLogger("driftline.positions")
+
+ANY_MODEL = "*"
+
+
+class Broker(Protocol):
+    """What is asked of the broker; blocking calls."""
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """Describe those of the topics that exist."""
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnds]:
+        """Say how far logs reach."""
+
+
+class LogPositions:
+    """The positions of all input partitions.
+
+    Parameters
+    ----------
+    topic_ids
+        By topic, what tells it from an earlier one of the same name; empty text where the broker does not say.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], broker: Broker, topics: Mapping[str, TopicInfo]) -> None:
+        self._pool = pool
+        self._broker = broker
+        self.topic_ids = {name: info.topic_id for name, info in topics.items()}
+        self.fatal: DriftlineError | None = None
+        """Why nothing can go on, once that is known."""
+
+    async def register(self, topics: Mapping[str, TopicInfo]) -> None:
+        """Register every partition of some topics."""
+        partitions = [(name, number) for name, info in topics.items() for number in range(info.partitions)]
+        ends = await asyncio.to_thread(self._broker.ends, partitions)
+        async with self._pool.connection() as connection:
+            for (topic, partition), end in ends.items():
+                await self._register(connection, topic, partition, end)
+
+    async def _register(self, connection: Connection, topic: str, partition: int, end: PartitionEnds) -> None:
+        await run(
+            connection,
+            "register_partition",
+            topic=topic,
+            partition=partition,
+            topic_id=self.topic_ids.get(topic, ""),
+            next=end.earliest,
+        )
+
+    async def resume(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Return where each partition goes on.
+
+        Raises
+        ------
+        StateError
+            If a log is not the one that was read before.
+        """
+        assigned = list(partitions)
+        ends = await asyncio.to_thread(self._broker.ends, [(tp.topic, tp.partition) for tp in assigned])
+        resumed = {}
+        try:
+            async with self._pool.connection() as connection:
+                for tp in assigned:
+                    resumed[tp] = await self._position(connection, tp.topic, tp.partition, ends[tp.topic, tp.partition])
+        except StateError as error:
+            self.fatal = error
+            raise
+        return resumed
+
+    async def _position(self, connection: Connection, topic: str, partition: int, end: PartitionEnds) -> int:
+        await self._register(connection, topic, partition, end)
+        at = await row(connection, "partition_position", topic=topic, partition=partition)
+        where = f"{topic}, partition {partition}"
+        known_id = self.topic_ids.get(topic, "")
+        if at.topic_id and known_id and at.topic_id != known_id:
+            raise StateError(
+                f"is another topic than the one that was read before (id {known_id}, was {at.topic_id})",
+                where=where,
+                remedy="if it was recreated on purpose, delete its rows from driftline.stream_offset",
+            )
+        if at.next > end.end:
+            raise StateError(
+                f"ends at offset {end.end}, but was read up to {at.next}",
+                where=where,
+                remedy="if it was recreated on purpose, delete its rows from driftline.stream_offset",
+            )
+        if at.next >= end.earliest:
+            return int(at.next)
+        return await self._skip_lost(connection, topic, partition, at.next, end.earliest)
+
+    async def _skip_lost(self, connection: Connection, topic: str, partition: int, start: int, earliest: int) -> int:
+        async with connection.transaction():
+            skipped = await run(
+                connection, "skip_lost_records", topic=topic, partition=partition, start=start, next=earliest
+            )
+            if skipped:
+                _log.error(
+                    "%s, partition %s: records %s to %s were deleted before they were read; they are lost",
+                    topic,
+                    partition,
+                    start,
+                    earliest - 1,
+                )
+                await run(
+                    connection,
+                    "count_events",
+                    topic=topic,
+                    partition=partition,
+                    model=[ANY_MODEL],
+                    reason=["lost_record"],
+                    n=pg_array("int8", [earliest - start]),
+                )
+        at = await row(connection, "partition_position", topic=topic, partition=partition)
+        return int(at.next)

@@ -1,0 +1,325 @@
+"""What a worker does: commits fetches as they come, closes windows as time passes, and says how it is.
+
+A fetch is tried until it is committed or fenced. While a service is away it waits and tries again. A fetch that Postgres
+refuses for what it holds is halved until the record is found; that one becomes a dead letter and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from driftline.errors import DriftlineError
+from driftline.events import DeadLetter, Decoded, FeatureType
+from driftline.settings import Settings
+from driftline.store.connection import Connection, row, rows, run, timestamp
+from streams.commit import Pipeline, Position, commit_fetch
+from streams.decode import Decoder
+from streams.evaluate import evaluate
+from streams.freeze import freeze_references
+from streams.monitored import MonitoredModel, horizon_s_of
+from streams.positions import LogPositions
+from streams.relay import Send, relay_dead_letters
+from streams.shapes import event_shape
+from streams.transport import Fetch
+from streams.watermarks import PartitionTime, model_watermark
+
+_log = logging.getLogger("driftline.worker")
+
+REFUSALS_MAX = 3
+"""How often a fetch is tried again that Postgres refuses for what it holds."""
+
+BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+SERVICE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker is made of.
+
+    Parameters
+    ----------
+    topics
+        By model, the input topics that exist.
+    """
+
+    settings: Settings
+    pool: AsyncConnectionPool[Connection]
+    pipeline: Pipeline
+    positions: LogPositions
+    topics: Mapping[str, tuple[str, ...]]
+
+
+class Worker:
+    """One process's share of the work; everything it remembers can be lost."""
+
+    def __init__(self, parts: WorkerParts, decoder: Decoder) -> None:
+        self._parts = parts
+        self._decoder = decoder
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}"
+        self.stopping = asyncio.Event()
+
+    @property
+    def fatal(self) -> DriftlineError | None:
+        """Why nothing can go on, if so."""
+        return self._parts.positions.fatal
+
+    @property
+    def _models(self) -> Mapping[str, MonitoredModel]:
+        return self._parts.pipeline.models
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._parts.pool.connection() as connection:
+            yield connection
+
+    async def process(self, fetch: Fetch) -> int | None:
+        """Commit a fetch.
+
+        Returns
+        -------
+        None if it is committed; else the position where the log goes on, because another worker has read on or an
+        earlier fetch failed.
+        """
+        pending = [fetch]
+        while pending:
+            part = pending.pop(0)
+            refused = 0
+            while True:
+                problem = await self._try(part)
+                if problem is None:
+                    break
+                if isinstance(problem, _Fenced):
+                    return problem.position
+                refused += 1
+                if refused < REFUSALS_MAX:
+                    await self._pause(refused)
+                elif len(part.records) > 1:
+                    pending[:0] = _halves(part)
+                    break
+                else:
+                    await self._bury(part, problem.reason)
+                    break
+        return None
+
+    async def _try(self, fetch: Fetch) -> _Fenced | _Refused | None:
+        """Try to commit a fetch, for as long as a service is away."""
+        tries = 0
+        while True:
+            try:
+                decoded = await asyncio.to_thread(self._decoder.decode, fetch.topic, fetch.partition, fetch.records)
+                return await self._commit(fetch, decoded)
+            except SERVICE_TROUBLE as error:
+                if tries % 10 == 0:
+                    _log.warning("postgres: %s; trying again", _one_line(error))
+                await self._pause(tries)
+                tries += 1
+                if self.stopping.is_set():
+                    return _Fenced(fetch.start)
+            except Exception as error:
+                for model in self._models.values():
+                    model.partitions.clear()
+                _log.exception("%s, partition %s, offset %s: refused", fetch.topic, fetch.partition, fetch.start)
+                return _Refused(_one_line(error))
+
+    async def _commit(self, fetch: Fetch, decoded: Decoded) -> _Fenced | None:
+        topic_id = self._parts.positions.topic_ids.get(fetch.topic, "")
+        position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
+        times = np.array([record.timestamp for record in fetch.records], np.int64)
+        record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
+        async with self._connection() as connection:
+            done = await commit_fetch(
+                connection, self._parts.pipeline, position, decoded, record_ms, self._dead_letter_of(fetch, decoded)
+            )
+            if done is not None:
+                return None
+            at = await row(connection, "partition_position", topic=fetch.topic, partition=fetch.partition)
+            return _Fenced(int(at.next))
+
+    def _dead_letter_of(self, fetch: Fetch, decoded: Decoded) -> Callable[[int, str, str, str], DeadLetter]:
+        def make(order: int, model: str, reason: str, detail: str) -> DeadLetter:
+            index = int(decoded.record_of[order])
+            element = int(order - np.searchsorted(decoded.record_of, index))
+            return self._letter(fetch, index, element, model, reason, detail)
+
+        return make
+
+    def _letter(
+        self, fetch: Fetch, index: int, element: int, model: str | None, reason: str, detail: str
+    ) -> DeadLetter:
+        settings = self._parts.settings
+        record = fetch.records[index]
+        payload = (record.value or b"")[: settings.limits.dead_letter_payload_bytes_max]
+        if not settings.privacy.dead_letter_payloads:
+            payload = b""
+        return DeadLetter(reason, detail, model, fetch.topic, fetch.partition, record.offset, element, payload)
+
+    async def _bury(self, fetch: Fetch, reason: str) -> None:
+        """Commit a record that Postgres refuses as a dead letter."""
+        letter = self._letter(fetch, 0, 0, None, "refused_by_store", reason)
+        while not self.stopping.is_set():
+            try:
+                await self._commit(fetch, Decoded(dead=[letter]))
+                return
+            except SERVICE_TROUBLE as error:
+                _log.warning("postgres: %s; trying again", _one_line(error))
+                await self._pause(len(BACK_OFF_S))
+
+    async def _pause(self, tries: int) -> None:
+        try:
+            await asyncio.wait_for(self.stopping.wait(), BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)])
+        except TimeoutError:
+            return
+
+    async def close_windows(self) -> None:
+        """Close and restate whatever the watermarks allow, for every model."""
+        for model in self._models.values():
+            async with self._connection() as connection:
+                watermark_ms = await self._watermark(connection, model)
+                if watermark_ms is None:
+                    continue
+                categories_max = self._parts.settings.limits.categories_max
+                await freeze_references(
+                    connection, self._parts.pipeline.profiles, model, watermark_ms, categories_max=categories_max
+                )
+                while (await evaluate(connection, self._parts.pipeline.profiles, model, watermark_ms)).behind:
+                    if self.stopping.is_set():
+                        return
+
+    async def _watermark(self, connection: Connection, model: MonitoredModel) -> int | None:
+        found = await rows(connection, "partitions_of_topics", topics=list(self._parts.topics[model.name]))
+        times = [PartitionTime(item.newest_event, item.idle_through) for item in found]
+        return model_watermark(times, model.settings.windows.out_of_orderness_ms)
+
+    async def note_ends(self, ends: Callable[[], Mapping[tuple[str, int], int]]) -> None:
+        """Record how far the broker's logs reach; a partition that is read to its end is idle after a while.
+
+        Parameters
+        ----------
+        ends
+            Asks the broker for the ends of this worker's partitions; blocking.
+        """
+        async with self._connection() as connection:
+            newest = {name: await self._newest_event(connection, topics) for name, topics in self._parts.topics.items()}
+        # The ends are asked for after the newest events were read, so "read to the end" is about all of them.
+        found = await asyncio.to_thread(ends)
+        async with self._connection() as connection:
+            for (topic, partition), end in found.items():
+                owners = [name for name, topics in self._parts.topics.items() if topic in topics]
+                elsewhere = [ms for name in owners if (ms := newest[name]) is not None]
+                idle_ms = max(self._models[name].settings.windows.idle_after_ms for name in owners)
+                await run(
+                    connection,
+                    "note_end_offset",
+                    topic=topic,
+                    partition=partition,
+                    end_offset=end,
+                    idle_after_s=idle_ms / 1000,
+                    newest_elsewhere=timestamp(min(elsewhere)) if elsewhere else None,
+                )
+
+    async def _newest_event(self, connection: Connection, topics: tuple[str, ...]) -> int | None:
+        found = await rows(connection, "partitions_of_topics", topics=list(topics))
+        return max((item.newest_event for item in found if item.newest_event is not None), default=None)
+
+    async def beat(self, state: str, partitions: list[tuple[str, int]]) -> None:
+        """Say that this worker is alive, and learn what other workers froze."""
+        async with self._connection() as connection:
+            await run(
+                connection,
+                "beat",
+                worker_id=self.worker_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                state=state,
+                partitions=Jsonb([list(partition) for partition in partitions]),
+            )
+            await self._learn_types(connection)
+
+    async def _learn_types(self, connection: Connection) -> None:
+        """Decode straight to columns once a model's reference is frozen."""
+        unknown = [self._models[name] for name, shape in self._decoder.shapes.items() if shape.features is None]
+        if not unknown:
+            return
+        in_force = await self._parts.pipeline.profiles.in_force(connection, unknown)
+        shapes = dict(self._decoder.shapes)
+        for model in unknown:
+            for (model_id, _), profile_id in in_force.items():
+                if model_id == model.model_id:
+                    layout = await self._parts.pipeline.profiles.layout(connection, profile_id)
+                    types = [FeatureType(f.name, f.kind) for f in layout.profile.features if f.name[:1] != "@"]
+                    shapes[model.name] = event_shape(model.name, model.settings, types)
+        self._decoder = replace(self._decoder, shapes=shapes)
+
+    async def tidy(self) -> None:
+        """Drop what no label and no window can reach any more."""
+        async with self._connection() as connection:
+            await run(connection, "forget_workers")
+            for model in self._models.values():
+                watermark_ms = await self._watermark(connection, model)
+                if watermark_ms is None:
+                    continue
+                windows = model.settings.windows
+                kept_ms = max(model.horizon_ms, windows.lookback_max_ms) + 2 * windows.length_ms
+                before = timestamp(watermark_ms - kept_ms)
+                await run(connection, "drop_old_rollups", model_id=model.model_id, before=before)
+                if model.settings.has_labels:
+                    await self._drop_partitions(connection, model, watermark_ms)
+
+    async def _drop_partitions(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
+        """Drop partitions whose events are older than the horizon, for all models that share it."""
+        horizon_s = horizon_s_of(model.settings)
+        sharing = [other for other in self._models.values() if horizon_s_of(other.settings) == horizon_s]
+        watermarks = [await self._watermark(connection, other) for other in sharing]
+        known = [ms for ms in watermarks if ms is not None]
+        if len(known) == len(watermarks):
+            before = timestamp(min(known) - horizon_s * 1000)
+            for parent in ("prediction", "label", "served_features"):
+                await run(connection, "drop_partitions", parent=parent, horizon_s=horizon_s, before=before)
+
+    async def publish_dead_letters(self, send: Send) -> None:
+        """Send dead letters to their topic."""
+        kafka = self._parts.settings.kafka
+        assert kafka is not None
+        async with self._connection() as connection:
+            while await relay_dead_letters(connection, kafka.topics.dead_letters, send):
+                if self.stopping.is_set():
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Fenced:
+    """The log goes on somewhere else."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Postgres, or we, can't take what the fetch holds."""
+
+    reason: str
+
+
+def _halves(fetch: Fetch) -> list[Fetch]:
+    middle = len(fetch.records) // 2
+    cut = fetch.records[middle].offset
+    return [
+        replace(fetch, next=cut, records=fetch.records[:middle]),
+        replace(fetch, start=cut, records=fetch.records[middle:]),
+    ]
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
