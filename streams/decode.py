@@ -39,7 +39,7 @@ from streams.rows import Reading, read_feature, read_label, read_prediction
 from streams.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
 from streams.sniff import Sniffed, sniff
 
-FAST_ROWS_MIN = 64
+FAST_ROWS_MIN = 160
 """Groups of fewer messages go row by row: reading a table has a fixed cost."""
 
 SAMPLE_EVERY = 1000

@@ -139,7 +139,8 @@ class Router:
     ) -> dict[tuple[Group, str] | None, list[int]]:
         """Sort messages with the same headers by probable group and model; None is "can't tell without parsing"."""
         model = self._told_model(marks)
-        if model is not None and self._kind_or_none(model, marks) is not None:
+        kinds = self.kinds_by_model.get(model or "", ())
+        if model is not None and (len(kinds) <= 1 or marks.kind is not None):
             return {self._guess_one(b"", marks): list(indices)}  # there is nothing to look for in the messages
         groups: dict[tuple[Group, str] | None, list[int]] = {}
         for index in indices:
@@ -149,32 +150,35 @@ class Router:
     def _told_model(self, marks: Marks) -> str | None:
         return self.only_model if marks.model is None else marks.model
 
-    def _kind_or_none(self, model: str, marks: Marks) -> Kind | None:
-        try:
-            return self.told_kind(model, marks) if model in self.kinds_by_model else None
-        except Refused:
-            return None
-
     def _guess_one(self, value: bytes, marks: Marks) -> tuple[Group, str] | None:
-        told_model = self._told_model(marks)
-        model = self._scanned_model(value) if told_model is None else told_model
-        if model is None or model not in self.kinds_by_model:
-            return None
-        told = self._kind_or_none(model, marks)
-        kind = told or self._scanned_kind(value, model)
-        return Group(kind, self.alike[model], marks.model is not None, told is not None), model
+        told = self._told_model(marks)
+        model = self._scanned_model(value) if told is None else told
+        return self._group(model, marks, lambda names: any(b'"%b"' % name.encode() in value for name in names))
 
     def guess_table(self, find: Find, marks: Marks) -> tuple[Group, str] | None:
-        """Guess the group and model of a table of events from its columns."""
-        told_model = self._told_model(marks)
-        model = self._first_model(find) if told_model is None else told_model
+        """Guess the group and model of a table of events from its columns; None is "can't tell"."""
+        told = self._told_model(marks)
+        model = self._first_model(find) if told is None else told
+        return self._group(model, marks, lambda names: any(find((name,)) is not None for name in names))
+
+    def _group(
+        self, model: str | None, marks: Marks, holds_any: Callable[[list[str]], bool]
+    ) -> tuple[Group, str] | None:
         if model is None or model not in self.kinds_by_model:
             return None
-        told = self._kind_or_none(model, marks)
+        try:
+            told = self.told_kind(model, marks)
+        except Refused:
+            return None
+        kind = told or self._likely_kind(model, holds_any)
+        return Group(kind, self.alike[model], marks.model is not None, told is not None), model
+
+    def _likely_kind(self, model: str, holds_any: Callable[[list[str]], bool]) -> Kind:
         kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
-        held = [kind for kind in _TELLING if kind in kinds and any(find(path) is not None for path in paths[kind])]
-        kind = told or (held[0] if held else "feature")
-        return (Group(kind, model, marks.model is not None, told is not None), model) if kind in kinds else None
+        for kind in _TELLING:
+            if kind in kinds and holds_any([path[-1] for path in paths[kind]]):
+                return kind
+        return "feature" if "feature" in kinds else kinds[0]
 
     def _first_model(self, find: Find) -> str | None:
         for path in self.model_paths:
@@ -191,13 +195,6 @@ class Router:
     def _model_pattern(self) -> re.Pattern[bytes]:
         names = b"|".join(re.escape(path[-1].encode()) for path in self.model_paths)
         return re.compile(rb'"(?:' + names + rb')"\s*:\s*"([^"\\]*)"')
-
-    def _scanned_kind(self, value: bytes, model: str) -> Kind:
-        kinds, paths = self.kinds_by_model[model], self.shapes[model].paths
-        for kind in _TELLING:
-            if kind in kinds and any(b'"%b"' % path[-1].encode() in value for path in paths[kind]):
-                return kind
-        return "feature" if "feature" in kinds else kinds[0]
 
     def watched_paths(self, group: Group) -> Paths:
         """List the paths that would show that a message is of another model or kind than guessed."""

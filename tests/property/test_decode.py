@@ -89,6 +89,7 @@ headers = st.sampled_from(
         (("Driftline-Model", b"\xff"),),
         (("driftline-kind", b"label"), ("trace", b"1")),
         (("driftline-kind", b"prediction"),),
+        (("driftline-kind", b"?"),),
     ]
 )
 
