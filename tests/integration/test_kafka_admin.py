@@ -1,6 +1,7 @@
 """Do questions about topics get the same kind of answer from every broker, and a plain error from none?"""
 
 import gc
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ NewName = Callable[[str], str]
 
 
 @pytest.fixture
-def collected() -> Iterator[None]:
+def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Collect at once what kafka-python leaves behind: a socket that was refused is never closed by it."""
+    monkeypatch.setattr(logging.getLogger("kafka"), "propagate", False)  # pytest keeps records, with what they hold
     yield
     gc.collect()
 
