@@ -117,7 +117,7 @@ def test_ends_of_a_partition_that_does_not_exist_are_an_error(broker: Broker, to
         partition_ends(broker.bootstrap_servers, [(topic_name("absent"), 0)])
 
 
-# In a process of its own: kafka-python leaves refused sockets to the garbage collector, which pytest takes for an error.
+# In a process of its own: kafka-python leaves refused sockets to the garbage collector, and pytest minds.
 ASKING_NOBODY = """
 import sys, threading
 from driftline.errors import ServiceUnavailableError
