@@ -7,7 +7,7 @@ rows come beside the column; nothing raises for a column of any type.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -35,7 +35,7 @@ _OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
 
 
 def finder(table: pa.Table) -> Find:
-    """Make the lookup of columns by path, through nested structs; types become `plain`."""
+    """Make the lookup of a plain table's columns by path, through nested structs."""
 
     @cache
     def children(path: Path) -> dict[str, pa.Array]:
@@ -46,10 +46,8 @@ def finder(table: pa.Table) -> Find:
             return {}
         return _named([field.name for field in array.type], array.flatten())
 
-    @cache
     def find(path: Path) -> pa.Array | None:
-        array = children(path[:-1]).get(path[-1])
-        return None if array is None else plain(array)
+        return children(path[:-1]).get(path[-1])
 
     return find
 
@@ -64,16 +62,43 @@ def _named(names: list[str], arrays: list[pa.Array]) -> dict[str, pa.Array]:
     return {name: array for name, array in zip(names, arrays, strict=True) if times[name] == 1}
 
 
+def plain_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Make a table whose columns have only types that JSON could have sent too; see `plain`."""
+    made = [pa.RecordBatch.from_arrays([plain(array) for array in batch.columns], schema.names) for batch in batches]
+    return pa.Table.from_batches(made) if made else pa.table([pa.nulls(0)] * len(schema), schema.names)
+
+
 def plain(array: pa.Array) -> pa.Array:
-    """Turn times and dates into epoch milliseconds (without a zone they are UTC), decimals into floats."""
+    """Bring a column, and what is nested in it, to a type that JSON could have sent too.
+
+    Times and dates become epoch milliseconds (without a zone they are UTC), decimals floats; what no scalar of JSON can
+    stand for becomes empty lists, which are as unusable.
+    """
     kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(array.storage)
+    if pa.types.is_dictionary(kind):
+        return array if is_scalar(kind.value_type) else plain(array.dictionary_decode())
+    if pa.types.is_run_end_encoded(kind):
+        return plain(pc.run_end_decode(array))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return array.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
     if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
         return array.cast(pa.float64())
     if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
-    return array
+    if pa.types.is_struct(kind) and kind.num_fields:
+        names = [field.name for field in kind]
+        return pa.StructArray.from_arrays([plain(child) for child in array.flatten()], names, mask=array.is_null())
+    if is_scalar(kind) or pa.types.is_struct(kind):
+        return array
+    offsets = pa.array(np.zeros(len(array) + 1, np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.nulls(0), mask=array.is_null())
+
+
+def is_scalar(kind: pa.DataType) -> bool:
+    """Tell whether a type is text, a number, a truth value or always null."""
+    return is_text(kind) or is_number(kind) or bool(pa.types.is_boolean(kind) or pa.types.is_null(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -83,7 +108,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def is_number(kind: pa.DataType) -> bool:
     """Tell whether a type is an integer or a float."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return bool(pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind))
 
 
 def nulls(array: pa.Array) -> Mask:
@@ -111,13 +136,13 @@ def as_codes(array: pa.Array) -> tuple[Coded, Mask]:
     kind = array.type
     if pa.types.is_dictionary(kind):
         encoded = array
-    elif is_text(kind) or is_number(kind) or pa.types.is_boolean(kind):
+    elif is_scalar(kind):
         encoded = pc.dictionary_encode(array)
     else:
         missing = nulls(array)
         return Coded(np.where(missing, MISSING, OTHER).astype(np.int32), ()), np.zeros(len(array), np.bool_)
     distinct = encoded.dictionary.to_pylist()
-    indices: Ints = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    indices: Ints = encoded.indices.cast(pa.int64()).fill_null(len(distinct)).to_numpy(zero_copy_only=False)
     index: dict[str, int] = {}
     codes = np.empty(len(distinct) + 1, np.int32)
     codes[-1] = MISSING
@@ -174,20 +199,3 @@ def as_ids(array: pa.Array) -> tuple[pa.Array, Mask]:
         unsure = ~((np.abs(values) < EXACT_MAX) & (values == np.floor(values)))
         return pa.array(np.where(unsure, 0, values).astype(np.int64)).cast(pa.string()), unsure
     return pa.nulls(len(array), pa.string()), ~sure
-
-
-def events_at(table: pa.Table, rows: Mask) -> list[dict[str, object]]:
-    """Return the rows where the mask is True as events, their times and decimals made `plain`."""
-    chosen = table.filter(pa.array(rows)).combine_chunks()
-    columns = [plain_within(column.combine_chunks()) for column in chosen.columns]
-    events: list[dict[str, object]] = pa.table(columns, names=chosen.column_names).to_pylist()
-    return events
-
-
-def plain_within(array: pa.Array) -> pa.Array:
-    """Make a column `plain`, and what is nested in it too."""
-    if not pa.types.is_struct(array.type):
-        return plain(array)
-    children = [plain_within(pc.struct_field(array, [index])) for index in range(array.type.num_fields)]
-    names = [field.name for field in array.type]
-    return pa.StructArray.from_arrays(children, names, mask=array.is_null()) if children else array

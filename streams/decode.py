@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.settings.services import LimitSettings
-from streams.arrow import events_at, finder, nulls
+from streams.arrow import finder, nulls
 from streams.batches import BUILDERS, merge
 from streams.blocks import is_block, is_line, read_block
 from streams.columns import COLUMN_READERS, Table, by_model
@@ -217,7 +217,7 @@ class _Fetch:
             table = Table(find, [(model, parsed.num_rows)], order, has_object, ~odd)
             self._keep(group, table)
             odd = table.odd
-        for element, event in zip(np.flatnonzero(odd).tolist(), events_at(parsed, odd), strict=True):
+        for element, event in zip(np.flatnonzero(odd).tolist(), parsed.filter(pa.array(odd)).to_pylist(), strict=True):
             self._read_event(index, element, event)
 
     def _keep(self, group: Group, table: Table) -> None:

@@ -26,7 +26,7 @@ from driftline.errors import InputError
 from driftline.events import DeadLetter, FeatureColumn, FeatureType, Ints, LabelBatch, Mask, PredictionBatch
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
-from streams.arrow import as_codes, events_at, finder, is_number, is_text
+from streams.arrow import as_codes, finder, is_number, is_text, plain_table
 from streams.batches import BUILDERS, merge
 from streams.columns import COLUMN_READERS, Table, read_outcome
 from streams.messages import Refused
@@ -198,7 +198,7 @@ def _given_times(times_ms: Ints | None) -> dict[str, pa.Array]:
 
 def outcomes_in(table: pa.Table, shape: EventShape, role: str) -> FeatureColumn:
     """Read the predictions or labels of all rows; a row without a usable one is missing or other."""
-    find, ignored = finder(_with_numbers(table, shape)), np.zeros(table.num_rows, np.bool_)
+    find, ignored = finder(_plain(table, shape)), np.zeros(table.num_rows, np.bool_)
     columns = Table(find, [(shape.model, table.num_rows)], np.arange(table.num_rows), False, ignored)
     return read_outcome(columns, shape, role)
 
@@ -218,7 +218,7 @@ def batch_from_table(
         if role not in given and not has_field(table, shape, role):
             wanted = " or ".join(f"`{path[0]}`" for path in shape.paths[role] if len(path) == 1)
             raise InputError(f"has no column {wanted}", where=name, remedy=f"name it in columns.{role}")
-    table = _with_numbers(table, shape)
+    table = _plain(table, shape)
     for role, array in given.items():
         table = _with_column(table, shape.paths[role][0][0], array)
     reading = Reading(shape, decoder.limits.id_bytes_max, file_time_ms)
@@ -229,7 +229,7 @@ def batch_from_table(
     batch: Any = COLUMN_READERS[kind](columns, reading, decoder.id_secret)
     rows, dead = [], []
     odd = columns.odd & ~others
-    for row, event in zip(np.flatnonzero(odd).tolist(), events_at(table, odd), strict=True):
+    for row, event in zip(np.flatnonzero(odd).tolist(), table.filter(pa.array(odd)).to_pylist(), strict=True):
         try:
             rows.append(_ROW_READERS[kind](event, row, reading))
         except Refused as refused:
@@ -284,6 +284,11 @@ def _kind(item: pa.Field, table: pa.Table) -> Literal["numeric", "categorical"] 
     if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_dictionary(kind) or pa.types.is_string_view(kind):
         return "categorical"
     return None
+
+
+def _plain(table: pa.Table, shape: EventShape) -> pa.Table:
+    numbered = _with_numbers(table, shape)
+    return plain_table(numbered.to_batches(), numbered.schema).replace_schema_metadata(table.schema.metadata)
 
 
 def _with_numbers(table: pa.Table, shape: EventShape) -> pa.Table:

@@ -17,6 +17,8 @@ from typing import NamedTuple, Protocol
 import orjson
 import pyarrow as pa
 
+from streams.arrow import plain_table
+
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 FOUND_CHARACTERS_MAX = 80
 NOTHING = object()
@@ -182,7 +184,7 @@ def open_envelope(envelope: dict[str, object]) -> object:
 
 
 def parse_arrow(value: bytes, rows_max: int) -> pa.Table:
-    """Read an Arrow IPC stream of at most `rows_max` rows.
+    """Read an Arrow IPC stream of at most `rows_max` rows as a plain table.
 
     Raises
     ------
@@ -199,7 +201,7 @@ def parse_arrow(value: bytes, rows_max: int) -> pa.Table:
                 if rows > rows_max:
                     raise Refused("too_many_events", f"expected at most {rows_max} events in a message", rows)
                 batches.append(batch)
-            return pa.Table.from_batches(batches, reader.schema)
+            return plain_table(batches, reader.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Refused(
             "not_arrow", f"the message is not an Arrow IPC stream ({error!s:.{FOUND_CHARACTERS_MAX}})"

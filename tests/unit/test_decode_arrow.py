@@ -1,9 +1,10 @@
 """Messages that are Arrow IPC streams: many events as one table."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -107,3 +108,46 @@ def test_too_many_rows_and_what_is_no_arrow_are_one_dead_letter() -> None:
 
 def test_a_table_without_rows_is_counted_as_empty() -> None:
     assert decode(decoder(shape()), arrow(predictions().slice(0, 0))).counts == {("*", "empty"): 1}
+
+
+ODD_COLUMNS = [
+    pa.array([timedelta(microseconds=1)] * 3, pa.duration("ns")),
+    pa.array([1, 2, None], pa.time64("ns")),
+    pa.array([1, 2**62, None], pa.timestamp("ns", "Nowhere/Land")),
+    pa.array([1, 2**62, None], pa.timestamp("s")),
+    pa.array([1, 2**30, None], pa.date32()),
+    pa.array([b"a", b"\xff", None]),
+    pa.array([[1], [], None]),
+    pa.array([{"a": 1}, {}, None]),
+    pa.array([{"a": 1}, {}, None], pa.map_(pa.string(), pa.int64())),
+    pa.array([1.0, float("nan"), None], pa.float16()),
+    pa.array([2**64 - 1, 0, None], pa.uint64()),
+    pa.array(["a", "b", None], pa.string_view()),
+    pa.array([1, 2, None], pa.timestamp("ns")).dictionary_encode(),
+    pa.array([b"a", b"b", None]).dictionary_encode(),
+    pa.array([uuid4().bytes] * 3, pa.uuid()),
+    pa.RunEndEncodedArray.from_arrays(pa.array([3], pa.int32()), pa.array(["a"])),
+    pa.UnionArray.from_dense(
+        pa.array([0, 1, 0], pa.int8()), pa.array([0, 0, 1], pa.int32()), [pa.array([1, 2]), pa.array(["a"])]
+    ),
+    pa.nulls(3),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_COLUMNS, ids=lambda array: str(array.type))
+@pytest.mark.parametrize(
+    "role", ["prediction_id", "timestamp", "prediction", "score", "features", "model", "version", "segment"]
+)
+def test_no_type_of_any_column_makes_it_raise(odd: pa.Array, role: str) -> None:
+    decoded = decode(decoder(shape(segments=["city"])), arrow(predictions(**{role: odd})))
+    assert sum(map(len, decoded.predictions.values())) + len(decoded.dead) == 3
+    flat = predictions(features=None, age=odd, city=odd, x=odd)
+    decoded = decode(decoder(shape(segments=["city"])), arrow(flat))
+    assert len(decoded.predictions["m"]) == 3
+
+
+def test_a_dictionary_may_have_more_values_than_its_indices_can_count_to() -> None:
+    texts = [f"c{number:03d}" for number in range(128)]
+    cities = pa.DictionaryArray.from_arrays(pa.array([0, 127, None], pa.int8()), pa.array(texts))
+    decoded = decode(decoder(shape()), arrow(predictions(features=None, city=cities)))
+    assert column(decoded.predictions["m"].features["city"]) == ["c000", "c127", None]
