@@ -29,7 +29,8 @@ from kafka.errors import (
 from kafka.protocol.metadata import ApiVersionsRequest
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
-from driftline.settings import KafkaSecurity
+from driftline.settings import KafkaSecurity, Settings
+from driftline.settings.services import INPUTS
 
 TIMEOUT_MS = 10_000
 PLAINTEXT = KafkaSecurity()
@@ -62,6 +63,47 @@ class PartitionEnds:
 
     earliest: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicUse:
+    """What a topic of the configuration is for.
+
+    Parameters
+    ----------
+    roles
+        What is in it: `predictions`, `labels` or `features` are read, anything else is written.
+    models
+        Whose events are read from it; none where it is only written.
+    needed
+        Whether `driftline run` can do without it: feature events are optional.
+    """
+
+    roles: tuple[str, ...]
+    models: tuple[str, ...]
+    needed: bool
+
+
+def topic_uses(settings: Settings) -> dict[str, TopicUse]:
+    """Name every topic that a configuration makes use of: the models' inputs, then what Driftline writes.
+
+    Raises
+    ------
+    ValueError
+        Without a `kafka` section.
+    """
+    uses: dict[str, TopicUse] = {}
+    for model, of_model in settings.models.items():
+        for kind, topic in settings.input_topics(model).items():
+            if kind != "labels" or of_model.has_labels:
+                before = uses.get(topic, TopicUse((), (), False))
+                roles, models = dict.fromkeys((*before.roles, kind)), dict.fromkeys((*before.models, model))
+                uses[topic] = TopicUse(tuple(roles), tuple(models), before.needed or kind != "features")
+    written = settings.kafka.topics.model_dump(exclude=set[str](INPUTS)) if settings.kafka else {}
+    for role, topic in written.items():
+        before = uses.get(topic, TopicUse((), (), True))
+        uses[topic] = TopicUse((*before.roles, role), (), True)
+    return uses
 
 
 def topic_ids(

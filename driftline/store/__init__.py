@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _NAME = re.compile(r"^-- name: (\w+)\n-- (.+)\n", re.MULTILINE)
 
@@ -42,4 +42,4 @@ def statements() -> Mapping[str, str]:
 
 def sql(name: str) -> LiteralString:
     """Return the statement of that name; it comes from our own files only, never from data."""
-    return cast(LiteralString, statements()[name])
+    return statements()[name]

@@ -133,10 +133,7 @@ def _array_loader(element: str) -> type[Loader]:
             dimensions, has_nulls = struct.unpack_from(">ii", data)
             if has_nulls:
                 raise psycopg.DataError(f"a null in an array of {element}")
-            if dimensions == 0:
-                values = np.empty(0, cell)["value"]
-            else:
-                values = np.frombuffer(data, cell, offset=20)["value"]
+            values = np.frombuffer(data, cell, offset=20)["value"] if dimensions else np.empty(0, cell)["value"]
             if element == "uuid":
                 return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 16)
             values = values.astype(values.dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""Connections to Postgres as the rest of Driftline uses them: numpy columns, times as integer milliseconds, clear errors."""
+"""Connections to Postgres as the rest of Driftline uses them: numpy columns, integer milliseconds, clear errors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ async def connect(url: str, *, connect_timeout_ms: int = 10_000, application_nam
             application_name=application_name,
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        # A line that begins with a tab is advice on the line before it.
+        told = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+        reason = told[-1].strip() if told else type(error).__name__
         raise ServiceUnavailableError(
             f"can't connect: {reason}", where=place_of(url), remedy="check the server and postgres.url"
         ) from None

@@ -8,10 +8,13 @@ from importlib import resources
 import psycopg
 
 from driftline.errors import StateError
-from driftline.store.connection import Connection
+from driftline.store.connection import Connection, place_of
 
+# Whoever runs the database may have made the schema for a role that may not: `create schema if not exists` would fail.
 _LEDGER = """
-create schema if not exists driftline;
+do $$ begin
+    if to_regnamespace('driftline') is null then create schema driftline; end if;
+end $$;
 create table if not exists driftline.migration (
     version integer primary key,
     name text not null,
@@ -76,10 +79,11 @@ async def migrate(connection: Connection) -> list[Migration]:
                     )
                     applied.append(step)
     except psycopg.errors.InsufficientPrivilege as error:
+        info = connection.info
         raise StateError(
-            f"this role may not migrate: {error.diag.message_primary}",
-            where="postgres",
-            remedy="run `driftline migrate` as a role that may create in this database",
+            f"{info.user} may not migrate: {error.diag.message_primary}",
+            where=place_of(info.dsn),
+            remedy=f"grant create on database {info.dbname} to {info.user}, or migrate as the role that did it before",
         ) from None
     _refuse_newer(version)
     return applied
