@@ -32,7 +32,6 @@ from streams.columns import COLUMN_READERS, Table, read_outcome
 from streams.messages import Refused
 from streams.rows import Reading, read_label, read_prediction
 from streams.shapes import EventShape, Kind, event_shape
-from streams.values import file_time_ms
 
 _NULL_TEXTS = ["", "NaN", "nan", "null", "NULL"]
 _JSON_BLOCK_BYTES = 1 << 24
@@ -90,7 +89,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         names = next(csv.reader(file), [])
     convert = arrow_csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), null_values=_NULL_TEXTS, strings_can_be_null=True
@@ -221,7 +220,7 @@ def batch_from_table(
     table = _plain(table, shape)
     for role, array in given.items():
         table = _with_column(table, shape.paths[role][0][0], array)
-    reading = Reading(shape, decoder.limits.id_bytes_max, file_time_ms)
+    reading = Reading(shape, decoder.limits.id_bytes_max, is_file=True)
     has_object = _features_column(table, shape) is not None
     models, order = [(shape.model, table.num_rows)], np.arange(table.num_rows)
     columns = Table(finder(table), models, order, has_object, _others(table, shape), is_file=True)

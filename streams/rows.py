@@ -7,14 +7,14 @@ a feature or segment is that column's `other`, a wrong value in any other field 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from detectors.canonical import canonical
 from driftline.events import CHAMPION, NO_TIME, UNVERSIONED
 from streams.messages import Refused
 from streams.shapes import Event, EventShape, lookup
-from streams.values import TEXT_BYTES_MAX, number_of, text_of, time_ms
+from streams.values import TEXT_BYTES_MAX, file_time_ms, number_of, text_of, time_ms
 
 OFFLINE, SERVING = "offline", "serving"
 
@@ -63,11 +63,11 @@ class FeatureRow(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How to read a model's events: its shape, the longest id, and what a time may look like."""
+    """How to read a model's events: its shape, the longest id, and whether times are as free as in files."""
 
     shape: EventShape
     id_bytes_max: int
-    read_time: Callable[[object], int | None] = time_ms
+    is_file: bool = False
 
 
 def read_prediction(event: Event, order: int, reading: Reading) -> PredictionRow:
@@ -192,10 +192,12 @@ def _time(event: Event, reading: Reading, role: str) -> int:
     value = reading.shape.look[role](event)
     if value is None:
         raise Refused("missing_field", f"{_name(reading.shape, role)} is missing")
-    ms = reading.read_time(value)
+    ms = file_time_ms(value) if reading.is_file else time_ms(value)
     if ms is None:
-        expected = "RFC 3339 with an offset or epoch milliseconds"
-        raise Refused("bad_timestamp", f"{_name(reading.shape, role)}: expected {expected}", value)
+        expected = "RFC 3339" if reading.is_file else "RFC 3339 with an offset"
+        raise Refused(
+            "bad_timestamp", f"{_name(reading.shape, role)}: expected {expected} or epoch milliseconds", value
+        )
     return ms
 
 

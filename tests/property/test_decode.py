@@ -14,6 +14,7 @@ from detectors.canonical import canonical
 from driftline.events import Decoded
 from streams.arrow import as_ids, as_times
 from streams.decode import Decoder
+from streams.shapes import Kind, TopicRoute
 from streams.values import file_time_ms, time_ms
 from tests.support.events import ROW_BY_ROW, Message, decoder, everything, shape
 
@@ -141,18 +142,28 @@ def _both(of: Decoder, fetch: list[Message]) -> tuple[Decoded, Decoded]:
     return of.decode("t", 0, fetch), replace(of, fast_rows_min=ROW_BY_ROW).decode("t", 0, fetch)
 
 
+KINDS: list[list[Kind]] = [
+    ["prediction"],
+    ["label"],
+    ["feature"],
+    ["prediction", "label"],
+    ["prediction", "label", "feature"],
+]
+UNEVEN: list[dict[Kind, tuple[str, ...]]] = [
+    {"prediction": ("m",), "label": ("n",)},
+    {"prediction": ("m", "n"), "label": ("n",)},
+]
 topics = st.sampled_from(
     [
         decoder(each, *others, kinds=kinds, array_events_max=5)
         for each in SHAPES.values()
         for others in ([], [shape("n", "multiclass")], [replace(each, model="n")])
-        for kinds in (
-            ["prediction"],
-            ["label"],
-            ["feature"],
-            ["prediction", "label"],
-            ["prediction", "label", "feature"],
-        )
+        for kinds in KINDS
+    ]
+    + [
+        replace(decoder(each, replace(each, model="n")), routes={"t": TopicRoute("t", kinds)})
+        for each in SHAPES.values()
+        for kinds in UNEVEN
     ]
 )
 

@@ -1,0 +1,158 @@
+"""References: files and events freeze to the same profile, and the numbers in it are those of the data."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from driftline.errors import InputError
+from driftline.events import Coded, FeatureType, Numeric
+from driftline.settings.models import ModelSettings
+from driftline.settings.services import LimitSettings
+from streams.reference import (
+    columns_from_raw,
+    infer_feature_types,
+    profile_from_batch,
+    profile_from_file,
+    profile_from_table,
+)
+from tests.support.events import column, decoder, messages, shape
+
+ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    random = np.random.default_rng(7)
+    return pa.table(
+        {
+            "age": pa.array([None if row % 40 == 0 else float(row % 37) for row in range(ROWS)]),
+            "city": random.choice(["Boston", "Salem", "Lynn"], ROWS),
+            "prediction": random.integers(0, 2, ROWS),
+            "score": random.random(ROWS),
+            "label": pa.array([None if row % 10 == 0 else row % 2 for row in range(ROWS)]),
+        }
+    )
+
+
+def settings(**changes: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"task": "binary", "reference": {"path": "r.csv"}, **changes})
+
+
+def test_a_profile_holds_the_features_then_the_prediction_and_the_score(table: pa.Table) -> None:
+    profile = profile_from_table(table, settings(), LimitSettings(), "r.parquet")
+    assert [feature.name for feature in profile.features] == ["age", "city", "@prediction", "@score"]
+    assert (profile.n, profile.classes) == (ROWS, ("0", "1"))
+    age, city, prediction, score = profile.features
+    ages = np.array([value for value in table["age"].to_pylist() if value is not None])
+    assert age.edges == tuple(np.unique(np.quantile(ages, np.linspace(0, 1, 11)[1:-1])))
+    assert age.counts[age.missing_index] == 10
+    assert dict(zip(city.bin_labels(), city.counts, strict=True)) == {
+        **Counter(table["city"].to_pylist()),
+        "missing": 0,
+        "other": 0,
+    }
+    assert sum(prediction.counts) == sum(score.counts) == ROWS
+
+
+def test_labels_beside_the_predictions_enter_the_score_histogram(table: pa.Table) -> None:
+    profile = profile_from_table(table, settings(), LimitSettings(), "r.parquet")
+    by_classes: Counter[tuple[int, int]] = Counter()
+    for _, predicted, true, count in profile.score_counts:
+        by_classes[predicted, true] += count
+    labels = [-1 if label is None else label for label in table["label"].to_pylist()]
+    assert by_classes == Counter(zip(table["prediction"].to_pylist(), labels, strict=True))
+    without = profile_from_table(table.drop_columns("label"), settings(), LimitSettings(), "r.parquet")
+    assert {true for _, _, true, _ in without.score_counts} == {-1}
+
+
+def test_a_file_and_the_same_rows_as_events_freeze_to_the_same_profile(table: pa.Table, tmp_path: Path) -> None:
+    parquet.write_table(table.drop_columns("label"), tmp_path / "r.parquet")
+    from_file = profile_from_file(tmp_path / "r.parquet", settings(), LimitSettings())
+    events = [
+        {
+            "prediction_id": row,
+            "timestamp": row,
+            "prediction": event["prediction"],
+            "score": event["score"],
+            "features": {"age": event["age"], "city": event["city"]},
+        }
+        for row, event in enumerate(table.to_pylist())
+    ]
+    for known in ({"age": "numeric", "city": "categorical"}, None):
+        of = shape(features=known)
+        if known is None:
+            of = replace(of, features=None)
+        batch = decoder(of).decode("t", 0, messages(*events)).predictions["m"]
+        types = infer_feature_types(batch.raw_features or ()) or (of.features or ())
+        frozen = profile_from_batch(batch, types, task="binary", bins=10, categories_max=200)
+        assert frozen.digest == from_file.digest
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, events)))
+    assert profile_from_file(tmp_path / "r.jsonl", settings(), LimitSettings()).digest == from_file.digest
+
+
+def test_a_regression_has_no_classes_and_scales_its_errors(table: pa.Table) -> None:
+    profile = profile_from_table(table, settings(task="regression"), LimitSettings(), "r.parquet")
+    assert (profile.classes, profile.score_counts) == ((), ())
+    assert [feature.kind for feature in profile.features[-2:]] == ["numeric", "numeric"]
+
+
+def test_rows_without_a_usable_prediction_are_left_out_with_their_labels(table: pa.Table) -> None:
+    predictions = pa.array([None if row < 100 else row % 2 for row in range(ROWS)])
+    broken = table.set_column(2, "prediction", predictions).set_column(4, "label", predictions)
+    profile = profile_from_table(broken, settings(), LimitSettings(), "r.parquet")
+    assert profile.n == 300
+    assert all(predicted == true for _, predicted, true, _ in profile.score_counts)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"age": [1.0]}, "r.csv: has no column `prediction`; name it in columns.prediction"),
+        ({"prediction": pa.nulls(1)}, "r.csv: has no usable row: prediction is missing"),
+        ({"prediction": pa.array([], pa.int64())}, "r.csv: has no usable row"),
+        (
+            {"prediction": [1], "a": [1], "b": [1]},
+            "r.csv: has 2 features, limits.features_max is 1; list the features to watch in the model's features",
+        ),
+    ],
+)
+def test_a_table_that_can_not_be_a_reference_is_an_error(columns: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError) as error:
+        profile_from_table(pa.table(columns), settings(), LimitSettings(features_max=1), "r.csv")
+    assert str(error.value) == problem
+
+
+def test_events_without_features_do_not_count_as_missing_features() -> None:
+    events = [{"prediction_id": row, "timestamp": row, "prediction": 1} for row in range(4)]
+    events += [event | {"features": {"age": 3}} for event in events]
+    batch = decoder(shape()).decode("t", 0, messages(*events)).predictions["m"]
+    profile = profile_from_batch(batch, shape().features or (), task="binary", bins=2, categories_max=5)
+    assert [sum(feature.counts) for feature in profile.features] == [4, 4, 8]
+
+
+def test_types_are_inferred_from_all_values_that_are_not_null() -> None:
+    raw = [{"a": 1, "b": 1, "c": None, "d": True}, {"a": 2.5, "b": "x", "d": None}, {"e": "only here"}]
+    assert {each.name: each.kind for each in infer_feature_types(raw)} == {
+        "a": "numeric",
+        "b": "categorical",
+        "c": "numeric",
+        "d": "categorical",
+        "e": "categorical",
+    }
+    assert [each.name for each in infer_feature_types(raw, features_max=2)] == ["a", "b"]
+
+
+def test_raw_features_become_columns_of_the_given_types() -> None:
+    types = [FeatureType("a", "numeric"), FeatureType("b", "categorical")]
+    columns = columns_from_raw([{"a": 1, "b": 1.0}, {"a": "x"}, {}], types)
+    assert isinstance(columns["a"], Numeric)
+    assert isinstance(columns["b"], Coded)
+    assert column(columns["a"]) == [1.0, "<other>", None]
+    assert column(columns["b"]) == ["1", None, None]
