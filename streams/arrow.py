@@ -38,28 +38,26 @@ def finder(table: pa.Table) -> Find:
     """Make the lookup of a plain table's columns by path, through nested structs."""
 
     @cache
+    def find(path: Path) -> pa.Array | None:
+        if len(path) > 1:
+            return children(path[:-1]).get(path[-1])
+        index = table.schema.get_field_index(path[0])  # -1 also if the name is not unique
+        return None if index < 0 else _whole(table.column(index))
+
+    @cache
     def children(path: Path) -> dict[str, pa.Array]:
-        if not path:
-            return _named(table.column_names, [_whole(column) for column in table.columns])
-        array = children(path[:-1]).get(path[-1])
+        array = find(path)
         if array is None or not pa.types.is_struct(array.type):
             return {}
-        return _named([field.name for field in array.type], array.flatten())
-
-    def find(path: Path) -> pa.Array | None:
-        return children(path[:-1]).get(path[-1])
+        names = [field.name for field in array.type]
+        times = Counter(names)
+        return {name: child for name, child in zip(names, array.flatten(), strict=True) if times[name] == 1}
 
     return find
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _named(names: list[str], arrays: list[pa.Array]) -> dict[str, pa.Array]:
-    """Return the arrays by name, without those whose name is not unique."""
-    times = Counter(names)
-    return {name: array for name, array in zip(names, arrays, strict=True) if times[name] == 1}
 
 
 def plain_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

@@ -299,11 +299,17 @@ def _with_numbers(table: pa.Table, shape: EventShape) -> pa.Table:
     for feature, paths in zip(shape.features or (), shape.outer_features, strict=True):
         names |= {path[0] for path in paths if feature.kind == "numeric"}
     for name in names.intersection(table.column_names):
-        texts = table[name]
-        is_numeric = pc.match_substring_regex(texts, _NUMBER)
-        numbers = pc.if_else(is_numeric, texts, None).cast(pa.float64())
-        table = _with_column(table, name, pc.if_else(pc.fill_null(pc.invert(is_numeric), False), np.nan, numbers))
+        table = _with_column(table, name, _numbers(table[name]))
     return table
+
+
+def _numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        is_numeric = pc.match_substring_regex(texts, _NUMBER)
+    numbers = pc.if_else(is_numeric, texts, None).cast(pa.float64())
+    return pc.if_else(pc.fill_null(pc.invert(is_numeric), False), np.nan, numbers)
 
 
 def _with_column(table: pa.Table, name: str, array: pa.Array) -> pa.Table:
