@@ -74,17 +74,19 @@ def group_rows(version: Ints, segments: Ints, start_ms: Ints, late: Mask) -> Gro
     first, fine = _distinct(version, start_ms, late.astype(np.int64), *segments.T)
     of_level = [np.full(len(first), ALL_TRAFFIC, np.int64), *(column[first] for column in segments.T)]
     n_levels = len(of_level)
-    version, start_ms, late = (np.tile(column[first], n_levels) for column in (version, start_ms, late))
+    versions, starts, lates = (
+        np.tile(column[first], n_levels) for column in (version, start_ms, late.astype(np.int64))
+    )
     segment = np.concatenate(of_level)
-    kept, parent = _distinct(version, segment, start_ms, late.astype(np.int64))
+    kept, parent = _distinct(versions, segment, starts, lates)
     return GroupedRows(
         fine,
         len(first),
         parent.reshape(n_levels, -1),
-        version[kept],
+        versions[kept],
         segment[kept],
-        start_ms[kept],
-        late[kept].astype(np.bool_),
+        starts[kept],
+        lates[kept].astype(np.bool_),
     )
 
 
@@ -119,6 +121,8 @@ def merge_vectors(vectors: Sequence[bytes], width: int) -> Ints:
 
     Parameters
     ----------
+    vectors
+        Any number, also none.
     width
         Length of the dense part.
 
@@ -129,13 +133,10 @@ def merge_vectors(vectors: Sequence[bytes], width: int) -> Ints:
     >>> merged[:2].tolist(), unpack_cells(merged[2:])[0].tolist()
     ([11, 22], [5])
     """
-    parts = [np.frombuffer(vector, "<i8") for vector in vectors]
-    if width:
-        dense = np.add.reduce([part[:width] for part in parts], axis=0, dtype=np.int64)
-    else:
-        dense = np.empty(0, np.int64)
-    sparse = np.concatenate([part[width:] for part in parts])
-    return np.concatenate((dense, merge_cells(sparse) if len(sparse) else sparse)).astype(np.int64)
+    # Nothing merges to zeros, so one part is there in any case.
+    parts = [np.zeros(width, np.int64), *(np.frombuffer(vector, "<i8") for vector in vectors)]
+    dense = np.add.reduce([part[:width] for part in parts], axis=0, dtype=np.int64)
+    return np.concatenate((dense, merge_cells(np.concatenate([part[width:] for part in parts]))))
 
 
 def sparse_by_summary(grouped: GroupedRows, fine: Ints, cells: Ints, weights: Ints | None) -> list[bytes]:
