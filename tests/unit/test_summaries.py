@@ -87,7 +87,7 @@ def test_cells_that_come_to_nothing_are_dropped() -> None:
 
 def test_vectors_merge_to_the_same_in_any_order_and_grouping() -> None:
     parts = [
-        np.concatenate((np.array(dense), pack_cells(np.array(cells), np.array(counts)))).astype(np.int64).tobytes()
+        np.array([*dense, *pack_cells(np.array(cells, np.int64), np.array(counts, np.int64))], np.int64).tobytes()
         for dense, cells, counts in (
             ([1, 2], [3, 9], [1, 1]),
             ([10, -2], [3], [4]),
