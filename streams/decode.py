@@ -42,6 +42,9 @@ from streams.sniff import Sniffed, sniff
 FAST_ROWS_MIN = 160
 """Groups of fewer messages go row by row: reading a table has a fixed cost."""
 
+DEAD_LETTERS_A_MESSAGE_MAX = 100
+"""Dead letters made of one message; the rest of its refused events is counted as `dead_letters_left_out`."""
+
 SAMPLE_EVERY = 1000
 """Unknown fields are counted in messages whose offset is a multiple of this."""
 
@@ -117,6 +120,8 @@ class _Fetch:
         self.rows: dict[tuple[Kind, str], list[Any]] = {}
         self.parts: dict[tuple[Kind, str], list[Any]] = {}
         self.dead: list[DeadLetter] = []
+        self.refused: Counter[int] = Counter()
+        self.payload = (-1, b"")
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def decoded(self) -> Decoded:
@@ -263,7 +268,10 @@ class _Fetch:
         self._count(model if model is not None and model in self.router.kinds_by_model else "*", reason, 1)
 
     def _refuse(self, index: int, element: int, refused: Refused, model: str | None = None) -> None:
-        payload_bytes_max = self.limits.dead_letter_payload_bytes_max if self.decoder.shows_values else 0
+        self.refused[index] += 1
+        if self.refused[index] > DEAD_LETTERS_A_MESSAGE_MAX:
+            self._count(model or "*", "dead_letters_left_out", 1)
+            return
         letter = DeadLetter(
             refused.reason,
             refused.detail(self.decoder.shows_values),
@@ -272,9 +280,16 @@ class _Fetch:
             self.partition,
             self.records[index].offset,
             element,
-            self._value(index)[:payload_bytes_max],
+            self._payload(index),
         )
         self.dead.append(letter)
+
+    def _payload(self, index: int) -> bytes:
+        # One slice for all the refused events of a message: ten thousand copies would be memory nobody counted on.
+        if self.payload[0] != index:
+            bytes_max = self.limits.dead_letter_payload_bytes_max if self.decoder.shows_values else 0
+            self.payload = (index, self._value(index)[:bytes_max])
+        return self.payload[1]
 
     def _value(self, index: int) -> bytes:
         return self.records[index].value or b""

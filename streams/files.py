@@ -217,7 +217,7 @@ def batch_from_table(
         if role not in given and not has_field(table, shape, role):
             wanted = " or ".join(f"`{path[0]}`" for path in shape.paths[role] if len(path) == 1)
             raise InputError(f"has no column {wanted}", where=name, remedy=f"name it in columns.{role}")
-    table = _plain(table, shape)
+    sent, table = table, _plain(table, shape)
     for role, array in given.items():
         table = _with_column(table, shape.paths[role][0][0], array)
     reading = Reading(shape, decoder.limits.id_bytes_max, is_file=True)
@@ -228,21 +228,24 @@ def batch_from_table(
     batch: Any = COLUMN_READERS[kind](columns, reading, decoder.id_secret)
     rows, dead = [], []
     odd = columns.odd & ~others
-    for row, event in zip(np.flatnonzero(odd).tolist(), table.filter(pa.array(odd)).to_pylist(), strict=True):
+    events = table.filter(pa.array(odd)).to_pylist()
+    # In a CSV the texts say more than the numbers that were made of them.
+    shown = sent.filter(pa.array(odd)).to_pylist() if _is_text_only(sent) else events
+    first = 2 if _is_text_only(sent) else 1
+    for row, event, original in zip(np.flatnonzero(odd).tolist(), events, shown, strict=True):
         try:
             rows.append(_ROW_READERS[kind](event, row, reading))
         except Refused as refused:
-            dead.append(_dead_letter(refused, table, row, event, decoder, name))
+            dead.append(_dead_letter(refused, first + row, original, decoder, name))
     return merge([batch, BUILDERS[kind](rows, shape, decoder.id_secret)]) if rows else batch, dead
 
 
 def _dead_letter(
-    refused: Refused, table: pa.Table, row: int, event: dict[str, object], decoder: FileDecoder, name: str
+    refused: Refused, line: int, event: Mapping[str, object], decoder: FileDecoder, name: str
 ) -> DeadLetter:
     payload = b""
     if decoder.shows_values:
         payload = orjson.dumps(event, default=repr)[: decoder.limits.dead_letter_payload_bytes_max]
-    line = row + (2 if _is_text_only(table) else 1)
     return DeadLetter(
         refused.reason, refused.detail(decoder.shows_values), decoder.shape.model, name, 0, line, 0, payload
     )
@@ -287,7 +290,7 @@ def _kind(item: pa.Field, table: pa.Table) -> Literal["numeric", "categorical"] 
 
 def _plain(table: pa.Table, shape: EventShape) -> pa.Table:
     numbered = _with_numbers(table, shape)
-    return plain_table(numbered.to_batches(), numbered.schema).replace_schema_metadata(table.schema.metadata)
+    return plain_table(numbered.to_batches(), numbered.schema)
 
 
 def _with_numbers(table: pa.Table, shape: EventShape) -> pa.Table:
@@ -295,9 +298,10 @@ def _with_numbers(table: pa.Table, shape: EventShape) -> pa.Table:
     if not _is_text_only(table):
         return table
     roles = ("score", "reward", "prediction", "label") if shape.task == "regression" else ("score", "reward")
-    names = {path[0] for role in roles for path in shape.paths[role]}
-    for feature, paths in zip(shape.features or (), shape.outer_features, strict=True):
-        names |= {path[0] for path in paths if feature.kind == "numeric"}
+    paths = [path for role in roles for path in shape.paths[role]]
+    for feature, own in zip(shape.features or (), shape.outer_features, strict=True):
+        paths += own if feature.kind == "numeric" else ()
+    names = {path[0] for path in paths if len(path) == 1}
     for name in names.intersection(table.column_names):
         table = _with_column(table, name, _numbers(table[name]))
     return table

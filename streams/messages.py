@@ -213,8 +213,8 @@ def shorten(value: object) -> str:
 
     Examples
     --------
-    >>> shorten({"a": 1}), shorten([1, 2]), shorten("é" * 100)[-9:]
-    ('an object', 'an array of 2', '\\u00e9...')
+    >>> shorten({"a": 1}), shorten([1, 2]), shorten("é")
+    ('an object', 'an array of 2', '"\\u00e9"')
     """
     if type(value) is dict:
         return "an object"

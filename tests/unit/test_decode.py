@@ -343,6 +343,14 @@ def test_an_array_of_too_many_events_is_one_dead_letter(fast_rows_min: int) -> N
     assert refusals(decoded) == [("too_many_events", "the message: expected at most 2 events, found 3")]
 
 
+def test_a_message_full_of_broken_events_makes_few_dead_letters_and_counts_the_rest() -> None:
+    decoded = decode(decoder(shape()), [1] * 250 + [PREDICTION])
+    assert len(decoded.predictions["m"]) == 1
+    assert [letter.element for letter in decoded.dead] == list(range(100))
+    assert decoded.counts == {("*", "dead_letters_left_out"): 150}
+    assert len({id(letter.payload) for letter in decoded.dead}) == 1
+
+
 def test_cloud_events_are_opened_whether_structured_binary_or_batched(fast_rows_min: int) -> None:
     topic = decoder(shape(), fast_rows_min=fast_rows_min)
     envelope = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}

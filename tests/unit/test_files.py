@@ -130,6 +130,7 @@ def test_an_unusable_row_is_a_dead_letter_with_its_line(tmp_path: Path) -> None:
     ]
     assert dead[1].detail == 'ts: expected RFC 3339 or epoch milliseconds, found "yesterday"'
     assert b'"ts":"yesterday"' in dead[1].payload
+    assert b'"score":"high"' in dead[2].payload
 
 
 def test_nan_in_a_column_of_floats_is_other_and_null_is_missing() -> None:
@@ -228,3 +229,17 @@ def test_types_come_from_the_features_object_or_the_settings_where_there_is_one(
     assert feature_types(table, settings()) == expected
     listed = settings(features=[{"name": "age", "type": "categorical"}])
     assert feature_types(table, listed) == (FeatureType("age", "categorical"),)
+
+
+def test_a_dotted_feature_leaves_the_column_before_its_dot_alone(tmp_path: Path) -> None:
+    csv = "id,ts,prediction,a,a.b\n1,1,1,x,2\n"
+    dotted = shape(features={"a": "categorical", "a.b": "numeric"}, columns=COLUMNS)
+    batch, _ = predictions_from_table(read_table(written(tmp_path, "p.csv", csv)), decoder(dotted), "p.csv")
+    assert (column(batch.features["a"]), column(batch.features["a.b"])) == (["x"], [2.0])
+
+
+def test_a_byte_order_mark_and_line_breaks_in_quotes_are_no_part_of_a_csv(tmp_path: Path) -> None:
+    csv = '\ufeffid,ts,prediction,city\n1,1,1,"New\nYork"\n'
+    batch, dead = predictions_from_table(read_table(written(tmp_path, "p.csv", csv)), decoder(), "p.csv")
+    assert dead == []
+    assert column(batch.features["city"]) == ["New\nYork"]
