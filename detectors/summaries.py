@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class GroupedRows:
 
 
 def _distinct(*columns: Ints) -> tuple[Ints, Ints]:
-    """Number the distinct rows of some columns: (index of one row each, number of every row)."""
+    """Return the distinct rows of some columns as (index of one row each, number of every row)."""
     code = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         values, place = np.unique(column, return_inverse=True)
@@ -160,4 +161,4 @@ def sparse_by_summary(grouped: GroupedRows, fine: Ints, cells: Ints, weights: In
     order = np.argsort(summary, kind="stable")
     packed = pack_cells(np.tile(of_cell, len(grouped.parent)), np.tile(counts, len(grouped.parent)))[order]
     bounds = np.searchsorted(summary[order], np.arange(len(grouped.version) + 1))
-    return [merge_cells(packed[low:high]).tobytes() for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [merge_cells(packed[low:high]).tobytes() for low, high in pairwise(bounds)]

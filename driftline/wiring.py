@@ -13,7 +13,7 @@ from pathlib import Path
 
 from detectors.profile import Profile
 from driftline.embedded import embedded_postgres
-from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
+from driftline.errors import ConfigurationError, StateError
 from driftline.events import FeatureType
 from driftline.kafka_admin import PartitionEnds, TopicInfo, partition_ends, topic_ids
 from driftline.settings import KafkaSettings, ModelSettings, PostgresSettings, Settings
@@ -196,6 +196,10 @@ class KafkaBroker:
         """Say how far logs reach."""
         return partition_ends(self.settings.bootstrap_servers, list(partitions), security=self.settings.security)
 
+    def log_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Say which offset is behind the newest record of each partition."""
+        return {at: ends.end for at, ends in self.ends(partitions).items()}
+
 
 def _services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
     if settings.kafka is None or settings.postgres is None:
@@ -226,24 +230,21 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
         secret = await id_secret(connection, settings)
     broker = KafkaBroker(kafka)
     model_topics, found = await _existing_topics(settings, broker)
-    shapes = {
-        name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()
-    }
+    shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
     routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
     decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
     async with open_pool(url, postgres) as pool:
         positions = LogPositions(pool, broker, found)
         await positions.register(found)
-        pipeline = Pipeline(
-            models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms
-        )
+        pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
         worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
         with tempfile.TemporaryDirectory(prefix="driftline-") as folder:
             app = build_app(kafka, positions, settings.limits.buffered_fetches_max, folder)
             started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
-            await run_app(app, worker, sorted(found), lambda of: {at: end.end for at, end in broker.ends(of).items()})
+            letters_topic = kafka.topics.dead_letters
+            await run_app(app, worker, sorted(found), letters_topic, broker.log_ends)
 
 
 async def _existing_topics(

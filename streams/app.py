@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from faust.serializers import codecs
 from faust.types.tuples import TP
 
@@ -70,7 +71,7 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
     return app
 
 
-async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], ends: Ends) -> None:
+async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], letters_topic: str, ends: Ends) -> None:
     """Run until the worker is told to stop.
 
     Raises
@@ -84,15 +85,22 @@ async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], ends: E
     tasks = [
         asyncio.create_task(_every(TICK_S, worker, "closing windows", worker.close_windows)),
         asyncio.create_task(_every(BEAT_S, worker, "beating", lambda: worker.beat("running", _assigned(app)))),
-        asyncio.create_task(_every(ENDS_S, worker, "asking for ends", lambda: worker.note_ends(lambda: ends(_assigned(app))))),
+        asyncio.create_task(
+            _every(ENDS_S, worker, "asking for ends", lambda: worker.note_ends(lambda: ends(_assigned(app))))
+        ),
         asyncio.create_task(_every(TIDY_S, worker, "tidying", worker.tidy)),
-        asyncio.create_task(_every(TICK_S, worker, "publishing", lambda: worker.publish_dead_letters(_sender(app)))),
+        asyncio.create_task(
+            _every(TICK_S, worker, "publishing", lambda: worker.publish_dead_letters(letters_topic, _sender(app)))
+        ),
     ]
+    starting = asyncio.create_task(app.start())
     try:
-        await app.start()
         while not worker.stopping.is_set() and not app.crashed and not app.should_stop:
             await asyncio.sleep(CHECK_S)
+            if starting.done() and (failure := starting.exception()) is not None:
+                raise failure
     finally:
+        starting.cancel()
         worker.stopping.set()
         await asyncio.wait(tasks, timeout=STOP_S_MAX)
         for task in tasks:
@@ -128,11 +136,15 @@ async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int])
     if not worker.stopping.is_set() and consumer.holds(tp) and at.get(tp) != position:
         at[tp] = position
         _log.info("%s, partition %s: fenced at %s, going on at %s", tp.topic, tp.partition, fetch.start, position)
-        await consumer.go_to(tp, position)
+        consumer.go_to(tp, position)
 
 
 def _assigned(app: faust.App) -> list[tuple[str, int]]:
-    return sorted((tp.topic, tp.partition) for tp in app.assignor.assigned_actives() or app.consumer.assignment())
+    """Name this worker's partitions; none before the consumer has started."""
+    try:
+        return sorted((tp.topic, tp.partition) for tp in app.consumer.assignment())
+    except ConsumerNotStarted:
+        return []
 
 
 def _sender(app: faust.App) -> Callable[[str, bytes, bytes], Awaitable[None]]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detectors.metrics import Estimate
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from labels_join.performance import metrics_of
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
@@ -239,7 +240,7 @@ class _Evaluation:
                 profile_id, layout = self.layouts[group.version]
                 merged = await self.store.merge_vectors(basis, profile_id, [part.vector for part in parts])
                 found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
-                metrics = {name: found[name] for name in performance.metrics}
+                metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
                 n_labelled = sum(part.n for part in parts)
                 measured.append(MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled))
         await write_metrics(self.connection, self.model, measured)

@@ -73,7 +73,7 @@ class MonitoredModel:
         return list(self.codes.get(kind, {}))
 
     def joined(self) -> JoinedModel:
-        """What the label join must know."""
+        """Return what the label join must know."""
         labels = self.settings.labels
         assert labels is not None
         return JoinedModel(
@@ -99,7 +99,7 @@ class MonitoredModel:
             names=new,
             names_max=self.names_max[kind],
         )
-        known.update({name: code for name, code in found})
+        known.update(dict(found))
         self.codes[kind] = dict(sorted(known.items(), key=lambda item: item[1]))
 
     async def encode(self, connection: Connection, kind: str, column: Coded, prefix: str = "") -> Ints:
@@ -204,7 +204,7 @@ class Profiles:
 
 
 def profile_of_version(in_force: Mapping[tuple[int, str], int], model: MonitoredModel, version: str) -> int | None:
-    """Return the id of the profile a version is compared with, or None while its reference is still being collected."""
+    """Return the id of the profile a version is compared with, or None while it is still being collected."""
     if version in model.settings.versions:
         return in_force.get((model.model_id, version))
     return in_force.get((model.model_id, EVERY_VERSION))

@@ -15,14 +15,15 @@ from typing import Protocol
 from faust.types.tuples import TP
 from psycopg_pool import AsyncConnectionPool
 
-from driftline.errors import DriftlineError, StateError
+from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.store.arrays import pg_array
-from driftline.store.connection import Connection, row, run
+from driftline.store.connection import SERVICE_TROUBLE, Connection, row, run
 
 _log = logging.getLogger("driftline.positions")
 
 ANY_MODEL = "*"
+RETRY_S = 1.0
 
 
 class Broker(Protocol):
@@ -78,16 +79,23 @@ class LogPositions:
             If a log is not the one that was read before.
         """
         assigned = list(partitions)
+        while True:
+            try:
+                return await self._resume(assigned)
+            except StateError as error:
+                self.fatal = error
+                raise
+            except (ServiceUnavailableError, *SERVICE_TROUBLE) as error:
+                _log.warning("can't tell yet where to go on: %s", str(error).strip().split("\n")[0])
+                await asyncio.sleep(RETRY_S)
+
+    async def _resume(self, assigned: list[TP]) -> dict[TP, int]:
         ends = await asyncio.to_thread(self._broker.ends, [(tp.topic, tp.partition) for tp in assigned])
-        resumed = {}
-        try:
-            async with self._pool.connection() as connection:
-                for tp in assigned:
-                    resumed[tp] = await self._position(connection, tp.topic, tp.partition, ends[tp.topic, tp.partition])
-        except StateError as error:
-            self.fatal = error
-            raise
-        return resumed
+        async with self._pool.connection() as connection:
+            return {
+                tp: await self._position(connection, tp.topic, tp.partition, ends[tp.topic, tp.partition])
+                for tp in assigned
+            }
 
     async def _position(self, connection: Connection, topic: str, partition: int, end: PartitionEnds) -> int:
         await self._register(connection, topic, partition, end)

@@ -24,7 +24,9 @@ async def relay_dead_letters(connection: Connection, topic: str, send: Send) -> 
     async with connection.transaction():
         letters = await rows(connection, "unpublished_dead_letters", letters_max=LETTERS_A_BATCH)
         for letter in letters:
-            await send(topic, f"{letter.topic}/{letter.partition}".encode(), json.dumps(dead_letter_message(letter)).encode())
+            await send(
+                topic, f"{letter.topic}/{letter.partition}".encode(), json.dumps(dead_letter_message(letter)).encode()
+            )
         if letters:
             await run(connection, "mark_dead_letters_published", ids=[letter.dead_letter_id for letter in letters])
     return len(letters)

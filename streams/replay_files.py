@@ -89,18 +89,19 @@ def read_replay(
     predictions = merge(batches)
     if not label_tables and any(has_field(table, decoder.shape, "label") for _, table in prediction_tables):
         label_tables = prediction_tables
-    labels, without_prediction = [], 0
+    labels: list[LabelBatch] = []
+    without_prediction = 0
     for path, table in label_tables:
         beside = label_tables is prediction_tables
         timeless = beside or not has_field(table, decoder.shape, "time")
         given = np.zeros(table.num_rows, np.int64) if timeless else None
         if beside:
             table = _with_label(table, decoder)
-        batch, refused = labels_from_table(table, decoder, str(path), given)
+        found, refused = labels_from_table(table, decoder, str(path), given)
         if timeless:
-            batch, n_lost = _after_prediction(batch, predictions, times.label_delay_ms)
+            found, n_lost = _after_prediction(found, predictions, times.label_delay_ms)
             without_prediction += n_lost
-        labels.append(batch)
+        labels.append(found)
         dead += refused
     return ReplayInput(predictions, merge(labels) if labels else None, dead, without_prediction)
 
@@ -141,9 +142,9 @@ async def write_results(connection: Connection, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("drift", "performance"):
-            statement = f"copy ({sql('export_' + name)}) to stdout (format csv, header)"
-            with (folder / f"{name}.csv").open("wb") as file:
+        for name, rows_of in (("drift.csv", "export_drift"), ("performance.csv", "export_performance")):
+            statement = f"copy ({sql(rows_of)}) to stdout (format csv, header)"
+            with (folder / name).open("wb") as file:
                 async with connection.cursor().copy(statement.encode()) as copy:
                     async for piece in copy:
                         file.write(piece)

@@ -39,7 +39,7 @@ class MeasuredGroup:
 
     @property
     def coverage(self) -> float | None:
-        """Share of predictions with a label; None without predictions. Labels of older ones never make it more than 1."""
+        """Share of predictions with a label, at most 1; None without predictions."""
         return min(1.0, self.n_labelled / self.n_predictions) if self.n_predictions else None
 
 

@@ -5,7 +5,8 @@ only what differs: one message a fetch instead of one a record, and positions fr
 
 Offsets may have gaps that are no loss (transaction markers, compaction), so a gap proves nothing. What counts is the
 position a fetch was read from: it is known here, travels with the fetch, and must be what Postgres holds when the
-fetch is committed. A fetch that was under way during a seek is dropped, since nobody can tell where it was read from.
+fetch is committed. So that it is known, a seek only ever happens between two answers of the broker: who wants one puts
+it down in `_wanted`, and an answer that was under way meanwhile is dropped.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
 from faust.types.tuples import TP, ConsumerMessage
 
 from streams.messages import Record
+
+RETRY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +72,22 @@ class WholeFetchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._next: dict[TP, int] = {}
         """Position behind the last fetch handed over."""
-        self._asked = 0
-        """How often the broker was asked for records."""
-        self._valid_from: dict[TP, int] = {}
-        """Number of the first answer that was asked for after the last seek."""
+        self._wanted: dict[TP, int] = {}
+        """Where to read on before the broker is asked again."""
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield each partition's whole fetch."""
-        asked = self._asked
-        self._asked += 1
-        answer, active = await self._wait_next_records(timeout)
+        await self._seek_wanted()
+        try:
+            answer, active = await self._wait_next_records(timeout)
+        except NoOffsetForPartitionError:
+            # Kafka's own offsets are not used: a partition has no position until Postgres gave it one.
+            await self.sleep(RETRY_S)
+            return
+        except OffsetOutOfRangeError:
+            # The log was cut off in front of us: Postgres and the broker are compared anew.
+            await self.seek_to_committed()
+            return
         if not answer or self.should_stop:
             return
         if not self.flow_active:
@@ -85,12 +95,13 @@ class WholeFetchConsumer(driver.Consumer):
             return
         generation_id = self.app.consumer_generation_id
         for partition, records in answer.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation_id:
-                return
             tp = TP(partition.topic, partition.partition)
             start = self._next.get(tp)
-            is_ours = active is None or tp in active
-            if not records or not is_ours or start is None or asked < self._valid_from.get(tp, 0):
+            if not records or start is None or tp in self._wanted:
+                continue
+            is_current = self.flow_active and self.app.consumer_generation_id == generation_id
+            if not is_current or (active is not None and tp not in active):
+                self._wanted[tp] = start
                 continue
             last = records[-1]
             self._next[tp] = last.offset + 1
@@ -117,19 +128,22 @@ class WholeFetchConsumer(driver.Consumer):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Go on where Postgres says; called by Faust when partitions are assigned."""
         assigned = {TP(tp.topic, tp.partition) for tp in self.assignment()}
-        for tp in set(self._next) - assigned:
-            del self._next[tp]
+        self._next.clear()
         resumed: Mapping[TP, int] = await positions_of(self.app).resume(assigned)
-        for tp, offset in resumed.items():
-            await self.go_to(tp, offset)
+        self._wanted = dict(resumed)
         return resumed
 
-    async def go_to(self, tp: TP, offset: int) -> None:
-        """Read on from an offset; fetches that are under way are dropped."""
-        self._next.pop(tp, None)
-        await self.seek_wait({tp: offset})
-        self._valid_from[tp] = self._asked
-        self._next[tp] = offset
+    async def _seek_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, {}
+        held = {tp: offset for tp, offset in wanted.items() if self.holds(tp)}
+        if held:
+            await self.seek_wait(held)
+            # Whoever wants another position by now gets it the next time.
+            self._next.update({tp: offset for tp, offset in held.items() if tp not in self._wanted})
+
+    def go_to(self, tp: TP, offset: int) -> None:
+        """Read on from an offset, from the next answer on."""
+        self._wanted[tp] = offset
 
     def holds(self, tp: TP) -> bool:
         """Tell whether a partition is assigned to this worker."""

@@ -1,7 +1,7 @@
 """Which windows are there, which of them may close, and over which stretch is each judged? Pure functions.
 
-Windows are half-open, aligned to the epoch, tumbling or hopping, a whole number of slides; a window is named by its end.
-All times are integer milliseconds of event time.
+Windows are half-open, aligned to the epoch, tumbling or hopping, a whole number of slides; a window is named by its
+end. All times are integer milliseconds of event time.
 """
 
 from __future__ import annotations

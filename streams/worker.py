@@ -1,7 +1,8 @@
 """What a worker does: commits fetches as they come, closes windows as time passes, and says how it is.
 
-A fetch is tried until it is committed or fenced. While a service is away it waits and tries again. A fetch that Postgres
-refuses for what it holds is halved until the record is found; that one becomes a dead letter and the rest goes on.
+A fetch is tried until it is committed or fenced. While a service is away it waits and tries again. A fetch that
+Postgres refuses for what it holds is halved until the record is found; that one becomes a dead letter and the rest goes
+on.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psycopg
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from driftline.errors import DriftlineError
 from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
-from driftline.store.connection import Connection, row, rows, run, timestamp
+from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
 from streams.commit import Pipeline, Position, commit_fetch
 from streams.decode import Decoder
 from streams.evaluate import evaluate
@@ -40,7 +40,6 @@ REFUSALS_MAX = 3
 """How often a fetch is tried again that Postgres refuses for what it holds."""
 
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-SERVICE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,8 @@ class Worker:
     def _models(self) -> Mapping[str, MonitoredModel]:
         return self._parts.pipeline.models
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        async with self._parts.pool.connection() as connection:
-            yield connection
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return self._parts.pool.connection()
 
     async def process(self, fetch: Fetch) -> int | None:
         """Commit a fetch.
@@ -287,12 +284,10 @@ class Worker:
             for parent in ("prediction", "label", "served_features"):
                 await run(connection, "drop_partitions", parent=parent, horizon_s=horizon_s, before=before)
 
-    async def publish_dead_letters(self, send: Send) -> None:
+    async def publish_dead_letters(self, topic: str, send: Send) -> None:
         """Send dead letters to their topic."""
-        kafka = self._parts.settings.kafka
-        assert kafka is not None
         async with self._connection() as connection:
-            while await relay_dead_letters(connection, kafka.topics.dead_letters, send):
+            while await relay_dead_letters(connection, topic, send):
                 if self.stopping.is_set():
                     return
 

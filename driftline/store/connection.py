@@ -14,7 +14,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 from psycopg.rows import namedtuple_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from driftline.errors import ServiceUnavailableError, StateError
 from driftline.settings import PostgresSettings
@@ -22,6 +22,9 @@ from driftline.store import sql
 from driftline.store.arrays import POSTGRES_EPOCH_MS, register_arrays
 
 Connection = psycopg.AsyncConnection[Any]
+
+SERVICE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout, OSError)
+"""What is raised while Postgres is away, restarts or ended our session: the same call may go through later."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
