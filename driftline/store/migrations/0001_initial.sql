@@ -195,7 +195,6 @@ create function driftline.drop_partitions(parent text, horizon_s integer, before
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 -- Drops the time partitions of one horizon that end at or before `before`.
 declare
-    width constant interval := make_interval(secs => greatest(horizon_s / 2.0, 1));
     child record;
     dropped integer := 0;
 begin
@@ -204,18 +203,23 @@ begin
     end if;
     perform pg_advisory_xact_lock(3, 0);
     for child in
-        select c.relname::text as name, to_timestamp(substring(c.relname from '[0-9]+$')::bigint) as starts
+        select c.relname::text as name,
+               substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \(''([^'']+)''\)')::timestamptz as ends
           from pg_inherits i
           join pg_class c on c.oid = i.inhrelid
          where i.inhparent = to_regclass(format('driftline.%I', format('%s_%s', parent, horizon_s)))
     loop
-        if child.starts + width <= before then
+        if child.ends <= before then
             execute format('drop table driftline.%I', child.name);
             dropped := dropped + 1;
         end if;
     end loop;
     return dropped;
 end $$;
+
+-- They run with their owner's rights, so who may only read must not run them.
+revoke execute on function driftline.ensure_partitions(text, integer, timestamptz, timestamptz) from public;
+revoke execute on function driftline.drop_partitions(text, integer, timestamptz) from public;
 
 -- Pane deltas wait here until their pane closes; then they are folded into one rollup a slide.
 
@@ -452,8 +456,8 @@ create view driftline.v_traffic as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
        r.slide_start as window_start,
        r.slide_start + make_interval(secs => (m.settings -> 'windows' ->> 'slide_ms')::bigint / 1000.0) as window_end,
-       sum(r.n) filter (where r.kind = 'features') as n_predictions,
-       coalesce(sum(r.n) filter (where r.kind = 'arrival'), 0) as n_labelled
+       coalesce(sum(r.n) filter (where r.kind = 'features'), 0)::bigint as n_predictions,
+       coalesce(sum(r.n) filter (where r.kind = 'arrival'), 0)::bigint as n_labelled
   from driftline.rollup r
   join driftline.model m using (model_id)
   join driftline.name v on v.model_id = r.model_id and v.kind = 'version' and v.code = r.version
