@@ -61,6 +61,11 @@ def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
         One of `uuid` (from uint8 [n, 16]), `int2`, `int4`, `int8`, `float8`, `bool`, `timestamptz` (from int64
         milliseconds since 1970 UTC).
 
+    Raises
+    ------
+    OverflowError
+        If a value is not a whole number, or does not fit the element.
+
     Examples
     --------
     >>> len(pg_array("int8", [1, 2, 3]).wire)
@@ -74,7 +79,10 @@ def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
         array = (array.astype(np.int64) - POSTGRES_EPOCH_MS) * 1000
     cells = np.empty(len(array), np.dtype([("bytes", ">i4"), ("value", kind.wire)]))
     cells["bytes"] = kind.bytes
-    cells["value"] = array
+    with np.errstate(invalid="ignore"):  # said below
+        cells["value"] = array
+    if kind.wire[1:2] == "i" and not np.array_equal(cells["value"], array):
+        raise OverflowError(f"a value does not fit {element}")
     return PgArray(kind.array_oid, struct.pack(">iiIii", 1, 0, kind.oid, len(array), 1) + cells.tobytes())
 
 
