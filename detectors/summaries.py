@@ -134,6 +134,8 @@ def merge_vectors(vectors: Sequence[bytes], width: int) -> Ints:
     >>> merged[:2].tolist(), unpack_cells(merged[2:])[0].tolist()
     ([11, 22], [5])
     """
+    if len(vectors) == 1:
+        return np.frombuffer(vectors[0], "<i8").astype(np.int64)
     # Nothing merges to zeros, so one part is there in any case.
     parts = [np.zeros(width, np.int64), *(np.frombuffer(vector, "<i8") for vector in vectors)]
     dense = np.add.reduce([part[:width] for part in parts], axis=0, dtype=np.int64)

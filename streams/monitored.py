@@ -198,7 +198,7 @@ class Profiles:
         return self._layouts[profile_id]
 
     async def in_force(self, connection: Connection, models: Iterable[MonitoredModel]) -> dict[tuple[int, str], int]:
-        """Return the profile id by (model id, version); version `*` stands for all versions without one of their own."""
+        """Return profile ids by (model id, version); `*` stands for all versions without one of their own."""
         found = await rows(connection, "profiles_in_force", model_ids=[model.model_id for model in models])
         return {(item.model_id, item.version): item.profile_id for item in found}
 

@@ -12,6 +12,9 @@ from driftline.store.connection import Connection, run, timestamp
 from labels_join.join import KeyedLabels, KeyedPredictions
 from streams.monitored import MonitoredModel, horizon_s_of
 
+AHEAD_OF_A_SLOT = 16
+"""The next time partition is made when events are within a sixteenth of it."""
+
 PARTITION_SLOTS_MAX = 64
 """How many half horizons one batch may span; what lies further behind is too old for its partitions."""
 
@@ -174,8 +177,8 @@ async def _ensure_partitions(connection: Connection, model: MonitoredModel, pare
     covered = model.partitions.get(parent)
     if covered is not None and covered[0] <= first_ms and last_ms <= covered[1]:
         return
-    # One slot ahead, so that the next slot is there before its first event.
-    last_ms += width_ms
+    # A little ahead, so that the next slot is there before its first event; a whole slot would be one more to probe.
+    last_ms += width_ms // AHEAD_OF_A_SLOT
     await run(
         connection,
         "ensure_partitions",

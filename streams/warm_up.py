@@ -1,8 +1,8 @@
 """Models whose reference is the first events that come: kept as they are until there are enough, then frozen.
 
 Until then predictions and labels are stored but not summarised. When the pane in which event number `first_events`
-lies is closed, the first events by (time, key) become the reference profile; the rest are summarised as if they had come
-just then, and all pairs so far are made. Which events are the first does not depend on the order they came in.
+lies is closed, the first events by (time, key) become the reference profile; the rest are summarised as if they had
+come just then, and all pairs so far are made. Which events are the first does not depend on the order they came in.
 """
 
 from __future__ import annotations
