@@ -2,7 +2,8 @@
 
 Both sides are append-only. A transaction that brings predictions inserts them and joins the labels already there; one
 that brings labels inserts them and joins the predictions already there. The caller holds the model's join lock, shared
-for predictions and alone for labels and served features, so two that belong together can't miss one another.
+for predictions and alone for labels and served features, so two that belong together can't miss one another. Keys are
+arranged before they meet the store: neighbours in a batch are neighbours in the index, and nothing deadlocks.
 """
 
 from __future__ import annotations
@@ -111,14 +112,16 @@ class KeyedLabels:
 
 async def repeated_predictions(connection: Connection, model: JoinedModel, predictions: KeyedPredictions) -> Mask:
     """Return bool [rows]: predictions that are in the store already, or earlier in the same batch."""
+    order = key_order(predictions.key)
+    arranged = predictions.take(order)
     found = await the_row(
         connection,
         "repeated_predictions",
-        row=pg_array("int4", np.arange(len(predictions))),
-        key=pg_array("uuid", predictions.key),
-        version=pg_array("int2", predictions.version),
-        variant=pg_array("int2", predictions.variant),
-        event_time=pg_array("timestamptz", predictions.time_ms),
+        row=pg_array("int4", order),
+        key=pg_array("uuid", arranged.key),
+        version=pg_array("int2", arranged.version),
+        variant=pg_array("int2", arranged.variant),
+        event_time=pg_array("timestamptz", arranged.time_ms),
         horizons_s=model.horizons_s,
         dedupe_window_s=model.dedupe_window_ms / 1000,
     )
@@ -177,6 +180,7 @@ async def add_labels(
     """
     if not len(labels):
         return no_pairs(n_segments), 0
+    labels = labels.take(key_order(labels.key))
     known = await _labels_of(connection, model, labels.key)
     first = first_in_batch(labels.key)
     if model.on_correction == "ignore":
@@ -194,17 +198,16 @@ async def add_labels(
 
 
 async def _insert_labels(connection: Connection, model: JoinedModel, labels: KeyedLabels) -> None:
-    arranged = labels.take(key_order(labels.key))
     await run(
         connection,
         "add_labels",
         horizon_s=model.horizon_s,
         model_id=model.model_id,
-        key=pg_array("uuid", arranged.key),
-        event_time=pg_array("timestamptz", arranged.time_ms),
-        label=pg_array("float8", arranged.label),
-        reward=pg_array("float8", arranged.reward),
-        late=pg_array("bool", arranged.late),
+        key=pg_array("uuid", labels.key),
+        event_time=pg_array("timestamptz", labels.time_ms),
+        label=pg_array("float8", labels.label),
+        reward=pg_array("float8", labels.reward),
+        late=pg_array("bool", labels.late),
     )
 
 
