@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import math
 import re
 import tomllib
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from driftline.store import statements
+from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, connect, rows, run, the_row
 from driftline.store.migrate import migrate
 
@@ -151,6 +154,26 @@ async def test_times_in_views_know_their_zone(connection: Connection) -> None:
     )
 
     assert {kind for _, _, kind in await found.fetchall()} == {"timestamp with time zone"}
+
+
+async def test_columns_come_back_from_the_server_as_they_were_sent(connection: Connection) -> None:
+    columns: dict[str, Any] = {
+        "int2": np.array([-(2**15), 0, 2**15 - 1]),
+        "int4": np.array([-(2**31), 0, 2**31 - 1]),
+        "int8": np.array([-(2**63), 0, 2**63 - 1]),
+        "float8": np.array([math.nan, -math.inf, -0.0, 5e-324]),
+        "bool": np.array([True, False]),
+        "timestamptz": np.array([-62_135_596_800_000, -1, 0, 946_684_800_000, 253_402_300_799_999]),
+        "uuid": np.arange(64, dtype=np.uint8).reshape(4, 16),
+    }
+    for element, sent in columns.items():
+        for part in (sent, sent[:0]):
+            echo = await connection.execute(
+                f"select %(column)s::{element}[]".encode(), {"column": pg_array(element, part)}, binary=True
+            )
+            (back,) = (await echo.fetchall())[0]
+            assert back.shape == part.shape
+            np.testing.assert_array_equal(back, part)
 
 
 # Partitions of event time.
