@@ -57,10 +57,10 @@ def read_tables(paths: Sequence[Path]) -> list[tuple[Path, pa.Table]]:
     Raises
     ------
     InputError
-        If one can't be read, or none holds a row.
+        If one can't be read, or none of them holds a row.
     """
     tables = [(path, read_table(path)) for path in paths]
-    if not any(table.num_rows for _, table in tables):
+    if paths and not any(table.num_rows for _, table in tables):
         raise InputError("holds no rows", where=", ".join(map(str, paths)))
     return tables
 
