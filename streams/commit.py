@@ -2,14 +2,14 @@
 
 The steps, in this order for every fetch, so that nothing deadlocks and a stopped process holds nobody up:
 
-0. **prepare** (no transaction): codes for new names, time partitions for new times.
+0. **prepare** (no transaction): codes for new names; which events are late, too old or in the future, a function of the
+   log alone; time partitions for those that can be used.
 1. **fence**: lock the partition's offset row; if the log does not go on where this fetch starts, write nothing.
-2. **time**: which events are late, too old, in the future; a function of the log alone.
-3. **join lock** of each model with labels: shared for predictions, alone for labels and served features.
-4. **pane lock** of each model, shared: windows close only when no writer is under way.
-5. **profiles** in force, read under the locks.
-6. **predictions**, then **served features**, then **labels**: drop repeats, insert, pair, summarise.
-7. **deltas, dead letters, counters, offset**; commit.
+2. **join lock** of each model with labels: shared for predictions, alone for labels and served features.
+3. **pane lock** of each model, shared: windows close only when no writer is under way.
+4. **profiles** in force, read under the locks.
+5. **predictions**, then **served features**, then **labels**: drop repeats, insert, pair, summarise.
+6. **deltas, dead letters, counters, offset**; commit.
 
 Data travels as parameters of single statements, never as COPY: a process that stops in the middle of one is waited for
 at most `idle_in_transaction_session_timeout`.
@@ -115,9 +115,13 @@ async def commit_fetch(
     psycopg.Error
         If Postgres fails or refuses; nothing is written then.
     """
+    at = await row(connection, "partition_position", topic=position.topic, partition=position.partition)
+    if not _goes_on(at, position):
+        return None
     prepared = await prepare(connection, pipeline.models, decoded)
-    await ensure_room(connection, prepared)
     result = Committed(Counter(decoded.counts), list(decoded.dead))
+    newest_ms = _judge_times(prepared, pipeline, record_ms, at.newest_event, result, dead_letter_of)
+    await ensure_room(connection, prepared)
     async with connection.transaction():
         await row(
             connection,
@@ -125,10 +129,10 @@ async def commit_fetch(
             idle_ms=str(pipeline.idle_in_transaction_ms),
             lock_ms=str(LOCK_TIMEOUT_MS),
         )
-        at = await row(connection, "lock_offset", topic=position.topic, partition=position.partition)
-        if at is None or at.next != position.start or at.topic_id != position.topic_id:
+        if not _goes_on(
+            await row(connection, "lock_offset", topic=position.topic, partition=position.partition), position
+        ):
             return None
-        newest_ms = _judge_times(prepared, pipeline, record_ms, at.newest_event, result, dead_letter_of)
         await _lock(connection, prepared)
         await _know_all_names(connection, prepared)
         in_force = await pipeline.profiles.in_force(connection, [item.model for item in prepared])
@@ -145,6 +149,11 @@ async def commit_fetch(
             newest_event=None if newest_ms is None else timestamp(newest_ms),
         )
     return result
+
+
+def _goes_on(at: Any, position: Position) -> bool:
+    """Whether the log goes on where a fetch starts; a partition that nobody registered does not."""
+    return at is not None and (at.next, at.topic_id) == (position.start, position.topic_id)
 
 
 def _judge_times(

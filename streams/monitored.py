@@ -37,7 +37,7 @@ class MonitoredModel:
     codes
         By kind (`version`, `variant`, `class`, `segment`), the code of each name.
     partitions
-        By table, the stretch of event time for which partitions are known to be there.
+        By table, the slots of event time for which partitions are known to be there.
     """
 
     name: str
@@ -46,7 +46,7 @@ class MonitoredModel:
     horizons_s: list[int]
     names_max: Mapping[str, int]
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
-    partitions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    partitions: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def bucket(self) -> int:

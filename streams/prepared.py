@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from driftline.events import Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
+from driftline.store.arrays import POSTGRES_EPOCH_MS
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.join import KeyedLabels, KeyedPredictions
 from streams.monitored import MonitoredModel, horizon_s_of
+from streams.values import TIME_MS_MAX, TIME_MS_MIN
 
 AHEAD_OF_A_SLOT = 16
 """The next time partition is made when events are within a sixteenth of it."""
-
-PARTITION_SLOTS_MAX = 64
-"""How many half horizons one batch may span; what lies further behind is too old for its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class PreparedModel:
 async def prepare(
     connection: Connection, models: Mapping[str, MonitoredModel], decoded: Decoded
 ) -> list[PreparedModel]:
-    """Give codes to new names and make room for new times; both stay whatever becomes of the fetch.
+    """Give codes to new names; they stay whatever becomes of the fetch.
 
     Returns
     -------
@@ -171,22 +170,13 @@ async def ensure_room(connection: Connection, prepared: Iterable[PreparedModel])
 
 
 async def _ensure_partitions(connection: Connection, model: MonitoredModel, parent: str, time_ms: Ints) -> None:
-    width_ms = max(horizon_s_of(model.settings) * 500, 1000)
-    first_ms, last_ms = int(time_ms.min()), int(time_ms.max())
-    first_ms = max(first_ms, last_ms - PARTITION_SLOTS_MAX * width_ms)
-    covered = model.partitions.get(parent)
-    if covered is not None and covered[0] <= first_ms and last_ms <= covered[1]:
-        return
+    horizon_s = horizon_s_of(model.settings)
+    width_ms = max(horizon_s * 500, 1000)
     # A little ahead, so that the next slot is there before its first event; a whole slot would be one more to probe.
-    last_ms += width_ms // AHEAD_OF_A_SLOT
-    await run(
-        connection,
-        "ensure_partitions",
-        parent=parent,
-        horizon_s=horizon_s_of(model.settings),
-        first=timestamp(first_ms),
-        last=timestamp(last_ms),
-    )
-    if covered is not None and first_ms <= covered[1] and covered[0] <= last_ms:
-        first_ms, last_ms = min(first_ms, covered[0]), max(last_ms, covered[1])
-    model.partitions[parent] = (first_ms, last_ms)
+    ahead_ms = min(int(time_ms.max()) + width_ms // AHEAD_OF_A_SLOT, TIME_MS_MAX)
+    slots = np.unique((np.append(time_ms, ahead_ms) - POSTGRES_EPOCH_MS) // width_ms)
+    known = model.partitions.setdefault(parent, set())
+    for slot in sorted(set(slots.tolist()) - known):
+        start = timestamp(max(slot * width_ms + POSTGRES_EPOCH_MS, TIME_MS_MIN))
+        await run(connection, "ensure_partitions", parent=parent, horizon_s=horizon_s, first=start, last=start)
+        known.add(slot)

@@ -20,7 +20,6 @@ from streams.commit import Pipeline, Position, commit_fetch
 from streams.evaluate import evaluate
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel
-from streams.prepared import PARTITION_SLOTS_MAX
 
 ROWS_A_FETCH = 20_000
 END_OF_TIME_MS = 253_402_300_000_000 - 1_000
@@ -68,19 +67,15 @@ class _Source:
             return END_OF_TIME_MS
         return int(self.batch.time_ms[self.read - 1]) if self.read else None
 
-    def take(self, model: MonitoredModel) -> tuple[Position, Decoded]:
-        """Return the next rows: so many as a fetch may hold, over so much event time as there is room for."""
-        start = self.read
-        reach_ms = self.next_ms + PARTITION_SLOTS_MAX * model.horizon_ms // 2
-        within_reach = int(np.searchsorted(self.batch.time_ms, reach_ms, side="right"))
-        self.read = min(start + ROWS_A_FETCH, within_reach)
+    def take(self, model: str) -> tuple[Position, Decoded]:
+        start, self.read = self.read, min(self.read + ROWS_A_FETCH, len(self.batch))
         order = np.arange(self.read - start, dtype=np.int64)
         rows = replace(self.batch.pick(order + start), order=order)
         decoded = Decoded(record_of=order)
         if isinstance(rows, PredictionBatch):
-            decoded.predictions[model.name] = rows
+            decoded.predictions[model] = rows
         else:
-            decoded.labels[model.name] = rows
+            decoded.labels[model] = rows
         return Position(self.topic, 0, "", start, self.read), decoded
 
 
@@ -120,7 +115,7 @@ async def replay(
         await run(connection, "register_partition", topic=source.topic, partition=0, topic_id="", next=0)
     result = ReplayResult()
     while (source := min(sources, key=lambda source: source.next_ms)).next_ms < END_OF_TIME_MS:
-        position, decoded = source.take(model)
+        position, decoded = source.take(model.name)
         batch = source.batch.time_ms[position.start : position.next]
         committed = await commit_fetch(connection, pipeline, position, decoded, batch, _dead_letter_of(position))
         assert committed is not None, "somebody else writes into the replay's store"

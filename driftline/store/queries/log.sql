@@ -7,7 +7,7 @@ select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as i
 
 -- name: lock_offset
 -- The fence: holds a partition's row, and says where the log goes on.
-select next, topic_id, newest_event
+select next, topic_id
   from driftline.stream_offset
  where topic = %(topic)s and partition = %(partition)s
    for update;
@@ -25,8 +25,8 @@ values (%(topic)s, %(partition)s, %(topic_id)s, %(next)s)
 on conflict do nothing;
 
 -- name: partition_position
--- Where a partition goes on, and of which topic it is.
-select next, topic_id from driftline.stream_offset where topic = %(topic)s and partition = %(partition)s;
+-- Where a partition goes on, of which topic it is, and how far it is in event time.
+select next, topic_id, newest_event from driftline.stream_offset where topic = %(topic)s and partition = %(partition)s;
 
 -- name: skip_lost_records
 -- Goes on behind records that the log no longer holds.
