@@ -22,6 +22,7 @@ _log = logging.getLogger("driftline.app")
 TICK_S = 1.0
 ENDS_S = 2.0
 BEAT_S = 5.0
+PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
 STOP_S_MAX = 8.0
@@ -88,6 +89,7 @@ async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], letters
         asyncio.create_task(
             _every(ENDS_S, worker, "asking for ends", lambda: worker.note_ends(lambda: ends(_assigned(app))))
         ),
+        asyncio.create_task(_every(PACE_S, worker, "pacing labels", lambda: _pace(app, worker))),
         asyncio.create_task(_every(TIDY_S, worker, "tidying", worker.tidy)),
         asyncio.create_task(
             _every(TICK_S, worker, "publishing", lambda: worker.publish_dead_letters(letters_topic, _sender(app)))
@@ -137,6 +139,18 @@ async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int])
         at[tp] = position
         _log.info("%s, partition %s: fenced at %s, going on at %s", tp.topic, tp.partition, fetch.start, position)
         consumer.go_to(tp, position)
+
+
+async def _pace(app: faust.App, worker: Worker) -> None:
+    """Pause label partitions that are far ahead of the predictions, and go on with those that no longer are."""
+    waiting = await worker.labels_too_far_ahead()
+    own = {TP(topic, partition) for topic, partition in _assigned(app)}
+    paused = {tp for tp in own if (tp.topic, tp.partition) in waiting}
+    consumer = cast(WholeFetchConsumer, app.consumer)
+    if newly := {tp for tp in paused if consumer.is_active(tp)}:
+        consumer.pause_partitions(newly)
+    if due := {tp for tp in own - paused if consumer.is_paused(tp)}:
+        consumer.resume_partitions(due)
 
 
 def _assigned(app: faust.App) -> list[tuple[str, int]]:

@@ -145,6 +145,14 @@ class WholeFetchConsumer(driver.Consumer):
         """Read on from an offset, from the next answer on."""
         self._wanted[tp] = offset
 
+    def is_active(self, tp: TP) -> bool:
+        """Tell whether a partition is being read."""
+        return tp in self._get_active_partitions()
+
+    def is_paused(self, tp: TP) -> bool:
+        """Tell whether a partition is assigned but not being read."""
+        return tp in self._paused_partitions
+
     def holds(self, tp: TP) -> bool:
         """Tell whether a partition is assigned to this worker."""
         return tp in {TP(own.topic, own.partition) for own in self.assignment()}

@@ -7,28 +7,16 @@ log was cut into fetches. A model's watermark is the least of its partitions'.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from driftline.events import Ints, Mask
 
-
-@dataclass(frozen=True, slots=True)
-class TimeBounds:
-    """What a model allows its events' times.
-
-    Parameters
-    ----------
-    out_of_orderness_ms
-        How far events may lag behind the newest one of their partition and still be in time.
-    horizon_ms
-        How far behind the watermark an event is not worth keeping.
-    """
-
-    out_of_orderness_ms: int
-    horizon_ms: int
+TopicPartition = TypeVar("TopicPartition")
+"""However the caller names a partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +99,30 @@ class PartitionTime:
 
     newest_ms: int | None
     idle_through_ms: int | None
+
+
+def ahead_of_predictions(
+    labels: Mapping[TopicPartition, PartitionTime], predictions: Iterable[PartitionTime], lead_ms_max: int
+) -> set[TopicPartition]:
+    """Return the label partitions that are further ahead of the predictions, in event time, than need be.
+
+    In a catch-up labels are quicker to read; what is read far ahead only waits in the store.
+
+    Parameters
+    ----------
+    lead_ms_max
+        How far ahead is far enough.
+
+    Examples
+    --------
+    >>> labels = {"p0": PartitionTime(900, None), "p1": PartitionTime(150, None)}
+    >>> ahead_of_predictions(labels, [PartitionTime(100, None)], 300)
+    {'p0'}
+    """
+    reached_ms = model_watermark(predictions, 0)
+    if reached_ms is None:
+        return set()
+    return {tp for tp, of in labels.items() if of.newest_ms is not None and of.newest_ms > reached_ms + lead_ms_max}
 
 
 def model_watermark(partitions: Iterable[PartitionTime], out_of_orderness_ms: int) -> int | None:

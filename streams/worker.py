@@ -32,12 +32,15 @@ from streams.positions import LogPositions
 from streams.relay import Send, relay_dead_letters
 from streams.shapes import event_shape
 from streams.transport import Fetch
-from streams.watermarks import PartitionTime, model_watermark
+from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
 
 _log = logging.getLogger("driftline.worker")
 
 REFUSALS_MAX = 3
 """How often a fetch is tried again that Postgres refuses for what it holds."""
+
+LABEL_LEAD_MS_MAX = 300_000
+"""How far label partitions may be ahead of the predictions in event time before they are paused."""
 
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -224,6 +227,22 @@ class Worker:
                     idle_after_s=idle_ms / 1000,
                     newest_elsewhere=timestamp(min(elsewhere)) if elsewhere else None,
                 )
+
+    async def labels_too_far_ahead(self) -> set[tuple[str, int]]:
+        """Return the partitions that carry nothing but labels and are to wait for the predictions."""
+        settings = self._parts.settings
+        waiting: set[tuple[str, int]] = set()
+        async with self._connection() as connection:
+            for name in self._models:
+                topics = settings.input_topics(name)
+                if topics["labels"] in (topics["predictions"], topics["features"]):
+                    continue
+                found = await rows(connection, "partitions_of_topics", topics=[topics["predictions"], topics["labels"]])
+                times = {(of.topic, of.partition): PartitionTime(of.newest_event, of.idle_through) for of in found}
+                labels = {at: time for at, time in times.items() if at[0] == topics["labels"]}
+                predictions = [time for at, time in times.items() if at[0] == topics["predictions"]]
+                waiting |= ahead_of_predictions(labels, predictions, LABEL_LEAD_MS_MAX)
+        return waiting
 
     async def _newest_event(self, connection: Connection, topics: tuple[str, ...]) -> int | None:
         found = await rows(connection, "partitions_of_topics", topics=list(topics))
