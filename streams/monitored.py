@@ -22,7 +22,9 @@ from streams.panes import PaneLayout, pane_layout
 
 LOCK_BUCKETS = 64
 DAYS_KEPT_WITHOUT_LABELS = 30
-OTHER_NAME = "other"
+REST_NAMES = ("other", "missing")
+"""What stands for names beyond the bound and for no name; they always have a code, and do not count."""
+
 EVERY_VERSION = "*"
 
 
@@ -34,6 +36,8 @@ class MonitoredModel:
     ----------
     horizons_s
         Every label horizon the model ever had; predictions may lie under each.
+    names_max
+        By kind, how many names may have a code, with those of the rest.
     codes
         By kind (`version`, `variant`, `class`, `segment`), the code of each name.
     partitions
@@ -112,7 +116,7 @@ class MonitoredModel:
         """
         names = [prefix + value for value in column.values]
         used = np.unique(column.codes[column.codes >= 0]).tolist()
-        rest = [prefix + OTHER_NAME, prefix + "missing"]
+        rest = [prefix + name for name in REST_NAMES]
         wanted = [names[code] for code in used]
         if (column.codes < 0).any() or any(name not in self.codes.get(kind, {}) for name in wanted):
             await self.admit(connection, kind, [*rest, *wanted])
@@ -137,6 +141,10 @@ class MonitoredModel:
 
     async def encode_segments(self, connection: Connection, segments: Sequence[Coded], n_rows: int) -> Ints:
         """Return int64 [rows, names]: codes of the segment values."""
+        # However many values one segment has, the others keep a code for their rest.
+        await self.admit(
+            connection, "segment", [f"{name}={rest}" for name in self.settings.segments for rest in REST_NAMES]
+        )
         encoded = np.empty((n_rows, len(segments)), np.int64)
         for place, (name, column) in enumerate(zip(self.settings.segments, segments, strict=True)):
             encoded[:, place] = await self.encode(connection, "segment", column, f"{name}=")
@@ -163,13 +171,7 @@ def horizon_s_of(settings: ModelSettings) -> int:
 
 async def register_models(connection: Connection, settings: Settings) -> dict[str, MonitoredModel]:
     """Make the configured models known to the store, and return them by name."""
-    limits = settings.limits
-    names_max = {
-        "version": limits.versions_max,
-        "variant": limits.versions_max,
-        "segment": limits.segments_max,
-        "class": limits.classes_max,
-    }
+    limits, n_rest = settings.limits, len(REST_NAMES)
     models = {}
     for name, model in settings.models.items():
         registered = await the_row(
@@ -179,6 +181,12 @@ async def register_models(connection: Connection, settings: Settings) -> dict[st
             horizon_s=horizon_s_of(model),
             settings=Jsonb(model.model_dump(mode="json")),
         )
+        names_max = {
+            "version": limits.versions_max + n_rest,
+            "variant": limits.versions_max + n_rest,
+            "segment": limits.segments_max + n_rest * len(model.segments),
+            "class": limits.classes_max + n_rest,
+        }
         models[name] = MonitoredModel(name, model, registered.model_id, list(registered.horizons_s), names_max)
         await models[name].refresh_names(connection)
     return models
