@@ -65,6 +65,43 @@ def repeated_in_batch(key: Bytes, version: Ints, variant: Ints, time_ms: Ints, w
     return repeated
 
 
+def comes_after(key: Bytes, order: Ints, other_key: Bytes, other_order: Ints) -> Mask:
+    """Return bool [rows]: rows whose key stands earlier in the log among some others.
+
+    Parameters
+    ----------
+    order, other_order
+        int64; places in the log.
+
+    Examples
+    --------
+    >>> key = np.array([[1] * 16, [2] * 16], np.uint8)
+    >>> comes_after(key, np.array([0, 3]), key, np.array([1, 2])).tolist()
+    [False, True]
+    """
+    places = zip(map(bytes, other_key[::-1]), other_order[::-1].tolist(), strict=True)
+    first = dict(places)
+    never = np.iinfo(np.int64).max
+    return np.array([first.get(bytes(of), never) for of in key], np.int64) < order
+
+
+def kept_by_share(key: Bytes, share: float) -> Mask:
+    """Return bool [rows]: ids that are kept when only a share of all is, the same ones for predictions and labels.
+
+    Parameters
+    ----------
+    share
+        In (0, 1].
+
+    Examples
+    --------
+    >>> kept_by_share(np.array([[0] * 16, [200] * 16], np.uint8), 0.5).tolist()
+    [True, False]
+    """
+    leading = np.ascontiguousarray(key[:, :4]).view(">u4").ravel()
+    return leading < round(share * 2**32)
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """One label of a prediction id.

@@ -27,19 +27,9 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, row, rows, run, timestamp
-from labels_join.join import (
-    add_labels,
-    add_predictions,
-    add_served_features,
-    features_counted_before,
-    repeated_predictions,
-)
-from labels_join.outcomes import Pairs, summarise_outcomes
-from labels_join.repeats import first_in_batch
-from streams.monitored import MonitoredModel, Profiles, profile_of_version
-from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_predictions
-from streams.prepared import CodedFeatures, CodedPredictions, PreparedModel, ensure_room, prepare
-from streams.warm_up import keep_for_reference, with_columns
+from streams.model_commit import ModelCommit
+from streams.monitored import MonitoredModel, Profiles
+from streams.prepared import PreparedModel, ensure_room, prepare
 from streams.watermarks import judge_times
 
 LOCK_TIMEOUT_MS = 15_000
@@ -122,6 +112,9 @@ async def commit_fetch(
     result = Committed(Counter(decoded.counts), list(decoded.dead))
     newest_ms = _judge_times(prepared, pipeline, record_ms, at.newest_event, result, dead_letter_of)
     await ensure_room(connection, prepared)
+    for name, labels in decoded.labels.items():
+        if not pipeline.models[name].settings.has_labels:
+            result.counts[name, "unwanted_label"] += len(labels)
     async with connection.transaction():
         await row(
             connection,
@@ -137,7 +130,7 @@ async def commit_fetch(
         await _know_all_names(connection, prepared)
         in_force = await pipeline.profiles.in_force(connection, [item.model for item in prepared])
         for item in prepared:
-            await _ModelCommit(connection, pipeline, item, in_force, result).run()
+            await ModelCommit(connection, pipeline.profiles, item, in_force, result.counts).run()
         await _write_dead_letters(connection, position, result.dead)
         await _count(connection, position, result)
         await run(
@@ -222,140 +215,6 @@ async def _know_all_names(connection: Connection, prepared: Sequence[PreparedMod
     for found in await rows(connection, "name_counts", model_ids=list(models)):
         if found.n != models[found.model_id].n_names:
             await models[found.model_id].refresh_names(connection)
-
-
-@dataclass(frozen=True, slots=True)
-class _ModelCommit:
-    """Writes what one fetch holds for one model; the locks are held, the offset is not moved yet."""
-
-    connection: Connection
-    pipeline: Pipeline
-    item: PreparedModel
-    in_force: Mapping[tuple[int, str], int]
-    result: Committed
-
-    @property
-    def model(self) -> MonitoredModel:
-        return self.item.model
-
-    async def run(self) -> None:
-        if self.item.predictions is not None and len(self.item.predictions.batch):
-            await self._predictions(self.item.predictions)
-        if self.item.features is not None and len(self.item.features.batch):
-            await self._features(self.item.features)
-        if self.item.labels is not None and len(self.item.labels.batch):
-            pairs, repeats = await add_labels(
-                self.connection, self.model.joined(), self.item.labels.keyed, len(self.model.settings.segments)
-            )
-            self._count("label", len(self.item.labels.batch))
-            self._count("repeated_label", repeats)
-            await self._outcomes(pairs)
-
-    async def _predictions(self, part: CodedPredictions) -> None:
-        self._count("prediction", len(part.batch))
-        if self.model.settings.has_labels:
-            joined = self.model.joined()
-            repeated = await repeated_predictions(self.connection, joined, part.keyed)
-            self._count("repeated_prediction", int(repeated.sum()))
-            part = part.take(~repeated)
-            served = await features_counted_before(self.connection, joined, part.keyed.key, by_events_only=True)
-            part = CodedPredictions(part.batch.without_features(served), part.keyed)
-            await self._outcomes(await add_predictions(self.connection, joined, part.keyed))
-        for profile_id, chosen in self._by_profile(part.keyed.version).items():
-            some = part.take(chosen)
-            if profile_id is None:
-                await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
-                continue
-            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
-            batch = with_columns(some.batch, layout.profile)
-            pane_ms = self.model.settings.windows.pane_ms
-            keyed = some.keyed
-            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
-            await self._panes(profile_id, deltas)
-
-    async def _features(self, part: CodedFeatures) -> None:
-        self._count("feature_event", len(part.batch))
-        if self.model.settings.has_labels:
-            joined = self.model.joined()
-            key = part.batch.key
-            counted = await features_counted_before(self.connection, joined, key, by_events_only=False)
-            part = part.take(~counted & first_in_batch(key))
-            self._count("repeated_features", len(key) - len(part.batch))
-            await add_served_features(self.connection, joined, part.batch.key, part.batch.time_ms)
-        for profile_id, chosen in self._by_profile(part.version).items():
-            if profile_id is None:
-                self._count("features_without_reference", int(chosen.sum()))
-                continue
-            some = part.take(chosen)
-            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
-            batch = with_columns(some.batch, layout.profile)
-            pane_ms = self.model.settings.windows.pane_ms
-            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
-            await self._panes(profile_id, deltas)
-
-    async def _outcomes(self, pairs: Pairs) -> None:
-        for profile_id, chosen in self._by_profile(pairs.version).items():
-            if profile_id is None:
-                continue  # all pairs so far are made at once when the reference is complete
-            layout = await self.pipeline.profiles.layout(self.connection, profile_id)
-            some = pairs.take(chosen)
-            self._count("pair", int(some.weight.sum()))
-            await write_outcomes(self.connection, self.model, profile_id, layout, some)
-
-    def _by_profile(self, version: Ints) -> dict[int | None, Any]:
-        """Return, by profile id (None while the reference is still collected), which rows belong to it."""
-        names = self.model.names("version")
-        chosen: dict[int | None, Any] = {}
-        for code in np.unique(version).tolist():
-            profile_id = profile_of_version(self.in_force, self.model, names[code])
-            chosen[profile_id] = chosen.get(profile_id, False) | (version == code)
-        return chosen
-
-    async def _panes(self, profile_id: int, deltas: PaneDeltas) -> None:
-        await write_panes(self.connection, self.model, profile_id, deltas)
-
-    def _count(self, reason: str, n: int) -> None:
-        if n:
-            self.result.counts[self.model.name, reason] += n
-
-
-async def write_panes(connection: Connection, model: MonitoredModel, profile_id: int, deltas: PaneDeltas) -> None:
-    """Insert pane deltas; the caller holds the model's pane lock."""
-    await run(
-        connection,
-        "add_panes",
-        model_id=model.model_id,
-        version=pg_array("int2", deltas.version),
-        segment=pg_array("int2", deltas.segment),
-        pane_start=pg_array("timestamptz", deltas.start_ms),
-        late=pg_array("bool", deltas.late),
-        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
-        n=pg_array("int8", deltas.n),
-        vector=pg_bytea_array(deltas.vectors),
-    )
-
-
-async def write_outcomes(
-    connection: Connection, model: MonitoredModel, profile_id: int, layout: PaneLayout, pairs: Pairs
-) -> None:
-    """Summarise pairs and insert their outcome deltas; the caller holds the model's pane lock."""
-    if not len(pairs):
-        return
-    windows = model.settings.windows
-    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, windows.slide_ms, windows.pane_ms)
-    await run(
-        connection,
-        "add_outcomes",
-        model_id=model.model_id,
-        version=pg_array("int2", deltas.version),
-        segment=pg_array("int2", deltas.segment),
-        cohort_start=pg_array("timestamptz", deltas.cohort_ms),
-        arrival_start=pg_array("timestamptz", deltas.arrival_ms),
-        late=pg_array("bool", deltas.late),
-        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
-        n=pg_array("int8", deltas.n),
-        vector=pg_bytea_array(deltas.vectors),
-    )
 
 
 async def _write_dead_letters(connection: Connection, position: Position, dead: Sequence[DeadLetter]) -> None:

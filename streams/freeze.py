@@ -11,7 +11,7 @@ from driftline.events import FeatureType
 from driftline.settings import ReferenceSettings
 from driftline.store.connection import Connection, rows, run
 from labels_join.join import all_pairs
-from streams.commit import write_outcomes, write_panes
+from streams.model_commit import write_outcomes, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
 from streams.panes import summarise_predictions
 from streams.reference import infer_feature_types, profile_from_batch

@@ -30,6 +30,11 @@ class CodedPredictions:
         """Keep the rows where the mask is True."""
         return self if rows.all() else CodedPredictions(self.batch.take(rows), self.keyed.take(rows))
 
+    def without_features(self, rows: Mask) -> CodedPredictions:
+        """Treat the rows where the mask is True as if they carried no features."""
+        batch = self.batch.without_features(rows)
+        return CodedPredictions(batch, replace(self.keyed, has_features=batch.has_features))
+
     def marked(self, late: Mask) -> CodedPredictions:
         """Say which rows are late."""
         return CodedPredictions(self.batch, replace(self.keyed, late=late))
@@ -91,13 +96,13 @@ class PreparedModel:
         return [part for part in (self.predictions, self.features, self.labels) if part is not None]
 
     def put(self, part: Part) -> None:
-        """Replace one part."""
+        """Replace one part; nothing of it is left if it is empty."""
         if isinstance(part, CodedPredictions):
-            self.predictions = part
+            self.predictions = part if len(part.batch) else None
         elif isinstance(part, CodedFeatures):
-            self.features = part
+            self.features = part if len(part.batch) else None
         else:
-            self.labels = part
+            self.labels = part if len(part.batch) else None
 
     @property
     def joins_alone(self) -> bool:
@@ -165,7 +170,7 @@ async def ensure_room(connection: Connection, prepared: Iterable[PreparedModel])
             continue
         tables = {"prediction": item.predictions, "label": item.labels, "served_features": item.features}
         for parent, part in tables.items():
-            if part is not None and len(part.batch):
+            if part is not None:
                 await _ensure_partitions(connection, item.model, parent, part.batch.time_ms)
 
 

@@ -1,0 +1,208 @@
+"""What one fetch holds for one model, written: repeats dropped, rows stored, pairs made, deltas summarised.
+
+The caller holds the model's locks and moves the offset in the same transaction. What counts is decided by the log:
+of two predictions that say the same, of two labels that must not differ, and of two sources of one id's features, the
+one that stands first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from driftline.events import Ints
+from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.connection import Connection, run
+from labels_join.join import (
+    add_labels,
+    add_predictions,
+    add_served_features,
+    features_counted_before,
+    repeated_predictions,
+)
+from labels_join.outcomes import Pairs, summarise_outcomes
+from labels_join.repeats import comes_after, first_in_batch
+from streams.monitored import MonitoredModel, Profiles, profile_of_version
+from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_predictions
+from streams.prepared import CodedFeatures, CodedPredictions, PreparedModel
+from streams.warm_up import keep_for_reference, with_columns
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCommit:
+    """Writes what one fetch holds for one model; the locks are held, the offset is not moved yet.
+
+    Parameters
+    ----------
+    in_force
+        Profile ids by (model id, version or `*`).
+    counts
+        Events by (model, reason), to be added to.
+    """
+
+    connection: Connection
+    profiles: Profiles
+    item: PreparedModel
+    in_force: Mapping[tuple[int, str], int]
+    counts: Counter[tuple[str, str]]
+
+    @property
+    def model(self) -> MonitoredModel:
+        """The model."""
+        return self.item.model
+
+    async def run(self) -> None:
+        """Write predictions, then served features, then labels."""
+        predictions, features = await self._first_sources()
+        if predictions is not None and len(predictions.batch):
+            await self._predictions(predictions)
+        if features is not None and len(features.batch):
+            await self._features(features)
+        if self.item.labels is not None:
+            pairs, repeats = await add_labels(
+                self.connection, self.model.joined(), self.item.labels.keyed, len(self.model.settings.segments)
+            )
+            self._count("label", len(self.item.labels.batch))
+            self._count("repeated_label", repeats)
+            await self._outcomes(pairs)
+
+    async def _first_sources(self) -> tuple[CodedPredictions | None, CodedFeatures | None]:
+        """Leave out what says again what was said before; of an id's features, what came first in the log counts."""
+        predictions, features = self.item.predictions, self._features_with_reference()
+        if predictions is not None:
+            self._count("prediction", len(predictions.batch))
+        if not self.model.settings.has_labels:
+            return predictions, features
+        if predictions is not None:
+            predictions = await self._new_predictions(predictions)
+        if features is not None:
+            n = len(features.batch)
+            features = await self._new_features(features)
+            if predictions is not None:
+                telling = predictions.batch.take(predictions.batch.has_features)
+                key, order = features.batch.key, features.batch.order
+                features = features.take(~comes_after(key, order, telling.key, telling.order))
+                key, order = features.batch.key, features.batch.order
+                predictions = predictions.without_features(
+                    comes_after(predictions.batch.key, predictions.batch.order, key, order)
+                )
+            self._count("repeated_features", n - len(features.batch))
+        return predictions, features
+
+    def _features_with_reference(self) -> CodedFeatures | None:
+        """Leave out feature events that can't be counted, so that the features of their predictions are."""
+        part = self.item.features
+        if part is None:
+            return None
+        self._count("feature_event", len(part.batch))
+        without = self._by_profile(part.version).get(None, np.zeros(len(part.batch), np.bool_))
+        self._count("features_without_reference", int(without.sum()))
+        return part.take(~without)
+
+    async def _new_predictions(self, part: CodedPredictions) -> CodedPredictions:
+        joined = self.model.joined()
+        repeated = await repeated_predictions(self.connection, joined, part.keyed)
+        self._count("repeated_prediction", int(repeated.sum()))
+        part = part.take(~repeated)
+        counted = await features_counted_before(self.connection, joined, part.keyed.key, by_events_only=True)
+        return part.without_features(counted)
+
+    async def _new_features(self, part: CodedFeatures) -> CodedFeatures:
+        key = part.batch.key
+        counted = await features_counted_before(self.connection, self.model.joined(), key, by_events_only=False)
+        return part.take(~counted & first_in_batch(key))
+
+    async def _predictions(self, part: CodedPredictions) -> None:
+        if self.model.settings.has_labels:
+            await self._outcomes(await add_predictions(self.connection, self.model.joined(), part.keyed))
+        for profile_id, chosen in self._by_profile(part.keyed.version).items():
+            some = part.take(chosen)
+            if profile_id is None:
+                await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
+                continue
+            layout = await self.profiles.layout(self.connection, profile_id)
+            batch = with_columns(some.batch, layout.profile)
+            pane_ms = self.model.settings.windows.pane_ms
+            keyed = some.keyed
+            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
+            await self._panes(profile_id, deltas)
+
+    async def _features(self, part: CodedFeatures) -> None:
+        if self.model.settings.has_labels:
+            await add_served_features(self.connection, self.model.joined(), part.batch.key, part.batch.time_ms)
+        for profile_id, chosen in self._by_profile(part.version).items():
+            assert profile_id is not None, "features without a reference were left out"
+            some = part.take(chosen)
+            layout = await self.profiles.layout(self.connection, profile_id)
+            batch = with_columns(some.batch, layout.profile)
+            pane_ms = self.model.settings.windows.pane_ms
+            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
+            await self._panes(profile_id, deltas)
+
+    async def _outcomes(self, pairs: Pairs) -> None:
+        for profile_id, chosen in self._by_profile(pairs.version).items():
+            if profile_id is None:
+                continue  # all pairs so far are made at once when the reference is complete
+            layout = await self.profiles.layout(self.connection, profile_id)
+            some = pairs.take(chosen)
+            self._count("pair", int(some.weight.sum()))
+            await write_outcomes(self.connection, self.model, profile_id, layout, some)
+
+    def _by_profile(self, version: Ints) -> dict[int | None, Any]:
+        """Return, by profile id (None while the reference is still collected), which rows belong to it."""
+        names = self.model.names("version")
+        chosen: dict[int | None, Any] = {}
+        for code in np.unique(version).tolist():
+            profile_id = profile_of_version(self.in_force, self.model, names[code])
+            chosen[profile_id] = chosen.get(profile_id, False) | (version == code)
+        return chosen
+
+    async def _panes(self, profile_id: int, deltas: PaneDeltas) -> None:
+        await write_panes(self.connection, self.model, profile_id, deltas)
+
+    def _count(self, reason: str, n: int) -> None:
+        if n:
+            self.counts[self.model.name, reason] += n
+
+
+async def write_panes(connection: Connection, model: MonitoredModel, profile_id: int, deltas: PaneDeltas) -> None:
+    """Insert pane deltas; the caller holds the model's pane lock."""
+    await run(
+        connection,
+        "add_panes",
+        model_id=model.model_id,
+        version=pg_array("int2", deltas.version),
+        segment=pg_array("int2", deltas.segment),
+        pane_start=pg_array("timestamptz", deltas.start_ms),
+        late=pg_array("bool", deltas.late),
+        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
+        n=pg_array("int8", deltas.n),
+        vector=pg_bytea_array(deltas.vectors),
+    )
+
+
+async def write_outcomes(
+    connection: Connection, model: MonitoredModel, profile_id: int, layout: PaneLayout, pairs: Pairs
+) -> None:
+    """Summarise pairs and insert their outcome deltas; the caller holds the model's pane lock."""
+    if not len(pairs):
+        return
+    windows = model.settings.windows
+    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, windows.slide_ms, windows.pane_ms)
+    await run(
+        connection,
+        "add_outcomes",
+        model_id=model.model_id,
+        version=pg_array("int2", deltas.version),
+        segment=pg_array("int2", deltas.segment),
+        cohort_start=pg_array("timestamptz", deltas.cohort_ms),
+        arrival_start=pg_array("timestamptz", deltas.arrival_ms),
+        late=pg_array("bool", deltas.late),
+        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
+        n=pg_array("int8", deltas.n),
+        vector=pg_bytea_array(deltas.vectors),
+    )
