@@ -87,7 +87,7 @@ async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], letters
         asyncio.create_task(_every(TICK_S, worker, "closing windows", worker.close_windows)),
         asyncio.create_task(_every(BEAT_S, worker, "beating", lambda: worker.beat("running", _assigned(app)))),
         asyncio.create_task(
-            _every(ENDS_S, worker, "asking for ends", lambda: worker.note_ends(lambda: ends(_assigned(app))))
+            _every(ENDS_S, worker, "asking for ends", lambda: _note_ends(app, worker, ends)),
         ),
         asyncio.create_task(_every(PACE_S, worker, "pacing labels", lambda: _pace(app, worker))),
         asyncio.create_task(_every(TIDY_S, worker, "tidying", worker.tidy)),
@@ -139,6 +139,12 @@ async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int])
         at[tp] = position
         _log.info("%s, partition %s: fenced at %s, going on at %s", tp.topic, tp.partition, fetch.start, position)
         consumer.go_to(tp, position)
+
+
+async def _note_ends(app: faust.App, worker: Worker, ends: Ends) -> None:
+    consumer = cast(WholeFetchConsumer, app.consumer)
+    own = _assigned(app)
+    await worker.note_ends(lambda: ends(own), lambda topic, partition: consumer.reached(TP(topic, partition)))
 
 
 async def _pace(app: faust.App, worker: Worker) -> None:

@@ -24,6 +24,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from streams.messages import Record
 
 RETRY_S = 0.1
+REACHED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,16 @@ def positions_of(app: AppT) -> Positions:
     return _POSITIONS[app]
 
 
+class CommittedOnlyThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread; what a producer's transaction took back is not read."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust offers this only together with transactions of its own, which are not used here.
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
 class WholeFetchConsumer(driver.Consumer):
     """Faust's consumer, with whole fetches for messages."""
 
@@ -74,10 +85,16 @@ class WholeFetchConsumer(driver.Consumer):
         """Position behind the last fetch handed over."""
         self._wanted: dict[TP, int] = {}
         """Where to read on before the broker is asked again."""
+        self._reached: dict[TP, tuple[int, int]] = {}
+        self._reached_at = 0.0
+
+    def _new_consumer_thread(self) -> CommittedOnlyThread:
+        return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield each partition's whole fetch."""
         await self._seek_wanted()
+        await self._note_reached()
         try:
             answer, active = await self._wait_next_records(timeout)
         except NoOffsetForPartitionError:
@@ -140,6 +157,21 @@ class WholeFetchConsumer(driver.Consumer):
             await self.seek_wait(held)
             # Whoever wants another position by now gets it the next time.
             self._next.update({tp: offset for tp, offset in held.items() if tp not in self._wanted})
+
+    async def _note_reached(self) -> None:
+        """Note how far the client is, while no answer is under way."""
+        now = self.loop.time()
+        if now - self._reached_at >= REACHED_S:
+            held = [tp for tp in self._next if self.holds(tp)]
+            self._reached = {tp: (self._next[tp], await self.position(tp) or 0) for tp in held}
+            self._reached_at = now
+
+    def reached(self, tp: TP) -> tuple[int, int]:
+        """Return the position behind the last fetch handed over, and how far the client is beyond it.
+
+        They differ where the log ends with what is no record: markers of transactions, or what compaction left.
+        """
+        return self._reached.get(tp, (-1, -1))
 
     def go_to(self, tp: TP, offset: int) -> None:
         """Read on from an offset, from the next answer on."""

@@ -201,13 +201,17 @@ class Worker:
         times = [PartitionTime(item.newest_event, item.idle_through) for item in found]
         return model_watermark(times, model.settings.windows.out_of_orderness_ms)
 
-    async def note_ends(self, ends: Callable[[], Mapping[tuple[str, int], int]]) -> None:
+    async def note_ends(
+        self, ends: Callable[[], Mapping[tuple[str, int], int]], reached: Callable[[str, int], tuple[int, int]]
+    ) -> None:
         """Record how far the broker's logs reach; a partition that is read to its end is idle after a while.
 
         Parameters
         ----------
         ends
             Asks the broker for the ends of this worker's partitions; blocking.
+        reached
+            Tells the position behind the last fetch of a partition, and how far the client is beyond it.
         """
         async with self._connection() as connection:
             newest = {name: await self._newest_event(connection, topics) for name, topics in self._parts.topics.items()}
@@ -215,6 +219,7 @@ class Worker:
         found = await asyncio.to_thread(ends)
         async with self._connection() as connection:
             for (topic, partition), end in found.items():
+                read_from, read_to = reached(topic, partition)
                 owners = [name for name, topics in self._parts.topics.items() if topic in topics]
                 elsewhere = [ms for name in owners if (ms := newest[name]) is not None]
                 idle_ms = max(self._models[name].settings.windows.idle_after_ms for name in owners)
@@ -224,6 +229,8 @@ class Worker:
                     topic=topic,
                     partition=partition,
                     end_offset=end,
+                    read_from=read_from,
+                    read_to=read_to,
                     idle_after_s=idle_ms / 1000,
                     newest_elsewhere=timestamp(min(elsewhere)) if elsewhere else None,
                 )

@@ -40,13 +40,17 @@ select topic, partition, next, newest_event, idle_through, end_offset, caught_up
 
 -- name: note_end_offset
 -- Records a broker's end offset; a partition read to its end long enough promises that nothing older will come.
-update driftline.stream_offset
+update driftline.stream_offset o
    set end_offset = %(end_offset)s,
-       caught_up_since = case when next >= %(end_offset)s then coalesce(caught_up_since, now()) end,
-       idle_through = case when next >= %(end_offset)s
+       caught_up_since = case when reached.the_end then coalesce(caught_up_since, now()) end,
+       idle_through = case when reached.the_end
                             and caught_up_since <= now() - make_interval(secs => %(idle_after_s)s)
                            then greatest(idle_through, %(newest_elsewhere)s) else idle_through end
- where topic = %(topic)s and partition = %(partition)s;
+  from (select topic, partition,
+               next >= %(end_offset)s or (next = %(read_from)s and %(read_to)s >= %(end_offset)s) as the_end
+          from driftline.stream_offset) reached
+ where o.topic = %(topic)s and o.partition = %(partition)s
+   and reached.topic = o.topic and reached.partition = o.partition;
 
 -- name: count_events
 -- Adds to the counters of one partition, which only its reader writes.
