@@ -1,0 +1,47 @@
+"""`driftline doctor`: what is installed, reachable and wrong, and what is to be done about it?"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from driftline.doctor import Finding, worst
+from driftline.doctor.machine import check_machine
+
+
+@click.command("doctor")
+@click.option(
+    "--config", default="monitor.yaml", show_default=True, type=click.Path(path_type=Path), help="The configuration."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line for each check.")
+@click.pass_context
+def command(ctx: click.Context, config: Path, as_json: bool) -> None:
+    """Check everything that Driftline stands on, and say of each thing whether it is ok and what to do if not.
+
+    Looks at Python and its packages, the configuration and its reference files, Postgres (version, schema, rights,
+    workers, dead letters) and Kafka (topics, and whether the log is the one that was read, lag, watermarks). Changes
+    nothing, and prints no secret. Ends with the largest exit code of what failed; warnings leave it at 0.
+    """
+    findings = []
+    for finding in _findings(config):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.level:<4}  {finding.subject:<17}  {finding.what}")
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in findings], "exit_code": worst(findings)}))
+    ctx.exit(worst(findings))
+
+
+def _findings(config: Path) -> Iterator[Finding]:
+    broken = 0
+    for finding in check_machine():
+        yield finding
+        broken |= finding.exit_code
+    if not broken:
+        # Imported only now: without a package they need, this program can still say which one.
+        from driftline.doctor.everything import check_everything
+
+        yield from check_everything(config, os.environ)

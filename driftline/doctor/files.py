@@ -1,0 +1,53 @@
+"""Can the configuration be read, do the files it names hold what it says, and are the programs that we start here?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from driftline.doctor import Finding, fail, ok, warn
+from driftline.embedded import embedded_binaries
+from driftline.errors import ConfigurationError, InputError, ServiceUnavailableError
+from driftline.settings import ModelSettings, ReferenceSettings, Settings, load_settings
+from streams.reference import profile_from_file
+
+
+def check_configuration(path: Path, environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+    """Load the configuration; None if it can't be used."""
+    try:
+        settings = load_settings(path, environ)
+    except ConfigurationError as error:
+        return None, fail("configuration", error)
+    overrides = sum(name.startswith("DRIFTLINE__") for name in environ)
+    models = ", ".join(settings.models)
+    return settings, [ok("configuration", f"{path}: {models}; {overrides} overrides from the environment")]
+
+
+def check_references(settings: Settings) -> Iterator[Finding]:
+    """Read every reference file as `driftline run` would."""
+    for name, model in settings.models.items():
+        for of, reference in references_of(name, model).items():
+            if reference.path is None:
+                yield ok("reference", f"{of}: collected from the first {reference.first_events} events")
+                continue
+            try:
+                profile = profile_from_file(reference.path, model, settings.limits)
+            except InputError as error:
+                yield from fail("reference", error)
+            else:
+                features = sum(not feature.name.startswith("@") for feature in profile.features)
+                yield ok("reference", f"{of}: {reference.path}, {features} features, digest {profile.digest}")
+
+
+def references_of(name: str, model: ModelSettings) -> dict[str, ReferenceSettings]:
+    """Name the references of a model: its own, and those of single versions."""
+    own = {} if model.reference is None else {name: model.reference}
+    return own | {f"{name} {version}": of.reference for version, of in model.versions.items()}
+
+
+def check_embedded() -> list[Finding]:
+    """Check that there is an embedded Postgres, which only replay and demo use."""
+    try:
+        return [ok("embedded postgres", str(embedded_binaries()))]
+    except ServiceUnavailableError as error:
+        return [warn("embedded postgres", f"{error}; only replay and demo use it")]

@@ -1,0 +1,154 @@
+"""Is the database reachable, of a version we know, up to date, and ours to write? What does it say of workers?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from driftline.doctor import Finding, fail, ok, warn
+from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
+from driftline.settings import PostgresSettings
+from driftline.store.connection import Connection, connect, place_of, rows, the_row
+from driftline.store.migrate import require_current_schema, schema_version
+
+SERVER_VERSIONS = range(14, 19)
+SEEN_MS_AGO_MAX = 30_000
+"""A worker beats every few seconds; one that was not seen for so long is gone or stuck."""
+
+_GRANTS_SHOWN_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition is read, as Postgres knows it; times in milliseconds, None where there is none yet."""
+
+    topic: str
+    partition: int
+    topic_id: str
+    next: int
+    newest_ms: int | None
+    idle_through_ms: int | None
+
+
+@dataclass(slots=True)
+class Stored:
+    """What the database says; `positions` is None where it could not be asked."""
+
+    findings: list[Finding] = field(default_factory=list)
+    positions: list[Position] | None = None
+    workers_alive: int = 0
+
+
+async def check_store(postgres: PostgresSettings, topics: Collection[str]) -> Stored:
+    """Check the database, and read from it how far the topics are read.
+
+    Parameters
+    ----------
+    topics
+        The topics that are read.
+    """
+    url, stored = postgres.url.get_secret_value(), Stored()
+    try:
+        connection = await connect(
+            url, connect_timeout_ms=postgres.connect_timeout_ms, application_name="driftline doctor"
+        )
+    except DriftlineError as error:
+        stored.findings += fail("postgres", error)
+        return stored
+    try:
+        await _ask(connection, place_of(url), topics, stored)
+    except psycopg.OperationalError as error:
+        what = f"gone while it was asked: {' '.join(str(error).split())}"
+        stored.findings += fail("postgres", ServiceUnavailableError(what, where=place_of(url)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        what = f"{connection.info.user} may not look: {error.diag.message_primary}"
+        stored.findings += fail("rights", StateError(what, remedy="grant what docs/operations.md lists"))
+    finally:
+        await connection.close()
+    return stored
+
+
+async def _ask(connection: Connection, place: str, topics: Collection[str], stored: Stored) -> None:
+    stored.findings += check_version(place, connection.info.server_version // 10_000)
+    try:
+        await require_current_schema(connection)
+    except StateError as error:
+        stored.findings += fail("schema", error)
+        return
+    stored.findings.append(ok("schema", f"version {await schema_version(connection)}, up to date"))
+    missing = (await the_row(connection, "missing_rights")).words
+    stored.findings += check_rights(connection.info.user, missing)
+    if any(word.startswith("select") for word in missing):
+        return
+    workers = await rows(connection, "workers_and_ages")
+    stored.workers_alive = sum(worker.seen_ms_ago <= SEEN_MS_AGO_MAX for worker in workers)
+    stored.findings += check_workers(workers)
+    stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
+    stored.positions = [
+        Position(*found) for found in await rows(connection, "positions_of_topics", topics=list(topics))
+    ]
+
+
+def check_version(place: str, version: int) -> list[Finding]:
+    """Check the server's major version.
+
+    Examples
+    --------
+    >>> [check_version("db", version)[0].level for version in (13, 14, 18, 19)]
+    ['fail', 'ok', 'ok', 'warn']
+    """
+    if version < SERVER_VERSIONS.start:
+        remedy = f"use version {SERVER_VERSIONS.start} to {SERVER_VERSIONS.stop - 1}"
+        return fail("postgres", StateError(f"PostgreSQL {version} is too old", where=place, remedy=remedy))
+    if version not in SERVER_VERSIONS:
+        return [warn("postgres", f"{place}: PostgreSQL {version} is newer than what driftline was tested with")]
+    return [ok("postgres", f"{place}: PostgreSQL {version}")]
+
+
+def check_rights(user: str, missing: Sequence[str]) -> list[Finding]:
+    """Check that a worker could do its work under this role.
+
+    Parameters
+    ----------
+    missing
+        Rights as they would be granted, such as `insert on driftline.label`.
+    """
+    if not missing:
+        return [ok("rights", f"{user} may read and write all tables")]
+    more = f" and {len(missing) - _GRANTS_SHOWN_MAX} more" if len(missing) > _GRANTS_SHOWN_MAX else ""
+    what = f"{user} lacks {', '.join(missing[:_GRANTS_SHOWN_MAX])}{more}"
+    return fail("rights", StateError(what, remedy="grant what docs/operations.md lists"))
+
+
+def check_workers(workers: Sequence[Any]) -> list[Finding]:
+    """Check that some worker is alive.
+
+    Parameters
+    ----------
+    workers
+        With `worker_id`, `state`, `seen_ms_ago` and `n`, the number of its partitions.
+    """
+    alive = [worker for worker in workers if worker.seen_ms_ago <= SEEN_MS_AGO_MAX]
+    if not alive:
+        ago = f"; the last one {min(worker.seen_ms_ago for worker in workers) // 1000}s ago" if workers else ""
+        what = f"none was seen in the last {SEEN_MS_AGO_MAX // 1000}s{ago}; `driftline run` starts one"
+        return [warn("workers", what)]
+    told = (f"{worker.worker_id} {worker.state} with {worker.n} partitions" for worker in alive)
+    return [ok("workers", ", ".join(told))]
+
+
+def check_dead_letters(reasons: Sequence[Any]) -> list[Finding]:
+    """Tell how many events of the last day could not be used, and why.
+
+    Parameters
+    ----------
+    reasons
+        With `reason` and `n`.
+    """
+    if not reasons:
+        return [ok("dead letters", "none in the last day")]
+    told = ", ".join(f"{found.n} {found.reason}" for found in reasons)
+    return [warn("dead letters", f"in the last day: {told}; v_dead_letters shows each with its place")]

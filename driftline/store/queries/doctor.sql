@@ -1,0 +1,33 @@
+-- name: missing_rights
+-- What a worker must be allowed to do and this role is not, as words to be granted.
+select coalesce(array_agg(missing.words order by missing.words), '{}') as words
+  from (select format('%%s on %%s', privilege, t.oid::regclass) as words
+          from pg_class t, unnest(array['select', 'insert', 'update', 'delete']) privilege
+         where t.relnamespace = 'driftline'::regnamespace and t.relkind in ('r', 'p') and not t.relispartition
+           and (privilege = 'select' or t.relname <> 'migration')
+           and not has_table_privilege(t.oid, privilege)
+        union all
+        select format('execute on function %%s', f.oid::regprocedure)
+          from pg_proc f
+         where f.pronamespace = 'driftline'::regnamespace and not has_function_privilege(f.oid, 'execute')) missing;
+
+-- name: positions_of_topics
+-- How far each partition is read, and of which topic it was.
+select topic, partition, topic_id, next, newest_event, idle_through
+  from driftline.stream_offset
+ where topic = any (%(topics)s)
+ order by topic, partition;
+
+-- name: workers_and_ages
+-- Which workers there are, and how long ago each was seen.
+select worker_id, state, (extract(epoch from now() - seen_at) * 1000)::bigint as seen_ms_ago, jsonb_array_length(partitions) as n
+  from driftline.worker
+ order by worker_id;
+
+-- name: dead_letters_of_a_day
+-- How many dead letters the last day brought, by reason.
+select reason, count(*) as n
+  from driftline.dead_letter
+ where at > now() - interval '1 day'
+ group by reason
+ order by n desc, reason;

@@ -1,0 +1,209 @@
+"""Does the doctor's judgement of what others say hold, case by case?"""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from driftline.doctor import Finding
+from driftline.doctor.log import BEHIND_MS_MAX, check_lag, check_positions, check_topics, check_watermark
+from driftline.doctor.machine import check_dependencies, check_python, check_tree, own_packages, required_packages
+from driftline.doctor.store import (
+    SEEN_MS_AGO_MAX,
+    Position,
+    check_dead_letters,
+    check_rights,
+    check_version,
+    check_workers,
+)
+from driftline.kafka_admin import PartitionEnds, TopicInfo, TopicUse
+from driftline.settings import ModelSettings, Settings
+
+MODEL = Settings(models={"m": {"task": "binary", "reference": {"first_events": 10}}}).models["m"]
+HOUR_MS = 3_600_000
+
+
+def position(next_: int = 10, *, topic_id: str = "id-1", partition: int = 0, **times: int | None) -> Position:
+    newest_ms, idle_through_ms = times.get("newest_ms", 0), times.get("idle_through_ms")
+    return Position("t", partition, topic_id, next_, newest_ms, idle_through_ms)
+
+
+def levels(findings: list[Finding]) -> list[tuple[str, int]]:
+    return [(finding.level, finding.exit_code) for finding in findings]
+
+
+def positions_judged(*stored: Position, topic_id: str = "id-1", earliest: int = 0, end: int = 100) -> list[Finding]:
+    """Judge positions of a topic that has two partitions, whose logs reach equally far."""
+    ends = {("t", number): PartitionEnds(earliest, end) for number in range(2)}
+    return list(check_positions({"t": TopicInfo(topic_id, 2)}, list(stored), ends))
+
+
+def test_positions_within_the_log_are_fine() -> None:
+    found = positions_judged(position(0), position(100, partition=1))
+
+    assert levels(found) == [("ok", 0)]
+
+
+def test_a_partition_that_was_never_read_is_worth_a_look() -> None:
+    [finding] = positions_judged(position())
+
+    assert finding.level == "warn"
+    assert "1 partitions were never read" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (position(topic_id="id-0"), r"another topic .* \(id id-1, was id-0\)"),
+        (position(101), "ends at offset 100, but was read up to 101"),
+        (position(partition=2), "there is no such partition"),
+    ],
+)
+def test_another_log_than_the_one_that_was_read_ends_with_3_and_says_how_to_go_on(stored: Position, said: str) -> None:
+    finding = positions_judged(stored, position(partition=1))[0]
+
+    assert levels([finding]) == [("fail", 3)]
+    assert re.search(said, finding.what)
+    assert "delete its rows from driftline.stream_offset" in finding.what
+
+
+@pytest.mark.parametrize(("stored_id", "told_id"), [("", "id-1"), ("id-1", "")])
+def test_a_broker_without_topic_ids_is_not_taken_for_another(stored_id: str, told_id: str) -> None:
+    found = positions_judged(position(topic_id=stored_id), position(topic_id=stored_id, partition=1), topic_id=told_id)
+
+    assert levels(found) == [("ok", 0)]
+
+
+def test_records_that_were_deleted_unread_are_named() -> None:
+    [finding] = positions_judged(position(10), position(40, partition=1), earliest=40)
+
+    assert finding.level == "warn"
+    assert "t, partition 0: records 10 to 39 were deleted before they were read" in finding.what
+
+
+def test_lag_is_the_records_not_read_yet_and_the_worst_partitions_come_first() -> None:
+    ends = {("t", 0): PartitionEnds(0, 15), ("t", 1): PartitionEnds(0, 110), ("t", 2): PartitionEnds(0, 10)}
+    stored = [position(partition=number) for number in range(3)]
+
+    [alive], [dead] = list(check_lag(stored, ends, 1)), list(check_lag(stored, ends, 0))
+
+    assert alive.what == "t: 105 records not read yet (partition 1: 100, partition 0: 5)"
+    assert (alive.level, dead.level) == ("ok", "warn")
+    assert [finding.level for finding in check_lag([position(10)], {("t", 0): PartitionEnds(0, 10)}, 0)] == ["ok"]
+
+
+def watermark_judged(model: ModelSettings, *newest_ms: int | None) -> Finding:
+    [finding] = check_watermark(
+        "m", model, [position(partition=number, newest_ms=ms) for number, ms in enumerate(newest_ms)]
+    )
+    return finding
+
+
+def test_a_watermark_is_the_slowest_partition_less_the_out_of_orderness() -> None:
+    finding = watermark_judged(MODEL, HOUR_MS + 5_000, HOUR_MS + 6_000)
+
+    assert (finding.level, finding.what) == ("ok", "m: 1970-01-01T01:00:00+00:00")
+
+
+def test_a_partition_that_holds_up_the_others_is_named() -> None:
+    within, beyond = watermark_judged(MODEL, 0, BEHIND_MS_MAX), watermark_judged(MODEL, HOUR_MS, 0)
+
+    assert (within.level, beyond.level) == ("ok", "warn")
+    assert beyond.what.endswith("t 1 is 1h behind the others and holds it up")
+
+
+def test_a_partition_that_never_had_an_event_holds_up_the_rest_until_it_is_idle() -> None:
+    waiting = watermark_judged(MODEL, HOUR_MS, None)
+    idle = check_watermark(
+        "m", MODEL, [position(newest_ms=HOUR_MS), position(partition=1, newest_ms=None, idle_through_ms=HOUR_MS)]
+    )
+
+    assert waiting.level == "warn"
+    assert waiting.what.endswith("not idle: t 1")
+    assert levels(idle) == [("ok", 0)]
+
+
+@pytest.mark.parametrize("newest_ms", [[], [None, None]])
+def test_a_model_without_events_has_no_watermark_and_nothing_is_wrong(newest_ms: list[int | None]) -> None:
+    assert watermark_judged(MODEL, *newest_ms) == Finding("ok", "watermark", "m: no event yet")
+
+
+def test_only_a_needed_topic_must_exist() -> None:
+    uses = {
+        "needed": TopicUse(("predictions",), ("m",), True),
+        "optional": TopicUse(("features",), ("m",), False),
+        "there": TopicUse(("drift",), (), True),
+    }
+
+    found = list(check_topics("kafka at b", uses, {"there": TopicInfo("", 3)}))
+
+    assert levels(found) == [("fail", 3), ("ok", 0)]
+    assert "there is no topic needed;" in found[0].what
+    assert found[1].what == "kafka at b: there (3)"
+
+
+def worker(seen_ms_ago: int) -> Any:
+    return SimpleNamespace(worker_id="w", state="running", seen_ms_ago=seen_ms_ago, n=2)
+
+
+def test_a_worker_is_alive_that_was_seen_a_moment_ago() -> None:
+    [alive], [gone], [none] = (
+        check_workers(seen) for seen in ([worker(SEEN_MS_AGO_MAX), worker(HOUR_MS)], [worker(HOUR_MS)], [])
+    )
+
+    assert alive == Finding("ok", "workers", "w running with 2 partitions")
+    assert (gone.level, none.level) == ("warn", "warn")
+    assert "the last one 3600s ago" in gone.what
+
+
+def test_dead_letters_are_told_by_reason() -> None:
+    assert check_dead_letters([])[0].level == "ok"
+    [finding] = check_dead_letters([SimpleNamespace(reason="not_json", n=7), SimpleNamespace(reason="no_id", n=2)])
+
+    assert finding.level == "warn"
+    assert "7 not_json, 2 no_id" in finding.what
+
+
+def test_rights_that_are_missing_are_told_but_not_without_end() -> None:
+    [finding] = check_rights("me", [f"select on t{number}" for number in range(9)])
+
+    assert levels([finding]) == [("fail", 3)]
+    assert finding.what.startswith("me lacks select on t0, select on t1, ")
+    assert "and 4 more; grant what docs/operations.md lists" in finding.what
+    assert levels(check_rights("me", [])) == [("ok", 0)]
+
+
+def test_versions_of_postgres_before_14_are_refused_and_newer_ones_than_known_are_not() -> None:
+    assert [levels(check_version("db", version))[0] for version in (13, 14, 18, 19)] == [
+        ("fail", 3),
+        ("ok", 0),
+        ("ok", 0),
+        ("warn", 0),
+    ]
+
+
+def test_an_old_python_ends_with_2() -> None:
+    assert levels(check_python((3, 10, 9))) == [("fail", 2)]
+    assert levels(check_python((3, 11, 0))) == [("ok", 0)]
+
+
+def test_a_missing_package_ends_with_2_and_is_named() -> None:
+    [finding] = check_dependencies(["numpy", "no-such-package"])
+
+    assert levels([finding]) == [("fail", 2)]
+    assert "missing: no-such-package;" in finding.what
+    assert {"numpy", "psycopg", "faust-streaming"} <= set(required_packages())
+    assert "pytest" not in required_packages()
+
+
+def test_a_package_of_ours_from_elsewhere_ends_with_2_and_is_named(tmp_path: Path, project: Path) -> None:
+    assert {"driftline", "streams", "detectors", "labels_join"} <= set(own_packages())
+    assert levels(check_tree(own_packages(), project)) == [("ok", 0)]
+
+    [finding] = check_tree([*own_packages(), "no_such_package"], tmp_path)
+
+    assert levels([finding]) == [("fail", 2)]
+    assert f"detectors comes from {project / 'detectors'}" in finding.what
+    assert "no_such_package is not found" in finding.what
