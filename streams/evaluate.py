@@ -220,8 +220,8 @@ class _Evaluation:
         self, basis: Kind, windows: Iterable[tuple[int, int]], rollups: Mapping[RollupKey, Rollup]
     ) -> None:
         """Write the metrics of some windows from rollups of their outcomes and of their predictions."""
-        performance = self.model.settings.performance
-        if performance is None:
+        performance, labels = self.model.settings.performance, self.model.settings.labels
+        if performance is None or labels is None:
             return
         predictions = self._counts(rollups)
         outcomes: dict[Group, dict[int, Rollup]] = defaultdict(dict)
@@ -242,7 +242,9 @@ class _Evaluation:
                 found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
                 metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
                 n_labelled = sum(part.n for part in parts)
-                measured.append(MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled))
+                measured.append(
+                    MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled, labels.keep_share)
+                )
         await write_metrics(self.connection, self.model, measured)
 
     async def _restate(self, closed_ms: int, seen_outcome: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.events import Ints
+from driftline.events import Bytes, Ints, Mask
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, run
 from labels_join.join import (
@@ -25,10 +25,10 @@ from labels_join.join import (
     repeated_predictions,
 )
 from labels_join.outcomes import Pairs, summarise_outcomes
-from labels_join.repeats import comes_after, first_in_batch
+from labels_join.repeats import comes_after, first_in_batch, kept_by_share
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_predictions
-from streams.prepared import CodedFeatures, CodedPredictions, PreparedModel
+from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
 from streams.warm_up import keep_for_reference, with_columns
 
 
@@ -63,12 +63,7 @@ class ModelCommit:
         if features is not None and len(features.batch):
             await self._features(features)
         if self.item.labels is not None:
-            pairs, repeats = await add_labels(
-                self.connection, self.model.joined(), self.item.labels.keyed, len(self.model.settings.segments)
-            )
-            self._count("label", len(self.item.labels.batch))
-            self._count("repeated_label", repeats)
-            await self._outcomes(pairs)
+            await self._labels(self.item.labels)
 
     async def _first_sources(self) -> tuple[CodedPredictions | None, CodedFeatures | None]:
         """Leave out what says again what was said before; of an id's features, what came first in the log counts."""
@@ -103,9 +98,15 @@ class ModelCommit:
         self._count("features_without_reference", int(without.sum()))
         return part.take(~without)
 
+    def _is_kept(self, key: Bytes) -> Mask:
+        """Tell which ids are joined with labels; of the others, repeats can't be noticed either."""
+        labels = self.model.settings.labels
+        return kept_by_share(key, 0.0 if labels is None else labels.keep_share)
+
     async def _new_predictions(self, part: CodedPredictions) -> CodedPredictions:
         joined = self.model.joined()
-        repeated = await repeated_predictions(self.connection, joined, part.keyed)
+        repeated = self._is_kept(part.keyed.key)
+        repeated[repeated] = await repeated_predictions(self.connection, joined, part.keyed.take(repeated))
         self._count("repeated_prediction", int(repeated.sum()))
         part = part.take(~repeated)
         counted = await features_counted_before(self.connection, joined, part.keyed.key, by_events_only=True)
@@ -118,7 +119,8 @@ class ModelCommit:
 
     async def _predictions(self, part: CodedPredictions) -> None:
         if self.model.settings.has_labels:
-            await self._outcomes(await add_predictions(self.connection, self.model.joined(), part.keyed))
+            kept = part.keyed.take(self._is_kept(part.keyed.key))
+            await self._outcomes(await add_predictions(self.connection, self.model.joined(), kept))
         for profile_id, chosen in self._by_profile(part.keyed.version).items():
             some = part.take(chosen)
             if profile_id is None:
@@ -142,6 +144,15 @@ class ModelCommit:
             pane_ms = self.model.settings.windows.pane_ms
             deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
             await self._panes(profile_id, deltas)
+
+    async def _labels(self, part: CodedLabels) -> None:
+        kept = part.take(self._is_kept(part.keyed.key))
+        n_segments = len(self.model.settings.segments)
+        pairs, repeats = await add_labels(self.connection, self.model.joined(), kept.keyed, n_segments)
+        self._count("label", len(part.batch))
+        self._count("label_not_kept", len(part.batch) - len(kept.batch))
+        self._count("repeated_label", repeats)
+        await self._outcomes(pairs)
 
     async def _outcomes(self, pairs: Pairs) -> None:
         for profile_id, chosen in self._by_profile(pairs.version).items():

@@ -28,7 +28,13 @@ class JudgedGroup:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredGroup:
-    """Metrics of one window of one version and segment."""
+    """Metrics of one window of one version and segment.
+
+    Parameters
+    ----------
+    kept_share
+        The share of ids that is joined with labels at all, `labels.keep_share`.
+    """
 
     window: tuple[int, int]
     group: Group
@@ -36,11 +42,12 @@ class MeasuredGroup:
     metrics: dict[str, Estimate]
     n_predictions: int
     n_labelled: int
+    kept_share: float
 
     @property
     def coverage(self) -> float | None:
-        """Share of predictions with a label, at most 1; None without predictions."""
-        return min(1.0, self.n_labelled / self.n_predictions) if self.n_predictions else None
+        """Share of the kept predictions that have a label, at most 1; None without predictions."""
+        return min(1.0, self.n_labelled / (self.n_predictions * self.kept_share)) if self.n_predictions else None
 
 
 async def write_verdicts(
