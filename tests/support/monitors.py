@@ -1,0 +1,225 @@
+"""A small model that is watched by real workers: its configuration, its events, and what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.support.live import rows_of, run_driftline, wait_for
+from tests.support.pipelines import START_MS
+
+REFERENCE_ROWS = 400
+WINDOWS = {"length": "10s", "out_of_orderness": "1s", "allowed_lateness": "0s", "restate_after": "1s", "min_events": 1}
+MODEL: dict[str, Any] = {
+    "task": "binary",
+    "features": [{"name": "x", "type": "numeric"}, {"name": "c", "type": "categorical"}],
+    "windows": WINDOWS,
+}
+INPUTS = ("predictions", "labels", "features")
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A configuration on disk, and where its workers read and write.
+
+    Parameters
+    ----------
+    settings
+        What the file holds.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.folder / "monitor.yaml"
+
+    @property
+    def url(self) -> str:
+        """The store."""
+        return str(self.settings["postgres"]["url"])
+
+    @property
+    def address(self) -> str:
+        """The broker."""
+        return str(self.settings["kafka"]["bootstrap_servers"])
+
+    def topic(self, role: str) -> str:
+        """Name the topic that has a role."""
+        return str(self.settings["kafka"]["topics"][role])
+
+    def with_settings(self, **sections: Mapping[str, Any]) -> Monitor:
+        """Write the file anew with some keys of some sections changed."""
+        settings = dict(self.settings)
+        for section, keys in sections.items():
+            settings[section] = {**settings.get(section, {}), **keys}
+        return replace(self, settings=settings).written()
+
+    def written(self) -> Monitor:
+        """Write the file; JSON is YAML too."""
+        self.config.write_text(json.dumps(self.settings))
+        return self
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the store."""
+        return rows_of(self.url, query)
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return all counters by (model, reason)."""
+        return Counter(
+            {
+                (model, reason): n
+                for model, reason, n in self.rows(
+                    "select model, reason, sum(n)::int from driftline.v_counts group by 1, 2"
+                )
+            }
+        )
+
+    def read(self) -> int:
+        """Return how many records are read, all partitions together."""
+        return int(self.rows("select coalesce(sum(next), 0)::bigint from driftline.stream_offset")[0][0])
+
+    def wait_until_read(self, records: int) -> None:
+        """Wait until so many records are read."""
+        wait_for(lambda: self.read() >= records, f"{records} records to be read", 60)
+
+
+def write_reference(folder: Path) -> Path:
+    """Write a reference: `x` from 0 to 1, `c` half `a` and half `b`, both classes."""
+    rows = range(REFERENCE_ROWS)
+    columns = {
+        "prediction": [row % 2 for row in rows],
+        "score": [(row + 0.5) / REFERENCE_ROWS for row in rows],
+        "x": [row / REFERENCE_ROWS for row in rows],
+        "c": ["ab"[row % 2] for row in rows],
+    }
+    path = folder / "reference.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def make_monitor(
+    folder: Path,
+    bootstrap_servers: str,
+    url: str,
+    topics: Mapping[str, str],
+    models: Mapping[str, Mapping[str, Any]] | None = None,
+    **sections: Mapping[str, Any],
+) -> Monitor:
+    """Write a configuration of small models, by default one that is called `m` and has labels; migrate its store.
+
+    Parameters
+    ----------
+    topics
+        Names by role.
+    sections
+        Further sections of the file; `kafka` adds to what is needed.
+    """
+    reference = {"path": str(write_reference(folder))}
+    chosen = {"m": {"labels": {"horizon": "1d"}}} if models is None else models
+    kafka = {
+        "bootstrap_servers": bootstrap_servers,
+        "group": topics["predictions"],
+        "topics": dict(topics),
+        "session_timeout": "6s",
+        "heartbeat": "1s",
+    }
+    settings = {
+        **sections,
+        "kafka": {**kafka, **sections.get("kafka", {})},
+        "postgres": {"url": url, "connect_timeout": "3s"},
+        "models": {name: {**MODEL, "reference": reference, **model} for name, model in chosen.items()},
+    }
+    made = Monitor(folder, settings).written()
+    done = run_driftline("migrate", "--config", str(made.config))
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def create_topics(bootstrap_servers: str, names: Iterable[str], partitions: int = 1, **config: str) -> None:
+    """Make topics with settings of their own and wait until they are led."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    for name in names:
+        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
+        wait_for(lambda name=name: _leaders(admin, name) == partitions, f"leaders of {name}", 30)
+
+
+def _leaders(admin: AdminClient, name: str) -> int:
+    found = admin.list_topics(name, timeout=30).topics[name]
+    return sum(partition.leader >= 0 for partition in found.partitions.values())
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One message to send."""
+
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int = 0
+    key: bytes | None = None
+
+
+def send_all(bootstrap_servers: str, topic: str, messages: Iterable[Sent], compression: str = "none") -> list[int]:
+    """Send messages in their order and return their offsets."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "compression.type": compression,
+            "message.max.bytes": 32 * 1024 * 1024,
+            "enable.idempotence": True,
+            "log_level": 0,
+        }
+    )
+    sent = list(messages)
+    offsets = [-1] * len(sent)
+
+    def noting(place: int) -> Callable[[KafkaError | None, Message], None]:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            offsets[place] = message.offset()
+
+        return delivered
+
+    for place, each in enumerate(sent):
+        producer.produce(
+            topic, each.value, each.key, each.partition, headers=list(each.headers), on_delivery=noting(place)
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    assert -1 not in offsets
+    return offsets
+
+
+def prediction(name: str, at_ms: int, **rest: Any) -> dict[str, Any]:
+    """Make a prediction of model `m`; `at_ms` counts from `START_MS`."""
+    return {
+        "prediction_id": name,
+        "model": "m",
+        "version": "v1",
+        "timestamp": START_MS + at_ms,
+        "prediction": 1,
+        "score": 0.75,
+        "features": {"x": 0.5, "c": "a"},
+    } | rest
+
+
+def label(name: str, at_ms: int, **rest: Any) -> dict[str, Any]:
+    """Make a label of model `m`."""
+    return {"prediction_id": name, "model": "m", "timestamp": START_MS + at_ms, "label": 1} | rest
+
+
+def as_json(event: object) -> bytes:
+    """Write an event as Python producers do, NaN and lone surrogates included."""
+    return json.dumps(event).encode()
