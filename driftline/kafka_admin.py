@@ -109,7 +109,7 @@ def topic_uses(settings: Settings) -> dict[str, TopicUse]:
 def topic_ids(
     bootstrap: str, topics: Collection[str], *, security: KafkaSecurity = PLAINTEXT, timeout_ms: int = TIMEOUT_MS
 ) -> dict[str, TopicInfo]:
-    """Describe those of the topics that exist; none is made by asking.
+    """Describe those of the topics that exist, in the order they were named in; none is made by asking.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def topic_ids(
     if not topics:
         return {}
     with _connected(bootstrap, security, timeout_ms) as client:
-        described = client.describe_topics(sorted(set(topics)))
+        described = client.describe_topics(list(dict.fromkeys(topics)))
     found = {}
     for topic in described:
         error = for_code(topic["error_code"])
@@ -129,7 +129,7 @@ def topic_ids(
             raise _no_right(bootstrap, f"describe topic {topic['name']}", f"Describe on topic {topic['name']}")
         if error is NoError:
             found[topic["name"]] = TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
-    return found
+    return {topic: found[topic] for topic in topics if topic in found}
 
 
 def create_topics(
