@@ -52,7 +52,7 @@ def shape(
     columns: Mapping[str, str] | None = None,
 ) -> EventShape:
     """Make a shape; `features` maps names to kinds, and None means the default two."""
-    kinds = {"age": "numeric", "city": "categorical"} if features is None else features
+    kinds: Mapping[str, Any] = {"age": "numeric", "city": "categorical"} if features is None else features
     types = tuple(FeatureType(name, kind) for name, kind in kinds.items())
     return EventShape(model, task, columns or {}, tuple(segments), types, paths or {})
 
