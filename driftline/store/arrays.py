@@ -74,7 +74,7 @@ def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
     kind = _ELEMENTS[element]
     array = np.asarray(values)
     if element == "uuid":
-        array = np.ascontiguousarray(array).view("V16").reshape(-1)
+        array = np.ascontiguousarray(array, np.uint8).view("V16").reshape(-1)
     elif element == "timestamptz":
         array = (array.astype(np.int64) - POSTGRES_EPOCH_MS) * 1000
     cells = np.empty(len(array), np.dtype([("bytes", ">i4"), ("value", kind.wire)]))
