@@ -51,6 +51,14 @@ class ReplayRequest:
     database: str | None
 
 
+def reference_files(model: ModelSettings) -> dict[str, Path]:
+    """Name a model's reference files, by version (or `*`); a version that learns from its first events has none."""
+    references = {version: of.reference for version, of in model.versions.items()}
+    if model.reference is not None:
+        references[EVERY_VERSION] = model.reference
+    return {version: reference.path for version, reference in references.items() if reference.path is not None}
+
+
 def file_profiles(settings: Settings, model: ModelSettings) -> dict[str, Profile]:
     """Build the profiles of a model's reference files, by version (or `*`).
 
@@ -59,13 +67,8 @@ def file_profiles(settings: Settings, model: ModelSettings) -> dict[str, Profile
     InputError
         If a file can't be read or does not fit the settings.
     """
-    references = {version: of.reference for version, of in model.versions.items()}
-    if model.reference is not None:
-        references[EVERY_VERSION] = model.reference
     return {
-        version: profile_from_file(reference.path, model, settings.limits)
-        for version, reference in references.items()
-        if reference.path is not None
+        version: profile_from_file(path, model, settings.limits) for version, path in reference_files(model).items()
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,14 @@ from detectors.profile import (
     numeric_feature,
 )
 from detectors.profile import Coded as ProfileCoded
-from driftline.errors import InputError
+from driftline.errors import InputError, problem_line
 from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, PredictionBatch
 from driftline.settings.models import ModelSettings, Task
 from driftline.settings.services import LimitSettings
+from streams.arrow import finder
 from streams.batches import feature_column
 from streams.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
-from streams.shapes import event_shape
+from streams.shapes import EventShape, event_shape
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""
@@ -43,7 +45,8 @@ def profile_from_file(path: Path, settings: ModelSettings, limits: LimitSettings
     Raises
     ------
     InputError
-        If the file can't be read, lacks a column, has more features than allowed, or has no usable row.
+        If the file can't be read, lacks a column or a listed feature, has more features than allowed, or has no usable
+        row.
     """
     return profile_from_table(read_table(path), settings, limits, str(path))
 
@@ -69,6 +72,7 @@ def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSe
             remedy="list the features to watch in the model's features",
         )
     shape = event_shape("", settings, types)
+    _require_columns(table, shape, name)
     rows = np.arange(table.num_rows)
     given = {"id": pa.array(rows).cast(pa.string()), "time": pa.array(rows)}
     batch, dead = batch_from_table(table, "prediction", FileDecoder(shape, limits, b"reference"), name, given)
@@ -83,6 +87,25 @@ def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSe
         bins=settings.drift.bins,
         categories_max=limits.categories_max,
     )
+
+
+def _require_columns(table: pa.Table, shape: EventShape, name: str) -> None:
+    """Refuse features that nothing in the table is: a misspelt one would be missing, and look steady, for ever."""
+    find = finder(table)
+    asked = zip(shape.features or (), shape.inner_features, shape.outer_features, strict=True)
+    absent = [feature.name for feature, *paths in asked if all(find(path) is None for found in paths for path in found)]
+    columns = [column for column in table.column_names if column not in shape.columns.values()]
+    if absent:
+        raise InputError.of(
+            [
+                problem_line(
+                    f"has no column of the feature `{feature}`",
+                    where=name,
+                    remedy=" ".join(f"did you mean `{near}`?" for near in get_close_matches(feature, columns, 1)),
+                )
+                for feature in absent
+            ]
+        )
 
 
 def profile_from_batch(

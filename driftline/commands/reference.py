@@ -1,0 +1,149 @@
+"""`driftline reference`: what does "no drift" look like to a model?"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from detectors.profile import FeatureProfile, Profile
+from driftline.errors import ConfigurationError
+from driftline.settings import Settings, load_settings
+from driftline.wiring import reference_files
+from streams.reference import profile_from_file
+
+EVERY_VERSION_SHOWN = {"*": "all versions"}
+HEADING = ("feature", "type", "bins", "missing", "other", "")
+
+Built = dict[str, dict[str, tuple[Path, Profile]]]
+"""By model and version (or `*`), a reference file and its profile."""
+
+
+@click.group("reference")
+def command() -> None:
+    """Build the reference that no drift means."""
+
+
+@command.command("build")
+@click.option(
+    "--config", default="monitor.yaml", show_default=True, type=click.Path(path_type=Path), help="The configuration."
+)
+@click.option("--model", help="Only this model of the configuration.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the profiles there, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+def build(config: Path, model: str | None, output: Path | None, as_json: bool) -> None:
+    """Freeze the reference files of a configuration, and show what they say of each feature.
+
+    Bins are those besides `missing` and `other`, which every feature has. The same files and settings give the same
+    digest everywhere; a worker and a replay build the same profiles by themselves.
+    """
+    settings = load_settings(config, os.environ)
+    built = _build(settings, _files(settings, model), quiet=as_json)
+    if output is not None:
+        _write(output, built)
+    click.echo(json.dumps(_as_json(built, output)) if as_json else "\n".join(_as_text(built, output)))
+
+
+def _files(settings: Settings, model: str | None) -> dict[str, dict[str, Path]]:
+    if model is not None and model not in settings.models:
+        known = ", ".join(settings.models)
+        raise ConfigurationError(f"no model {model}", where="--model", remedy=f"the configuration has: {known}")
+    chosen = settings.models if model is None else {model: settings.models[model]}
+    files = {name: found for name, of in chosen.items() if (found := reference_files(of))}
+    if not files:
+        raise ConfigurationError(
+            "nothing to build: no reference is a file", where=", ".join(chosen), remedy="set reference: {path: FILE}"
+        )
+    return files
+
+
+def _build(settings: Settings, files: Mapping[str, Mapping[str, Path]], *, quiet: bool) -> Built:
+    built: Built = {name: {} for name in files}
+    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("reading", total=sum(map(len, files.values())))
+        for name, versions in files.items():
+            for version, path in versions.items():
+                bar.update(task, description=f"{name}: {path.name}")
+                built[name][version] = path, profile_from_file(path, settings.models[name], settings.limits)
+                bar.advance(task)
+    return built
+
+
+def _write(output: Path, built: Built) -> None:
+    profiles = {
+        name: {version: json.loads(profile.to_json()) for version, (_, profile) in versions.items()}
+        for name, versions in built.items()
+    }
+    try:
+        output.write_text(json.dumps(profiles) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot be written: {error.strerror}", where=str(output)) from None
+
+
+def _as_text(built: Built, output: Path | None) -> Iterator[str]:
+    for name, versions in built.items():
+        for version, (path, profile) in versions.items():
+            yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} rows of {path}"
+            yield f"digest {profile.digest}"
+            yield from _table([HEADING, *map(_facts, profile.features)])
+            yield ""
+    yield f"Wrote {output}." if output is not None else "Nothing written; --output FILE.json keeps the profiles."
+
+
+def _facts(feature: FeatureProfile) -> tuple[str, ...]:
+    missing, other = _share(feature, feature.missing_index), _share(feature, feature.other_index)
+    warning = "no usable value: is its type right?" if missing + other == 1 else ""
+    return feature.name, feature.kind, str(feature.n_bins - 2), f"{missing:.2%}", f"{other:.2%}", warning
+
+
+def _share(feature: FeatureProfile, at: int) -> float:
+    return feature.counts[at] / max(1, sum(feature.counts))
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Align names to the left and numbers to the right.
+
+    Examples
+    --------
+    >>> list(_table([("age", "numeric", "10", "0.00%", "0.00%", "")]))
+    ['  age  numeric  10  0.00%  0.00%']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, kind, *numbers, warning in rows:
+        left = [name.ljust(widths[0]), kind.ljust(widths[1])]
+        right = [number.rjust(width) for number, width in zip(numbers, widths[2:-1], strict=True)]
+        yield f"  {'  '.join([*left, *right, warning])}".rstrip()
+
+
+def _as_json(built: Built, output: Path | None) -> dict[str, object]:
+    return {
+        "output": None if output is None else str(output),
+        "models": {
+            name: {version: _profile_facts(path, profile) for version, (path, profile) in versions.items()}
+            for name, versions in built.items()
+        },
+    }
+
+
+def _profile_facts(path: Path, profile: Profile) -> dict[str, object]:
+    return {
+        "path": str(path),
+        "rows": profile.n,
+        "digest": profile.digest,
+        "features": [
+            {
+                "name": feature.name,
+                "type": feature.kind,
+                "bins": feature.n_bins - 2,
+                "missing_share": _share(feature, feature.missing_index),
+                "other_share": _share(feature, feature.other_index),
+            }
+            for feature in profile.features
+        ],
+    }
