@@ -361,6 +361,27 @@ async def test_a_model_remembers_every_horizon_it_had(connection: Connection) ->
     assert [list(known.horizons_s) for known in (first, again, wider)] == [[60], [60], [60, 90]]
 
 
+async def test_registering_a_model_again_and_again_uses_up_no_id(connection: Connection) -> None:
+    # Ids are small numbers: every start of every worker registers every model.
+    for _ in range(5):
+        first = await register(connection, "first")
+
+    assert (await register(connection, "second")).model_id == first.model_id + 1
+
+
+async def test_workers_that_register_a_model_at_once_agree_on_it(postgres_url: str, connection: Connection) -> None:
+    others = [await connect(postgres_url) for _ in range(4)]
+    try:
+        told = await asyncio.gather(*(register(other, horizon_s=60 + number) for number, other in enumerate(others)))
+    finally:
+        for other in others:
+            await other.close()
+
+    last = await register(connection)
+    assert {model.model_id for model in told} == {last.model_id}
+    assert sorted(last.horizons_s) == [60, 61, 62, 63]
+
+
 # What views make of rows.
 
 

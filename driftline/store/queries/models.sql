@@ -1,12 +1,22 @@
 -- name: register_model
--- Makes a model known, with its settings as views need them and every label horizon it ever had.
-insert into driftline.model (name, horizons_s, settings)
-values (%(name)s, array[%(horizon_s)s::integer], %(settings)s)
-on conflict (name) do update
-   set settings = excluded.settings,
-       horizons_s = case when %(horizon_s)s = any (model.horizons_s) then model.horizons_s
-                         else model.horizons_s || %(horizon_s)s::integer end
-returning model_id, horizons_s;
+-- Makes a model known, with its settings for views and every label horizon it ever had; again, it uses up no id.
+with known as (
+    update driftline.model
+       set settings = %(settings)s,
+           horizons_s = case when %(horizon_s)s = any (horizons_s) then horizons_s
+                             else horizons_s || %(horizon_s)s::integer end
+     where name = %(name)s
+    returning model_id, horizons_s
+), added as (
+    insert into driftline.model (name, horizons_s, settings)
+    select %(name)s, array[%(horizon_s)s::integer], %(settings)s where not exists (select from known)
+    on conflict (name) do update
+       set settings = excluded.settings,
+           horizons_s = case when %(horizon_s)s = any (model.horizons_s) then model.horizons_s
+                             else model.horizons_s || %(horizon_s)s::integer end
+    returning model_id, horizons_s
+)
+select model_id, horizons_s from known union all select model_id, horizons_s from added;
 
 -- name: names_of_model
 -- All codes of one model.
