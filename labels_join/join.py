@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,12 +22,13 @@ from driftline.store.connection import Connection, run, the_row
 from labels_join.outcomes import Pairs
 from labels_join.repeats import (
     Label,
-    LabelChange,
+    counted_labels,
     first_in_batch,
-    holding_label,
     key_order,
     repeated_in_batch,
+    same_key_as_before,
     texts_of,
+    what_changes,
 )
 
 
@@ -153,20 +155,24 @@ async def add_predictions(connection: Connection, model: JoinedModel, prediction
         has_features=pg_array("bool", arranged.has_features),
         late=pg_array("bool", arranged.late),
     )
-    labels = await _labels_of(connection, model, arranged.key)
-    rows = np.array(sorted(labels), np.int64)
-    held = [label for row in rows if (label := holding_label(labels[row])) is not None]
-    of = arranged.take(rows)
+    return _paired(arranged, await _labels_of(connection, model, arranged.key))
+
+
+def _paired(predictions: KeyedPredictions, known: dict[int, list[Label]]) -> Pairs:
+    """Pair predictions with the labels of their ids, by row."""
+    counted = [(row, *of) for row in sorted(known) for of in counted_labels(known[row])]
+    of = predictions.take(np.array([row for row, _, _ in counted], np.int64))
+    labels = _columns([label for _, label, _ in counted])
     return Pairs(
         of.version,
         of.segments,
         of.time_ms,
-        np.array([label.time_ms for label in held], np.int64),
+        labels.time_ms,
         of.prediction,
-        np.array([label.value for label in held], np.float64),
+        labels.value,
         of.score,
-        of.late | np.array([label.late for label in held], np.bool_),
-        np.ones(len(rows), np.int64),
+        of.late | labels.late,
+        np.array([weight for _, _, weight in counted], np.int64),
     )
 
 
@@ -178,23 +184,20 @@ async def add_labels(
     A second label for a key changes nothing, or, where corrections restate, takes the old pair back and makes a new one
     if it ranks higher.
     """
-    if not len(labels):
-        return no_pairs(n_segments), 0
     labels = labels.take(key_order(labels.key))
     known = await _labels_of(connection, model, labels.key)
     first = first_in_batch(labels.key)
+    first[list(known)] = False
     if model.on_correction == "ignore":
-        first[list(known)] = False
-        kept = labels.take(np.flatnonzero(first))
-        changes_of = kept
-        before = None
-    else:
-        changes = _changes(labels, known, model.class_names)
-        kept = labels
-        changes_of, before = _arrange(labels, changes)
-    await _insert_labels(connection, model, kept)
-    pairs = await _pairs_of(connection, model, changes_of, n_segments, before)
-    return pairs, len(labels) - len(changes_of)
+        labels = labels.take(first)
+        await _insert_labels(connection, model, labels)
+        return await _pairs_of(connection, model, labels, np.ones(len(labels), np.int64), n_segments), int(
+            (~first).sum()
+        )
+    labels = replace(labels, late=labels.late | ~first)
+    await _insert_labels(connection, model, labels)
+    counted, weight, repeats = _count_labels(labels, known, model.class_names)
+    return await _pairs_of(connection, model, counted, weight, n_segments), repeats
 
 
 async def _insert_labels(connection: Connection, model: JoinedModel, labels: KeyedLabels) -> None:
@@ -220,50 +223,54 @@ async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> 
         horizons_s=model.horizons_s,
     )
     labels: dict[int, list[Label]] = defaultdict(list)
-    texts = texts_of(found.label, model.class_names)
-    columns = (found.row.tolist(), found.event_time.tolist(), found.label.tolist(), found.late.tolist(), texts)
-    for row, time_ms, value, late, text in zip(*columns, strict=True):
-        labels[row].append(Label(time_ms, value, late, text))
+    all_labels = _labels_in(found.event_time, found.label, found.late, model.class_names)
+    for row, label in zip(found.row.tolist(), all_labels, strict=True):
+        labels[row].append(label)
     return labels
 
 
-def _changes(
+def _count_labels(
     labels: KeyedLabels, known: dict[int, list[Label]], class_names: Sequence[str] | None
-) -> list[LabelChange]:
-    """Return what a batch of labels changes, one entry for each key whose holding label is another one afterwards."""
-    texts = texts_of(labels.label, class_names)
-    by_key: dict[bytes, list[int]] = defaultdict(list)
-    for row in range(len(labels)):
-        by_key[labels.key[row].tobytes()].append(row)
-    changes = []
-    for rows in by_key.values():
-        before = holding_label(known.get(rows[0], []))
-        came = [
-            Label(int(labels.time_ms[row]), float(labels.label[row]), bool(labels.late[row]), texts[row])
-            for row in rows
-        ]
-        after = holding_label([*came, *([before] if before else [])])
-        if after is not None and (before is None or after.rank != before.rank):
-            changes.append(LabelChange(rows[0], before, after))
-    return changes
+) -> tuple[KeyedLabels, Ints, int]:
+    """Return how labels count, arranged by key: which, for how much, and how many of them change nothing."""
+    starts = np.flatnonzero(~same_key_as_before(labels.key, np.arange(len(labels))))
+    came = _labels_in(labels.time_ms, labels.label, labels.late, class_names)
+    rows, counted, weights, repeats = [], [], [], 0
+    for start, end in pairwise([*starts.tolist(), len(labels)]):
+        changes, n_repeats = what_changes(known.get(start, []), came[start:end])
+        repeats += n_repeats
+        for label, weight in changes:
+            rows.append(start)
+            counted.append(label)
+            weights.append(weight)
+    columns = _columns(counted)
+    of = labels.take(np.array(rows, np.int64))
+    of = replace(of, time_ms=columns.time_ms, label=columns.value, late=columns.late)
+    return of, np.array(weights, np.int64), repeats
 
 
-def _arrange(labels: KeyedLabels, changes: list[LabelChange]) -> tuple[KeyedLabels, list[Label | None]]:
-    """Return the labels that hold now, one row a change, and what held before each."""
-    of = labels.take(np.array([change.row for change in changes], np.int64))
-    now = replace(
-        of,
-        time_ms=np.array([change.after.time_ms for change in changes], np.int64),
-        label=np.array([change.after.value for change in changes], np.float64),
-        late=np.array([change.after.late for change in changes], np.bool_),
+class _LabelColumns(NamedTuple):
+    time_ms: Ints
+    value: Floats
+    late: Mask
+
+
+def _columns(labels: Sequence[Label]) -> _LabelColumns:
+    return _LabelColumns(
+        np.array([label.time_ms for label in labels], np.int64),
+        np.array([label.value for label in labels], np.float64),
+        np.array([label.late for label in labels], np.bool_),
     )
-    return now, [change.before for change in changes]
+
+
+def _labels_in(time_ms: Ints, value: Floats, late: Mask, class_names: Sequence[str] | None) -> list[Label]:
+    return list(map(Label, time_ms.tolist(), value.tolist(), late.tolist(), texts_of(value, class_names)))
 
 
 async def _pairs_of(
-    connection: Connection, model: JoinedModel, labels: KeyedLabels, n_segments: int, before: list[Label | None] | None
+    connection: Connection, model: JoinedModel, labels: KeyedLabels, weight: Ints, n_segments: int
 ) -> Pairs:
-    """Join labels with the predictions in the store; where a label held before, take its pairs back."""
+    """Join labels with the predictions in the store."""
     if not len(labels):
         return no_pairs(n_segments)
     found = await the_row(
@@ -274,41 +281,40 @@ async def _pairs_of(
         horizons_s=model.horizons_s,
     )
     row = found.row
-    new = _found_pairs(found, labels.time_ms[row], labels.label[row], labels.late[row], n_segments)
-    if before is None or not any(before):
-        return new
-    held_before = np.array([label is not None for label in before], np.bool_)[row]
-    old = _found_pairs(
-        found,
-        np.array([label.time_ms if label else 0 for label in before], np.int64)[row],
-        np.array([label.value if label else 0.0 for label in before], np.float64)[row],
-        np.array([label.late if label else False for label in before], np.bool_)[row],
-        n_segments,
+    return Pairs(
+        found.version.astype(np.int64),
+        _segments_in(found.segments, len(row), n_segments),
+        found.event_time,
+        labels.time_ms[row],
+        found.prediction,
+        labels.label[row],
+        found.score,
+        found.late | labels.late[row],
+        weight[row],
     )
-    return concatenate_pairs(new, replace(old, weight=-old.weight).take(held_before))
 
 
 async def all_pairs(connection: Connection, model: JoinedModel, versions: Sequence[int], n_segments: int) -> Pairs:
     """Return every pair of some versions that is in the store; for the moment a reference is complete."""
     found = await the_row(
-        connection, "all_pairs", model_id=model.model_id, horizons_s=model.horizons_s, versions=list(versions)
+        connection,
+        "labelled_predictions",
+        model_id=model.model_id,
+        horizons_s=model.horizons_s,
+        versions=list(versions),
     )
-    return _found_pairs(found, found.label_time, found.label, found.label_late, n_segments)
-
-
-def _found_pairs(found: Any, label_ms: Ints, label: Floats, label_late: Mask, n_segments: int) -> Pairs:
-    segments = np.frombuffer(found.segments, "<i2").astype(np.int64).reshape(len(found.version), n_segments)
-    return Pairs(
+    predictions = KeyedPredictions(
+        found.key,
         found.version.astype(np.int64),
-        segments,
+        found.variant.astype(np.int64),
         found.event_time,
-        label_ms,
         found.prediction,
-        label,
         found.score,
-        found.late | label_late,
-        np.ones(len(found.version), np.int64),
+        _segments_in(found.segments, len(found.key), n_segments),
+        found.has_features,
+        found.late,
     )
+    return _paired(predictions, await _labels_of(connection, model, predictions.key))
 
 
 async def features_counted_before(
@@ -355,19 +361,11 @@ def no_pairs(n_segments: int) -> Pairs:
     return Pairs(ints, segments, ints, ints, floats, floats, floats, np.empty(0, np.bool_), ints)
 
 
-def concatenate_pairs(first: Pairs, second: Pairs) -> Pairs:
-    """Return both, one behind the other."""
-    return Pairs(
-        *(
-            np.concatenate((getattr(first, name), getattr(second, name)))
-            for name in (
-                "version", "segments", "prediction_ms", "label_ms", "prediction", "label", "score", "late", "weight",
-            )
-        )
-    )  # fmt: skip
-
-
 def _segment_bytes(segments: Ints) -> Bytes:
     if not segments.shape[1]:
         return np.empty((len(segments), 0), np.uint8)
     return np.ascontiguousarray(segments.astype("<i2")).view(np.uint8).reshape(len(segments), -1)
+
+
+def _segments_in(content: bytes, n_rows: int, n_segments: int) -> Ints:
+    return np.frombuffer(content, "<i2").astype(np.int64).reshape(n_rows, n_segments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,6 +108,8 @@ class Label:
 
     Parameters
     ----------
+    late
+        Kept from sequential detectors: it came late, or it corrects another one.
     text
         Canonical text of the value, by which two labels of one moment are told apart.
     """
@@ -123,32 +125,50 @@ class Label:
         return self.time_ms, self.text
 
 
-@dataclass(frozen=True, slots=True)
-class LabelChange:
-    """What one batch of labels changes for one key.
-
-    Parameters
-    ----------
-    row
-        A row of the batch with that key.
-    before, after
-        The label that held before, if any, and the one that holds now.
-    """
-
-    row: int
-    before: Label | None
-    after: Label
+Counted = tuple[Label, int]
+"""A label and what its pairs count for: 1, or -1 where they are taken back."""
 
 
-def holding_label(labels: Sequence[Label]) -> Label | None:
-    """Return the label that holds among those that came for one key, or None.
+def counted_labels(labels: Sequence[Label]) -> list[Counted]:
+    """Return how all labels of one key count, at least one: the greatest holds.
+
+    Sequential detectors see each prediction once, with the label that came first; corrections reach windows only.
 
     Examples
     --------
-    >>> holding_label([Label(5, 1.0, False, "1"), Label(7, 0.0, False, "0")]).text
-    '0'
+    >>> first, correction = Label(5, 1.0, False, "1"), Label(7, 0.0, True, "0")
+    >>> [(label.text, label.late, weight) for label, weight in counted_labels([first, correction])]
+    [('1', False, 1), ('1', True, -1), ('0', True, 1)]
     """
-    return max(labels, key=lambda label: label.rank, default=None)
+    holding = max(labels, key=lambda label: label.rank)
+    in_time = next((label for label in labels if not label.late), holding)
+    return [(in_time, 1)] if in_time == holding else [(in_time, 1), *correction(in_time, holding)]
+
+
+def correction(before: Label, after: Label) -> list[Counted]:
+    """Return how a label counts that takes the place of another one."""
+    return [(replace(before, late=True), -1), (replace(after, late=True), 1)]
+
+
+def what_changes(known: Sequence[Label], came: Sequence[Label]) -> tuple[list[Counted], int]:
+    """Return how labels of one key count that come when others are known, and how many of them change nothing.
+
+    Examples
+    --------
+    >>> known, repeat = [Label(5, 1.0, False, "1")], Label(5, 1.0, True, "1")
+    >>> what_changes(known, [repeat])
+    ([], 1)
+    """
+    holding = before = max(known, key=lambda label: label.rank, default=None)
+    repeats = 0
+    for label in came:
+        if holding is None or label.rank > holding.rank:
+            holding = label
+        else:
+            repeats += 1
+    if before is None:
+        return counted_labels(came), repeats
+    return correction(before, holding) if holding is not None and holding != before else [], repeats
 
 
 def first_in_batch(key: Bytes) -> Mask:

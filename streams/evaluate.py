@@ -23,7 +23,7 @@ from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, r
 from labels_join.performance import metrics_of
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
-from streams.results import JudgedGroup, MeasuredGroup, write_metrics, write_verdicts
+from streams.results import JudgedGroup, MeasuredGroup, drop_metrics, write_metrics, write_verdicts
 from streams.rollups import Group, Kind, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.verdicts import psi_verdicts
@@ -165,7 +165,7 @@ class _Evaluation:
         if "adwin" in self.model.settings.drift.detectors:
             judged = await sequence.judge(window, panes, outcomes, self.store)
             await write_verdicts(self.connection, self.model, end_ms, judged)
-        await self._write_metrics("arrival", [window], rollups)
+        await self._write_metrics("arrival", window, rollups)
         return bool(rollups)
 
     async def _judge_distributions(
@@ -216,36 +216,30 @@ class _Evaluation:
     def _n(self, counts: Mapping[int, int], stretch: tuple[int, int]) -> int:
         return sum(counts.get(ms, 0) for ms in slides_of(*stretch, self.windows.slide_ms))
 
-    async def _write_metrics(
-        self, basis: Kind, windows: Iterable[tuple[int, int]], rollups: Mapping[RollupKey, Rollup]
-    ) -> None:
-        """Write the metrics of some windows from rollups of their outcomes and of their predictions."""
+    async def _write_metrics(self, basis: Kind, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup]) -> None:
+        """Write the metrics of a window from rollups of its outcomes and of its predictions."""
         performance, labels = self.model.settings.performance, self.model.settings.labels
         if performance is None or labels is None:
             return
         predictions = self._counts(rollups)
-        outcomes: dict[Group, dict[int, Rollup]] = defaultdict(dict)
+        outcomes: dict[Group, list[Rollup]] = defaultdict(list)
         for key, rollup in rollups.items():
             if key.kind == basis and self._is_in_force(key):
-                outcomes[key.group][key.slide_ms] = rollup
-        groups = outcomes if basis == "arrival" else {*outcomes, *predictions}
-        measured = []
-        for window in windows:
-            for group in sorted(groups):
-                slides = slides_of(*window, self.windows.slide_ms)
-                parts = [outcomes[group][ms] for ms in slides if ms in outcomes[group]]
-                n_predictions = self._n(predictions.get(group, {}), window)
-                if not parts and (basis == "arrival" or not n_predictions):
-                    continue
-                profile_id, layout = self.layouts[group.version]
-                merged = await self.store.merge_vectors(basis, profile_id, [part.vector for part in parts])
-                found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
-                metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
-                n_labelled = sum(part.n for part in parts)
-                measured.append(
-                    MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled, labels.keep_share)
-                )
+                outcomes[key.group].append(rollup)
+        measured, emptied = [], []
+        for group in sorted({*outcomes, *(predictions if basis == "cohort" else ())}):
+            n_predictions = self._n(predictions.get(group, {}), window)
+            n_labelled = sum(part.n for part in outcomes[group])
+            if not n_labelled and (basis == "arrival" or not n_predictions):
+                emptied.append(group)  # all its labels were corrected by later ones
+                continue
+            profile_id, layout = self.layouts[group.version]
+            merged = await self.store.merge_vectors(basis, profile_id, [part.vector for part in outcomes[group]])
+            found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
+            metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
+            measured.append(MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled, labels.keep_share))
         await write_metrics(self.connection, self.model, measured)
+        await drop_metrics(self.connection, self.model, window[1], basis, emptied)
 
     async def _restate(self, closed_ms: int, seen_outcome: int) -> None:
         """Fold deltas that came to closed slides, and judge their windows anew over the same stretches."""
@@ -266,7 +260,7 @@ class _Evaluation:
             await self._restate_distributions(window)
         arrivals = slides | {floor_to(delta.arrival_start, self.windows.slide_ms) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
-            await self._write_metrics("arrival", [window], await self.store.load(("features", "arrival"), *window))
+            await self._write_metrics("arrival", window, await self.store.load(("features", "arrival"), *window))
 
     async def _restate_distributions(self, window: tuple[int, int]) -> None:
         if "psi" not in self.model.settings.drift.detectors:
@@ -301,7 +295,7 @@ class _Evaluation:
             waiting = await self._waiting_outcomes(window)
             for key, parts in waiting.items():
                 rollups[key] = await self.store.merge(key, [*parts, *([rollups[key]] if key in rollups else [])])
-            await self._write_metrics("cohort", [window], rollups)
+            await self._write_metrics("cohort", window, rollups)
 
     async def _waiting_outcomes(self, window: tuple[int, int]) -> dict[RollupKey, list[Rollup]]:
         """Return outcomes of a window's predictions whose arrival slide is still open."""

@@ -104,5 +104,21 @@ async def write_metrics(connection: Connection, model: MonitoredModel, measured:
     )
 
 
+async def drop_metrics(
+    connection: Connection, model: MonitoredModel, window_end_ms: int, basis: str, groups: Sequence[Group]
+) -> None:
+    """Take back the metrics of groups that have nothing left to measure, if there were any."""
+    if groups:
+        await run(
+            connection,
+            "drop_performance",
+            model_id=model.model_id,
+            window_end=timestamp(window_end_ms),
+            basis=basis,
+            version=pg_array("int2", [group.version for group in groups]),
+            segment=pg_array("int2", [group.segment for group in groups]),
+        )
+
+
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value

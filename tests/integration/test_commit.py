@@ -172,6 +172,37 @@ async def test_late_events_restate_windows_and_never_reach_sequential_detectors(
     assert (cohort["n_predictions"], cohort["n_labelled"], cohort["revision"]) == (110, 22, 2)
 
 
+async def test_a_correction_restates_windows_and_never_reaches_sequential_detectors(store: Connection) -> None:
+    # The same three events, read in one go, with windows closed in between, and with the prediction last.
+    predicted, first, corrected = prediction("a", 0), label("a", SECOND, 1), label("a", 70 * SECOND, 0)
+    readings = [
+        [[predicted, first, corrected]],
+        [[predicted, first], [corrected]],
+        [[first], [predicted], [corrected]],
+        [[first, corrected], [predicted]],
+        [[first], [corrected], [predicted]],
+    ]
+    found = []
+    for number, reading in enumerate(readings):
+        windows = {"out_of_orderness": "2m"}
+        made = await lab(store, {"labels": {"on_correction": "restate"}, "windows": windows}, name=f"m{number}")
+        for fetch in reading:
+            await made.commit("all", *fetch)
+            if any(event is predicted for event in fetch):
+                await made.close(MINUTE)
+        await made.close()
+        states = await made.rows(
+            "select content from driftline.detector_state where model_id = %s", made.model.model_id
+        )
+        rows = [*await made.drift(), *await made.performance()]
+        found.append((states, [row | {"model": "", "revision": 0} for row in rows]))
+
+    for states, rows in found[1:]:
+        assert (states, rows) == found[0]
+    arrived = [row for row in found[0][1] if row.get("basis") == "arrival" and row["metric"] == "accuracy"]
+    assert [(row["window_start"], row["n_labelled"], row["value"]) for row in arrived] == [(MINUTE, 1, 0.0)]
+
+
 async def test_impossible_times_are_dead_letters_with_their_reason_and_place(store: Connection) -> None:
     made = await lab(
         store, {"labels": {"horizon": "1h"}, "windows": {"out_of_orderness": "1m"}}, limits={"max_future": "10m"}

@@ -59,18 +59,16 @@ select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(p.version), '
         where horizon_s = any (%(horizons_s)s) and key = i.key
        offset 0) p;
 
--- name: all_pairs
--- Every prediction of a model that has a label, for the moment its reference is complete; the greatest label wins.
-select coalesce(array_agg(p.version), '{}') as version, coalesce(array_agg(p.event_time), '{}') as event_time,
+-- name: labelled_predictions
+-- Every prediction of some versions that has a label, for the moment their reference is complete.
+select coalesce(array_agg(p.key), '{}') as key, coalesce(array_agg(p.version), '{}') as version,
+       coalesce(array_agg(p.variant), '{}') as variant, coalesce(array_agg(p.event_time), '{}') as event_time,
        coalesce(array_agg(p.prediction), '{}') as prediction, coalesce(array_agg(p.score), '{}') as score,
-       coalesce(array_agg(p.late), '{}') as late, coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments,
-       coalesce(array_agg(l.event_time), '{}') as label_time, coalesce(array_agg(l.label), '{}') as label,
-       coalesce(array_agg(l.late), '{}') as label_late
+       coalesce(array_agg(p.has_features), '{}') as has_features, coalesce(array_agg(p.late), '{}') as late,
+       coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments
   from driftline.prediction p
-  join lateral (select event_time, label, late from driftline.label
-                 where horizon_s = any (%(horizons_s)s) and key = p.key
-                 order by event_time desc, label desc limit 1) l on true
- where p.model_id = %(model_id)s and p.horizon_s = any (%(horizons_s)s) and p.version = any (%(versions)s);
+ where p.model_id = %(model_id)s and p.horizon_s = any (%(horizons_s)s) and p.version = any (%(versions)s)
+   and exists (select from driftline.label l where l.horizon_s = any (%(horizons_s)s) and l.key = p.key);
 
 -- name: keys_with_features
 -- Which of these keys had their features counted already, from a prediction or from a feature event.

@@ -158,6 +158,13 @@ do update set window_start = excluded.window_start, value = excluded.value, low 
        (excluded.window_start, excluded.value, excluded.low, excluded.high, excluded.n_predictions, excluded.n_labelled,
         excluded.coverage);
 
+-- name: drop_performance
+-- Takes back the metrics of a window in which corrections left nothing to measure.
+delete from driftline.performance p
+ using unnest(%(version)s::smallint[], %(segment)s::smallint[]) i (version, segment)
+ where p.model_id = %(model_id)s and p.window_end = %(window_end)s and p.basis = %(basis)s
+   and p.version = i.version and p.segment = i.segment;
+
 -- name: add_warm_up
 -- Keeps events of a model whose reference is still being collected.
 insert into driftline.warm_up (model_id, version, first_event, n, content)
