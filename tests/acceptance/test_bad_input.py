@@ -233,10 +233,11 @@ def prepared(broker: Broker, url: str, topic_name: Callable[[str], str], folder:
 
 def published(monitor: Monitor, n: int) -> list[dict[str, Any]]:
     """Read so many messages of the dead letters' topic, and whatever comes within a second more."""
+    topic = monitor.topic("dead_letters")
     consumer = Consumer(
-        {"bootstrap.servers": monitor.address, "group.id": "reader", "auto.offset.reset": "earliest", "log_level": 0}
+        {"bootstrap.servers": monitor.address, "group.id": topic, "auto.offset.reset": "earliest", "log_level": 0}
     )
-    consumer.subscribe([monitor.topic("dead_letters")])
+    consumer.subscribe([topic])
     found: list[dict[str, Any]] = []
     try:
         while (message := consumer.poll(30 if len(found) < n else 1)) is not None:

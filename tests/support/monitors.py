@@ -188,7 +188,7 @@ def send_all(bootstrap_servers: str, topic: str, messages: Iterable[Sent], compr
     def noting(place: int) -> Callable[[KafkaError | None, Message], None]:
         def delivered(error: KafkaError | None, message: Message) -> None:
             assert error is None, error
-            offsets[place] = message.offset()
+            offsets[place] = message.offset() or 0
 
         return delivered
 
