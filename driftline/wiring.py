@@ -21,8 +21,9 @@ from driftline.store.connection import Connection, connect, open_pool, place_of,
 from driftline.store.migrate import migrate, require_current_schema
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
-from streams.decode import Decoder
-from streams.files import FileDecoder, feature_types
+from streams.decode.decoder import Decoder
+from streams.decode.files import FileDecoder, feature_types
+from streams.decode.shapes import event_shape, topic_routes
 from streams.monitored import (
     EVERY_VERSION,
     MonitoredModel,
@@ -35,7 +36,6 @@ from streams.positions import LogPositions
 from streams.reference import profile_from_file
 from streams.replay import replay
 from streams.replay_files import ReplayTimes, read_replay, read_tables, write_results, write_summary
-from streams.shapes import event_shape, topic_routes
 from streams.worker import Worker, WorkerParts
 
 

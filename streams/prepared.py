@@ -11,8 +11,8 @@ from driftline.events import Decoded, FeatureBatch, Ints, LabelBatch, Mask, Pred
 from driftline.store.arrays import POSTGRES_EPOCH_MS
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.join import KeyedLabels, KeyedPredictions
+from streams.decode.values import TIME_MS_MAX, TIME_MS_MIN
 from streams.monitored import MonitoredModel, horizon_s_of
-from streams.values import TIME_MS_MAX, TIME_MS_MIN
 
 AHEAD_OF_A_SLOT = 16
 """The next time partition is made when events are within a sixteenth of it."""

@@ -28,10 +28,10 @@ from driftline.errors import InputError, problem_line
 from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, PredictionBatch
 from driftline.settings.models import ModelSettings, Task
 from driftline.settings.services import LimitSettings
-from streams.arrow import finder
-from streams.batches import feature_column
-from streams.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
-from streams.shapes import EventShape, event_shape
+from streams.decode.arrow import finder
+from streams.decode.batches import feature_column
+from streams.decode.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
+from streams.decode.shapes import EventShape, event_shape
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""

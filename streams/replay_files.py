@@ -14,8 +14,8 @@ from driftline.errors import InputError
 from driftline.events import DeadLetter, Ints, LabelBatch, PredictionBatch
 from driftline.store import sql
 from driftline.store.connection import Connection, rows
-from streams.batches import merge
-from streams.files import FileDecoder, has_field, labels_from_table, predictions_from_table, read_table
+from streams.decode.batches import merge
+from streams.decode.files import FileDecoder, has_field, labels_from_table, predictions_from_table, read_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,22 @@ it down in `_wanted`, and an answer that was under way meanwhile is dropped.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
 from faust.types.tuples import TP, ConsumerMessage
+from mode.types import ServiceT
 
-from streams.messages import Record
+from streams.decode.messages import Record
+
+_log = logging.getLogger("driftline.transport")
 
 RETRY_S = 0.1
 REACHED_S = 1.0
@@ -88,6 +93,8 @@ class WholeFetchConsumer(driver.Consumer):
         """Position behind the last fetch handed over."""
         self._wanted: dict[TP, int] = {}
         """Where to read on before the broker is asked again."""
+        self._placed = True
+        """Whether Postgres was asked where the assigned partitions go on."""
         self._reached: dict[TP, tuple[int, int]] = {}
         self._reached_at = 0.0
 
@@ -96,10 +103,16 @@ class WholeFetchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield each partition's whole fetch."""
-        await self._seek_wanted()
-        await self._note_reached()
         try:
+            await self._place()
+            await self._seek_wanted()
+            await self._note_reached()
             answer, active = await self._wait_next_records(timeout)
+        except IllegalStateError:
+            # A partition was taken away just now; where the others were sought to is not known.
+            self._placed = False
+            await self.sleep(RETRY_S)
+            return
         except NoOffsetForPartitionError:
             # Kafka's own offsets are not used: a partition has no position until Postgres gave it one.
             await self.sleep(RETRY_S)
@@ -146,16 +159,29 @@ class WholeFetchConsumer(driver.Consumer):
             )
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go on where Postgres says; called by Faust when partitions are assigned."""
-        assigned = {TP(tp.topic, tp.partition) for tp in self.assignment()}
+        """Forget all positions, so that `getmany` asks for them; called by Faust when partitions are assigned.
+
+        Asking belongs there because Faust waits here for a while only, and Postgres may be away for longer.
+        """
         self._next.clear()
-        resumed: Mapping[TP, int] = await positions_of(self.app).resume(assigned)
-        self._wanted = dict(resumed)
-        return resumed
+        self._wanted.clear()
+        self._placed = False
+        return {}
+
+    async def _place(self) -> None:
+        """Ask where the partitions go on, if they were assigned since the last time."""
+        while not self._placed:
+            self._placed = True
+            try:
+                self._wanted = dict(await positions_of(self.app).resume(self._held()))
+            except BaseException:
+                self._placed = False
+                raise
 
     async def _seek_wanted(self) -> None:
         wanted, self._wanted = self._wanted, {}
-        held = {tp: offset for tp, offset in wanted.items() if self.holds(tp)}
+        own = self._held()
+        held = {tp: offset for tp, offset in wanted.items() if tp in own}
         if held:
             await self.seek_wait(held)
             # Whoever wants another position by now gets it the next time.
@@ -190,7 +216,25 @@ class WholeFetchConsumer(driver.Consumer):
 
     def holds(self, tp: TP) -> bool:
         """Tell whether a partition is assigned to this worker."""
-        return tp in {TP(own.topic, own.partition) for own in self.assignment()}
+        return tp in self._held()
+
+    def _held(self) -> set[TP]:
+        return {TP(own.topic, own.partition) for own in self.assignment()}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that speaks with the broker still runs, or was not started yet."""
+        thread = self._thread._thread
+        return thread is None or thread.is_alive()
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Read until told to stop; what else ends it is an error, also a cancelled request, which Faust ignores."""
+        try:
+            await super()._drain_messages(fetcher)
+        except asyncio.CancelledError as error:
+            if self.should_stop or fetcher.should_stop:
+                raise
+            raise RuntimeError("reading was cancelled") from error
 
 
 class Transport(driver.Transport):

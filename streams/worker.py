@@ -24,13 +24,13 @@ from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
 from streams.commit import Pipeline, Position, commit_fetch
-from streams.decode import Decoder
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel, horizon_s_of
 from streams.positions import LogPositions
 from streams.relay import Send, relay_dead_letters
-from streams.shapes import event_shape
 from streams.transport import Fetch
 from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
 

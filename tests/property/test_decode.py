@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from detectors.canonical import canonical
 from driftline.events import Decoded
-from streams.arrow import as_ids, as_times
-from streams.decode import Decoder
-from streams.shapes import Kind, TopicRoute
-from streams.values import file_time_ms, time_ms
+from streams.decode.arrow import as_ids, as_times
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import Kind, TopicRoute
+from streams.decode.values import file_time_ms, time_ms
 from tests.support.events import ROW_BY_ROW, Message, decoder, everything, shape
 
 ODD_VALUES: list[Any] = [

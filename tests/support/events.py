@@ -19,8 +19,8 @@ from driftline.events import (
     PredictionBatch,
 )
 from driftline.settings.services import LimitSettings
-from streams.decode import Decoder
-from streams.shapes import EventShape, Kind, TopicRoute
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import EventShape, Kind, TopicRoute
 
 ROW_BY_ROW = 10**9
 """As `fast_rows_min`: the fast path is switched off."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from driftline.events import NO_TIME, Decoded, event_keys
-from streams.decode import Decoder
+from streams.decode.decoder import Decoder
 from tests.support.events import ROW_BY_ROW, Message, column, decoder, messages, rows, shape
 
 PREDICTION: dict[str, Any] = {

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from driftline.events import Decoded, event_keys
-from streams.decode import Decoder
-from streams.shapes import Kind
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import Kind
 from tests.support.events import Message, column, decoder, everything, messages, rows, shape
 
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")

@@ -2,7 +2,7 @@
 
 from driftline.events import FeatureType
 from driftline.settings.root import Settings
-from streams.shapes import TopicRoute, event_shape, lookup, topic_routes
+from streams.decode.shapes import TopicRoute, event_shape, lookup, topic_routes
 
 SETTINGS = Settings.model_validate(
     {

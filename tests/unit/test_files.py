@@ -14,8 +14,15 @@ from driftline.errors import InputError
 from driftline.events import FeatureType, event_keys
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
-from streams.files import FileDecoder, feature_types, has_field, labels_from_table, predictions_from_table, read_table
-from streams.shapes import EventShape
+from streams.decode.files import (
+    FileDecoder,
+    feature_types,
+    has_field,
+    labels_from_table,
+    predictions_from_table,
+    read_table,
+)
+from streams.decode.shapes import EventShape
 from tests.support.events import column, rows, shape
 
 CSV = "id,ts,age,city,score,prediction\n01,2024-01-01 00:00:00,31,Boston,0.5,1\n2,2024-01-01 01:00:00,,,NaN,0\n"

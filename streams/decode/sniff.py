@@ -1,7 +1,7 @@
 """Which schema do a group's messages have? The first of them tells.
 
-Invariants: whatever Arrow parses with the schema says the same as `streams.rows` would read from it, or shows by its
-columns that it is odd. So every path that `streams.rows` might look at is in the schema; where two paths exclude each
+Invariants: whatever Arrow parses with the schema says the same as `streams.decode.rows` would read from it, or shows by its
+columns that it is odd. So every path that `streams.decode.rows` might look at is in the schema; where two paths exclude each
 other, the one that stays makes Arrow fail on a message that has the other.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from detectors.canonical import canonical
-from streams.messages import is_envelope
-from streams.shapes import Event, EventShape, Kind, Path, Paths, lookup
+from streams.decode.messages import is_envelope
+from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, lookup
 
 LEAVES_MAX = 5_000
 """Columns of a schema; a message with more goes row by row."""

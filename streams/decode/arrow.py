@@ -1,6 +1,6 @@
 """What is one Arrow column worth: as texts, as numbers, as times, as ids?
 
-Invariants: each function agrees with its counterpart in `streams.values` on every row it calls sure. `Mask`s of unsure
+Invariants: each function agrees with its counterpart in `streams.decode.values` on every row it calls sure. `Mask`s of unsure
 rows come beside the column; nothing raises for a column of any type.
 """
 
@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from detectors.canonical import canonical
 from driftline.events import MISSING, OTHER, Coded, Ints, Mask, Numeric
-from streams.shapes import Path
-from streams.values import TIME_MS_MAX, TIME_MS_MIN, file_time_ms, text_of, time_ms
+from streams.decode.shapes import Path
+from streams.decode.values import TIME_MS_MAX, TIME_MS_MIN, file_time_ms, text_of, time_ms
 
 Find = Callable[[Path], pa.Array | None]
 """Returns the column at a path, or None if the table has none there."""

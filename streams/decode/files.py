@@ -26,12 +26,12 @@ from driftline.errors import InputError
 from driftline.events import DeadLetter, FeatureColumn, FeatureType, Ints, LabelBatch, Mask, PredictionBatch
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
-from streams.arrow import as_codes, finder, is_number, is_text, plain_table
-from streams.batches import BUILDERS, merge
-from streams.columns import COLUMN_READERS, Table, read_outcome
-from streams.messages import Refused
-from streams.rows import Reading, read_label, read_prediction
-from streams.shapes import EventShape, Kind, event_shape
+from streams.decode.arrow import as_codes, finder, is_number, is_text, plain_table
+from streams.decode.batches import BUILDERS, merge
+from streams.decode.columns import COLUMN_READERS, Table, read_outcome
+from streams.decode.messages import Refused
+from streams.decode.rows import Reading, read_label, read_prediction
+from streams.decode.shapes import EventShape, Kind, event_shape
 
 _NULL_TEXTS = ["", "NaN", "nan", "null", "NULL"]
 _JSON_BLOCK_BYTES = 1 << 24

@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.settings.services import LimitSettings
-from streams.arrow import finder, nulls
-from streams.batches import BUILDERS, merge
-from streams.blocks import is_block, is_line, read_block
-from streams.columns import COLUMN_READERS, Table, by_model
-from streams.messages import (
+from streams.decode.arrow import finder, nulls
+from streams.decode.batches import BUILDERS, merge
+from streams.decode.blocks import is_block, is_line, read_block
+from streams.decode.columns import COLUMN_READERS, Table, by_model
+from streams.decode.messages import (
     NO_MARKS,
     Marks,
     Record,
@@ -34,10 +34,10 @@ from streams.messages import (
     parse_arrow,
     parse_json,
 )
-from streams.routing import Group, Router
-from streams.rows import Reading, read_feature, read_label, read_prediction
-from streams.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
-from streams.sniff import Sniffed, sniff
+from streams.decode.routing import Group, Router
+from streams.decode.rows import Reading, read_feature, read_label, read_prediction
+from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
+from streams.decode.sniff import Sniffed, sniff
 
 FAST_ROWS_MIN = 160
 """Groups of fewer messages go row by row: reading a table has a fixed cost."""

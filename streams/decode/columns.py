@@ -1,7 +1,7 @@
 """How does a whole table of events become a batch without looking at single rows?
 
-Invariants: for every row it keeps, the result equals what `streams.rows` makes of that row; a row it is not sure about
-it marks as odd and leaves out, so that `streams.rows` can decide. It never refuses an event itself.
+Invariants: for every row it keeps, the result equals what `streams.decode.rows` makes of that row; a row it is not sure about
+it marks as odd and leaves out, so that `streams.decode.rows` can decide. It never refuses an event itself.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from driftline.events import (
     PredictionBatch,
     event_keys,
 )
-from streams.arrow import Find, as_codes, as_ids, as_numbers, as_times, nulls
-from streams.batches import AnyBatch, told_times
-from streams.rows import SERVING, Reading
-from streams.shapes import EventShape, Kind, Paths
-from streams.values import text_of
+from streams.decode.arrow import Find, as_codes, as_ids, as_numbers, as_times, nulls
+from streams.decode.batches import AnyBatch, told_times
+from streams.decode.rows import SERVING, Reading
+from streams.decode.shapes import EventShape, Kind, Paths
+from streams.decode.values import text_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Table:
     has_object
         Whether features stand in a features object; else they stand at the top level.
     odd
-        bool [rows]; True for rows to be left to `streams.rows`. The readers below add to it.
+        bool [rows]; True for rows to be left to `streams.decode.rows`. The readers below add to it.
     is_file
         Whether a row has features just because the table has feature columns, and times may lack an offset.
     """

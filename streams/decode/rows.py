@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from detectors.canonical import canonical
 from driftline.events import CHAMPION, NO_TIME, UNVERSIONED
-from streams.messages import Refused
-from streams.shapes import Event, EventShape, lookup
-from streams.values import TEXT_BYTES_MAX, file_time_ms, number_of, text_of, time_ms
+from streams.decode.messages import Refused
+from streams.decode.shapes import Event, EventShape, lookup
+from streams.decode.values import TEXT_BYTES_MAX, file_time_ms, number_of, text_of, time_ms
 
 OFFLINE, SERVING = "offline", "serving"
 

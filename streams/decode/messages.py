@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import orjson
 import pyarrow as pa
 
-from streams.arrow import plain_table
+from streams.decode.arrow import plain_table
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 FOUND_CHARACTERS_MAX = 80

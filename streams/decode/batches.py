@@ -25,9 +25,9 @@ from driftline.events import (
     PredictionBatch,
     event_keys,
 )
-from streams.rows import FeatureRow, Features, LabelRow, PredictionRow
-from streams.shapes import EventShape, Kind
-from streams.values import coded_column, numeric_column
+from streams.decode.rows import FeatureRow, Features, LabelRow, PredictionRow
+from streams.decode.shapes import EventShape, Kind
+from streams.decode.values import coded_column, numeric_column
 
 AnyBatch = TypeVar("AnyBatch", PredictionBatch, LabelBatch, FeatureBatch)
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from driftline.events import MISSING, OTHER, Mask
-from streams.arrow import Find, as_codes, nulls
-from streams.columns import Table
-from streams.messages import Marks, Refused
-from streams.shapes import Event, EventShape, Kind, Paths, TopicRoute, lookup
-from streams.values import text_of
+from streams.decode.arrow import Find, as_codes, nulls
+from streams.decode.columns import Table
+from streams.decode.messages import Marks, Refused
+from streams.decode.shapes import Event, EventShape, Kind, Paths, TopicRoute, lookup
+from streams.decode.values import text_of
 
 _TELLING: tuple[Kind, ...] = ("label", "prediction")
 """Kinds that an event shows by a field of that name, in the order in which they are tried."""
