@@ -15,7 +15,7 @@ from rich.progress import Progress
 from detectors.profile import FeatureProfile, Profile
 from driftline.errors import ConfigurationError
 from driftline.settings import Settings, load_settings
-from driftline.wiring import reference_files
+from driftline.wiring.references import reference_files
 from streams.reference import profile_from_file
 
 EVERY_VERSION_SHOWN = {"*": "all versions"}

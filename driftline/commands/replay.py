@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from driftline.errors import ConfigurationError
 from driftline.settings import Settings, load_settings, parse_duration_ms
-from driftline.wiring import ReplayRequest, run_replay
+from driftline.wiring.replay import ReplayRequest, run_replay
 from streams.decode.values import file_time_ms
 from streams.replay_files import ReplayTimes
 

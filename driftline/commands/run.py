@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from driftline.settings import load_settings
-from driftline.wiring import run_worker
+from driftline.wiring.worker import run_worker
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -1,0 +1,1 @@
+"""The composition root: which concrete things are put together for each command."""

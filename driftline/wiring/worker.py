@@ -1,0 +1,115 @@
+"""What `driftline run` is put together from."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from driftline.errors import ConfigurationError, StateError
+from driftline.kafka_admin import PartitionEnds, TopicInfo, partition_ends, topic_ids
+from driftline.settings import KafkaSettings, PostgresSettings, Settings
+from driftline.store.connection import open_pool
+from driftline.store.migrate import require_current_schema
+from driftline.wiring.references import connected, file_profiles, put_references_in_force, types_in
+from streams.app import build_app, run_app
+from streams.commit import Pipeline
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import event_shape, topic_routes
+from streams.monitored import Profiles, id_secret, register_models
+from streams.positions import LogPositions
+from streams.worker import Worker, WorkerParts
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaBroker:
+    """The broker of a configuration, asked through blocking calls."""
+
+    settings: KafkaSettings
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """Describe those of the topics that exist."""
+        return topic_ids(self.settings.bootstrap_servers, list(names), security=self.settings.security)
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnds]:
+        """Say how far logs reach."""
+        return partition_ends(self.settings.bootstrap_servers, list(partitions), security=self.settings.security)
+
+    def log_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Say which offset is behind the newest record of each partition."""
+        return {at: ends.end for at, ends in self.ends(partitions).items()}
+
+
+def _services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
+    if settings.kafka is None or settings.postgres is None:
+        absent = "kafka" if settings.kafka is None else "postgres"
+        raise ConfigurationError(f"has no {absent} section", where="the configuration", remedy=f"add {absent}: {{…}}")
+    return settings.kafka, settings.postgres
+
+
+async def run_worker(settings: Settings, started: Callable[[str], None]) -> None:
+    """Watch the models of a configuration until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    started
+        Told, in one line, what is being watched.
+
+    Raises
+    ------
+    ConfigurationError, InputError, StateError, ServiceUnavailableError
+    """
+    kafka, postgres = _services(settings)
+    url = postgres.url.get_secret_value()
+    profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
+    async with connected(url) as connection:
+        await require_current_schema(connection)
+        models = await register_models(connection, settings)
+        await put_references_in_force(connection, models, profiles)
+        secret = await id_secret(connection, settings)
+    broker = KafkaBroker(kafka)
+    model_topics, found = await _existing_topics(settings, broker)
+    shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
+    routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
+    decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
+    async with open_pool(url, postgres) as pool:
+        positions = LogPositions(pool, broker, found)
+        await positions.register(found)
+        pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
+        worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
+        with tempfile.TemporaryDirectory(prefix="driftline-") as folder:
+            app = build_app(kafka, positions, settings.limits.buffered_fetches_max, folder)
+            started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
+            letters_topic = kafka.topics.dead_letters
+            await run_app(app, worker, sorted(found), letters_topic, broker.log_ends)
+
+
+async def _existing_topics(
+    settings: Settings, broker: KafkaBroker
+) -> tuple[dict[str, tuple[str, ...]], dict[str, TopicInfo]]:
+    """Find the input topics of each model; those for predictions and, with labels, for labels must exist."""
+    wanted = {name: _input_topics(settings, name) for name in settings.models}
+    found = await asyncio.to_thread(broker.topics, sorted({topic for topics in wanted.values() for topic in topics}))
+    missing = sorted(
+        {topic for topics in wanted.values() for topic, needed in topics.items() if needed and topic not in found}
+    )
+    if missing:
+        raise StateError(
+            f"there is no topic {', '.join(missing)}",
+            where=f"kafka at {broker.settings.bootstrap_servers}",
+            remedy="run `driftline topics --create`, or name your own in kafka.topics",
+        )
+    return {name: tuple(topic for topic in topics if topic in found) for name, topics in wanted.items()}, found
+
+
+def _input_topics(settings: Settings, model: str) -> dict[str, bool]:
+    """Return a model's input topics, and whether each must exist."""
+    topics = settings.input_topics(model)
+    wanted = {topics["features"]: False}
+    if settings.models[model].has_labels:
+        wanted[topics["labels"]] = True
+    return wanted | {topics["predictions"]: True}
