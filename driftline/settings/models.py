@@ -116,10 +116,14 @@ class DriftSettings(Section):
     adwin: AdwinSettings = AdwinSettings()
 
 
+HORIZON_MS_MAX = 10 * 366 * 86_400_000
+"""Ten years: nobody waits longer for the truth."""
+
+
 class LabelSettings(Section):
     """How long the truth may take, and what a second truth for one prediction means."""
 
-    horizon_ms: DurationMs = Field(default=2_592_000_000, gt=0, alias="horizon")
+    horizon_ms: DurationMs = Field(default=2_592_000_000, gt=0, le=HORIZON_MS_MAX, alias="horizon")
     dedupe_window_ms: DurationMs = Field(default=3_600_000, alias="dedupe_window")
     on_correction: Literal["ignore", "restate"] = "ignore"
     keep_share: float = Field(default=1.0, gt=0, le=1)

@@ -148,6 +148,10 @@ class PrivacySettings(Section):
         return key
 
 
+NAMES_MAX = 30_000
+"""Names are numbered in two bytes a model, and a few numbers are kept for what is beyond the limits."""
+
+
 class LimitSettings(Section):
     """How far anything may grow; whatever goes beyond is counted, never silent."""
 
@@ -156,10 +160,9 @@ class LimitSettings(Section):
     id_bytes_max: int = Field(default=512, ge=1)
     features_max: int = Field(default=500, ge=1)
     categories_max: int = Field(default=200, ge=1)
-    classes_max: int = Field(default=100, ge=2)
-    versions_max: int = Field(default=100, ge=2)
-    segments_max: int = Field(default=100, ge=1)
-    open_panes_max: int = Field(default=100_000, ge=1)
+    classes_max: int = Field(default=100, ge=2, le=NAMES_MAX)
+    versions_max: int = Field(default=100, ge=2, le=NAMES_MAX)
+    segments_max: int = Field(default=100, ge=1, le=NAMES_MAX)
     buffered_fetches_max: int = Field(default=8, ge=1)
     dead_letter_payload_bytes_max: int = Field(default=4096, ge=0)
     max_future_ms: DurationMs = Field(default=600_000, alias="max_future")
