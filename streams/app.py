@@ -14,7 +14,7 @@ from faust.types.tuples import TP
 
 from driftline.settings import KafkaSettings
 from streams.positions import LogPositions
-from streams.transport import Fetch, WholeFetchConsumer, set_positions
+from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
 
 _log = logging.getLogger("driftline.app")
@@ -59,8 +59,8 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         # Positions come from Postgres; a position the broker does not have must be an error, not a fresh start.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=kafka.fetch_bytes_max,
-        # A message is a whole fetch, so a handful is plenty.
-        stream_buffer_maxsize=buffered_fetches_max,
+        # A message is a whole fetch, so a handful is plenty. The transport stops before Faust would.
+        stream_buffer_maxsize=buffered_fetches_max * BUFFER_SHARE,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
         broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
         broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
@@ -123,6 +123,7 @@ def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
     @app.agent(channel, name="driftline.fetches")
     async def fetches(stream: Any) -> None:
         at: dict[TP, int] = {}
+        cast(WholeFetchConsumer, app.consumer).buffer = stream.channel.queue
         async for fetch in stream:
             await _take(app, worker, fetch, at)
 

@@ -31,6 +31,9 @@ _log = logging.getLogger("driftline.transport")
 RETRY_S = 0.1
 REACHED_S = 1.0
 FETCH_WAIT_MS_MAX = 100
+ROOM_S = 0.01
+BUFFER_SHARE = 2
+"""Faust's buffer is so many times what we let wait in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class WholeFetchConsumer(driver.Consumer):
         """Whether Postgres was asked where the assigned partitions go on."""
         self._reached: dict[TP, tuple[int, int]] = {}
         self._reached_at = 0.0
+        self.buffer: asyncio.Queue[Any] | None = None
+        """Where fetches wait for the agent, once it has started."""
 
     def _new_consumer_thread(self) -> CommittedOnlyThread:
         return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
@@ -128,6 +133,7 @@ class WholeFetchConsumer(driver.Consumer):
             return
         generation_id = self.app.consumer_generation_id
         for partition, records in answer.items():
+            await self._wait_for_room()
             tp = TP(partition.topic, partition.partition)
             start = self._next.get(tp)
             if not records or start is None or tp in self._wanted:
@@ -157,6 +163,17 @@ class WholeFetchConsumer(driver.Consumer):
                     generation_id=generation_id,
                 ),
             )
+
+    async def _wait_for_room(self) -> None:
+        """Wait until the agent has taken enough, so that Faust's own flow control never acts.
+
+        That leaves out one partition after the other until the queue is short for once: in a catch-up some would be
+        read to their ends before others went on, and the watermark would stand still.
+        """
+        while self.buffer is not None and self.flow_active and not self.should_stop:
+            if self.buffer.qsize() < self.app.conf.stream_buffer_maxsize // BUFFER_SHARE:
+                return
+            await self.sleep(ROOM_S)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Forget all positions, so that `getmany` asks for them; called by Faust when partitions are assigned.
