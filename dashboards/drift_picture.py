@@ -41,10 +41,10 @@ SEQUENTIAL = frozenset({"adwin"})
 FEATURES_MAX = 30
 COLUMNS_MAX = 200
 
-# Light blue to deep red is dark to light for those who see no colours, and blue against orange for the others.
+# Blue against orange for every kind of colour blindness, and ever darker for those who see no colours at all.
 _NOT_READY = -1.0
 _BOUNDS = (-2.0, 0.0, 0.25, 0.5, 0.75, 1.0, 2.0, 4.0, float("inf"))
-_SHADES = ("#d9d9d9", "#f4f8fb", "#d6e6f2", "#a8cbe3", "#74a9cf", "#fdae4b", "#d9541e", "#7a1c0c")
+_SHADES = ("#d9d9d9", "#f4f8fb", "#d6e6f2", "#a8cbe3", "#8fbcdb", "#ef8a1d", "#c9481a", "#7a1c0c")
 _SHADE_NAMES = ("too few events", "below ¼", "¼ to ½", "½ to ¾", "¾ to 1", "drift: 1 to 2", "2 to 4", "4 and more")
 _WARNING: Mapping[str, Any] = {"marker": "o", "linestyle": "", "color": "black", "fillstyle": "none"}
 _CHANGE: Mapping[str, Any] = {"marker": "^", "linestyle": "", "color": "black", "markeredgecolor": "white"}
