@@ -1,0 +1,266 @@
+"""Which services does the demo run on, and how do they end?
+
+Invariants: whatever is not given is embedded and ours alone; ports, topics, group and folder belong to one run; all
+of it ends with the context, and also when this process is killed (see `driftline.embedded.keeper`); the user's own
+`DRIFTLINE__…` variables never reach the worker, so it can't write into another database than the demo's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from pyarrow import parquet
+
+from driftline.demo.traffic import CATEGORICAL, NUMERIC, reference_table
+from driftline.embedded import embedded_postgres, keeper
+from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
+from driftline.kafka_admin import create_topics
+from driftline.store.connection import connect, place_of
+from driftline.store.migrate import migrate
+
+START_SECONDS_MAX = 60
+BROKER_SECONDS_MAX = 10
+PARTITIONS = 4
+"""What every topic of the mock has."""
+BROKER_DEFAULT = -1
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `driftline demo` was asked for.
+
+    Parameters
+    ----------
+    kafka
+        `host:port`; None for the mock.
+    postgres
+        A URL; None for an embedded server.
+    """
+
+    seed: int
+    kafka: str | None
+    postgres: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The real worker, in a process of its own.
+
+    Parameters
+    ----------
+    log
+        What it writes: a file without a name, which outlasts the folder.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def require_running(self) -> None:
+        """Check that it has not ended.
+
+        Raises
+        ------
+        StateError
+            If it has; with the last line it wrote.
+        """
+        if self.process.poll() is not None:
+            told = next((line for line in reversed(self._text().splitlines()) if line.strip()), "it says nothing")
+            raise StateError(f"the worker ended with {self.process.returncode}: {told}", where="driftline run")
+
+    def is_watching(self) -> bool:
+        """Tell whether it has connected to its services."""
+        return "watching " in self._text()
+
+    def _text(self) -> str:
+        size = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")  # leaves the place where it writes
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that runs while the demo plays.
+
+    Parameters
+    ----------
+    topics
+        By kind: `predictions` and `labels`.
+    """
+
+    producer: Producer
+    topics: dict[str, str]
+    url: str
+    model: str
+    worker: Worker
+
+
+@contextmanager
+def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
+    """Set up the services, and start a worker between them.
+
+    Parameters
+    ----------
+    told
+        Told, a line each, what is there.
+
+    Raises
+    ------
+    DriftlineError
+        If a service does not start, can't be reached or refuses.
+    """
+    run = f"driftline-demo-{secrets.token_hex(4)}"
+    # A database that is not ours may hold an earlier run, which this one must not go on from.
+    model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
+    with tempfile.TemporaryDirectory(prefix=f"{run}-", ignore_cleanup_errors=True) as name, _postgres(request) as url:
+        folder = Path(name)
+        asyncio.run(_migrate(url))
+        embedded = f"{url}, embedded and gone afterwards (--postgres URL takes a real one)"
+        told(f"postgres  {place_of(url) if request.postgres else embedded}")
+        topics = {kind: f"{run}-{kind}" for kind in ("predictions", "labels", "dead-letters")}
+        with _broker(request, run, topics) as (producer, servers):
+            mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
+            told(f"kafka     {servers if request.kafka else mock}")
+            parquet.write_table(reference_table(request.seed), folder / "reference.parquet")
+            config = folder / "monitor.yaml"
+            config.write_text(yaml.safe_dump(_configuration(run, servers, topics, url, model), sort_keys=False))
+            with _worker(config) as worker:
+                told(f"worker    driftline run --config {config}")
+                yield Scene(producer, topics, url, model, worker)
+
+
+@contextmanager
+def _postgres(request: Request) -> Iterator[str]:
+    with nullcontext(request.postgres) if request.postgres else embedded_postgres(durable=False) as url:
+        yield url
+
+
+async def _migrate(url: str) -> None:
+    connection = await connect(url, application_name="driftline demo")
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _broker(request: Request, run: str, topics: dict[str, str]) -> Iterator[tuple[Producer, str]]:
+    """Give a producer and the broker's address; a real broker's topics and group are deleted again."""
+    # The mock answers a fetch with one batch a partition, so many small ones would be read slowly.
+    common = {"linger.ms": 500, "compression.type": "lz4", "log_level": 0}
+    if request.kafka is None:
+        # The mock cluster lives in this client, for as long as the client does.
+        producer = Producer(common | {"bootstrap.servers": "mock", "test.mock.num.brokers": 1})
+        for topic in topics.values():
+            _touch(producer, topic)
+        (broker,) = producer.list_topics(timeout=BROKER_SECONDS_MAX).brokers.values()
+        yield producer, f"{broker.host}:{broker.port}"
+        return
+    create_topics(request.kafka, topics.values(), partitions=PARTITIONS, replication=BROKER_DEFAULT)
+    try:
+        yield Producer(common | {"bootstrap.servers": request.kafka}), request.kafka
+    finally:
+        admin = AdminClient({"bootstrap.servers": request.kafka, "log_level": 0})
+        deletions = [
+            *admin.delete_topics(list(topics.values())).values(),
+            *admin.delete_consumer_groups([run]).values(),
+        ]
+        wait(deletions, BROKER_SECONDS_MAX)  # whoever may create topics but not delete them keeps them
+
+
+def _touch(producer: Producer, topic: str) -> None:
+    """Ask the mock for a topic, which makes it."""
+    deadline = time.monotonic() + BROKER_SECONDS_MAX
+    while True:
+        try:
+            if len(producer.list_topics(topic, timeout=BROKER_SECONDS_MAX).topics[topic].partitions) == PARTITIONS:
+                return
+        except KafkaException as error:
+            raise ServiceUnavailableError(f"the mock broker does not answer: {error}") from error
+        if time.monotonic() > deadline:
+            raise ServiceUnavailableError(f"the mock broker does not make topic {topic}")
+        time.sleep(_POLL_S)
+
+
+def _configuration(run: str, servers: str, topics: dict[str, str], url: str, model: str) -> dict[str, Any]:
+    """Write the worker's configuration: what a user's monitor.yaml would say."""
+    features = [
+        *({"name": name, "type": "numeric"} for name in NUMERIC),
+        *({"name": name, "type": "categorical"} for name in CATEGORICAL),
+    ]
+    return {
+        "kafka": {
+            "bootstrap_servers": servers,
+            "group": run,
+            "topics": {
+                "predictions": topics["predictions"],
+                "labels": topics["labels"],
+                "features": f"{run}-features",
+                "dead_letters": topics["dead-letters"],
+            },
+        },
+        "postgres": {"url": url},
+        "models": {
+            model: {
+                "task": "binary",
+                "positive_class": 1,
+                "reference": {"path": "reference.parquet"},
+                "features": features,
+                "segments": ["country"],
+                # An hour of event time passes in about a second, so labels have to show without waiting for long.
+                "windows": {"length": "1h", "restate_after": "1s"},
+                "labels": {"horizon": "7d"},
+                "performance": {"metrics": ["precision", "recall", "roc_auc"]},
+            }
+        },
+    }
+
+
+@contextmanager
+def _worker(config: Path) -> Iterator[Worker]:
+    """Run `driftline run` until the context ends, or this process does."""
+    folder = config.parent
+    command = [sys.executable, "-P", "-m", "driftline.cli", "run", "--config", str(config)]
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("DRIFTLINE__")}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 - our own files
+            [sys.executable, "-I", "-S", keeper.__file__, str(folder), "-1", "-1", *command],
+            cwd=folder,
+            env=inherited | {"TMPDIR": str(folder)},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us, who then end the worker in order
+        )
+        worker, deadline = Worker(process, log), time.monotonic() + START_SECONDS_MAX
+        try:
+            _wait_until_watching(worker, deadline)
+            yield worker
+        finally:
+            # What the keeper ignores, its child ignores until it has a handler: ended before that, it would end late.
+            with suppress(DriftlineError):
+                _wait_until_watching(worker, deadline)
+            process.communicate()  # closes its standard input, and waits
+
+
+def _wait_until_watching(worker: Worker, deadline: float) -> None:
+    while not worker.is_watching():
+        worker.require_running()
+        if time.monotonic() > deadline:
+            raise ServiceUnavailableError(f"the worker does not start within {START_SECONDS_MAX} s")
+        time.sleep(_POLL_S)
