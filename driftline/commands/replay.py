@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dashboards.pictures import write_pictures
 from driftline.errors import ConfigurationError
-from driftline.settings import Settings, load_settings, parse_duration_ms
+from driftline.settings import ModelSettings, Settings, load_settings, parse_duration_ms
 from driftline.wiring.replay import ReplayRequest, run_replay
 from streams.decode.values import file_time_ms
 from streams.replay_files import ReplayTimes
@@ -74,6 +75,7 @@ class _Time(click.ParamType):
     "--label-delay", default="0s", type=_Duration(), help="How long after its prediction a label without a time comes."
 )
 @click.option("--database", help="URL of an empty Postgres database to keep; an embedded one is thrown away.")
+@click.option("--no-pictures", is_flag=True, help="Write no drift.png and performance.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, the summary, last.")
 def command(
     config: Path,
@@ -85,11 +87,13 @@ def command(
     interval: int | None,
     label_delay: int,
     database: str | None,
+    no_pictures: bool,
     as_json: bool,
 ) -> None:
     """Run data files through the very code of the live path, and write what it finds.
 
-    Writes drift.csv, performance.csv, events.jsonl and summary.json to the folder. Needs neither Kafka nor a database.
+    Writes drift.csv, performance.csv, events.jsonl and summary.json to the folder, and draws the first two as drift.png
+    and performance.png. Needs neither Kafka nor a database.
     """
     if (start is None) != (interval is None):
         raise ConfigurationError("--start and --interval go together", where="arguments")
@@ -98,7 +102,13 @@ def command(
         _model(settings, model), predictions, labels, out, ReplayTimes(start, interval, label_delay), database
     )
     summary = _run(settings, request, quiet=as_json)
-    click.echo(json.dumps(summary) if as_json else _as_text(summary, out))
+    pictures = [] if no_pictures else write_pictures(out, _floors(settings.models[request.model]))
+    click.echo(json.dumps(summary) if as_json else _as_text(summary, out, pictures))
+
+
+def _floors(model: ModelSettings) -> dict[str, float]:
+    performance = model.performance
+    return {} if performance is None else {str(metric): floor for metric, floor in performance.floor.items()}
 
 
 def _model(settings: Settings, model: str | None) -> str:
@@ -125,7 +135,10 @@ def _run(settings: Settings, request: ReplayRequest, *, quiet: bool) -> dict[str
         return asyncio.run(run_replay(settings, request, progress))
 
 
-def _as_text(summary: dict[str, object], out: Path) -> str:
+def _as_text(summary: dict[str, object], out: Path, pictures: list[Path]) -> str:
     lines = [f"{name.replace('_', ' '):>22}  {value}" for name, value in summary.items()]
-    written = ", ".join(f"{out}/{name}" for name in ("drift.csv", "performance.csv", "events.jsonl", "summary.json"))
-    return "\n".join([*lines, f"written: {written}"])
+    files = [out / name for name in ("drift.csv", "performance.csv", "events.jsonl", "summary.json")]
+    lines.append(f"written: {', '.join(map(str, files))}")
+    if pictures:
+        lines.append(f"to look at: {', '.join(map(str, pictures))}")
+    return "\n".join(lines)
