@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -12,6 +13,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.serializers import codecs
 from faust.types.tuples import TP
 
+from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.settings import KafkaSettings
 from streams.positions import LogPositions
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
@@ -25,7 +27,9 @@ BEAT_S = 5.0
 PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
-STOP_S_MAX = 8.0
+LOOK_S = 3.0
+STOP_S_MAX = 6.0
+FAREWELL_S_MAX = 1.0
 FETCH_CODEC = "driftline-fetch"
 
 
@@ -72,70 +76,97 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
     return app
 
 
-async def run_app(app: faust.App, worker: Worker, topics: Iterable[str], letters_topic: str, ends: Ends) -> None:
+async def run_app(
+    app: faust.App, worker: Worker, positions: LogPositions, topics: Iterable[str], letters_topic: str, ends: Ends
+) -> None:
     """Run until the worker is told to stop.
 
     Raises
     ------
     DriftlineError
-        If the log can't be gone on with.
-    Exception
-        Whatever else ended the application.
+        If nothing can go on.
     """
     _add_agent(app, worker, list(topics))
     tasks = [
-        asyncio.create_task(_every(TICK_S, worker, "closing windows", worker.close_windows)),
-        asyncio.create_task(_every(BEAT_S, worker, "beating", lambda: worker.beat("running", _assigned(app)))),
-        asyncio.create_task(
-            _every(ENDS_S, worker, "asking for ends", lambda: _note_ends(app, worker, ends)),
-        ),
-        asyncio.create_task(_every(PACE_S, worker, "pacing labels", lambda: _pace(app, worker))),
-        asyncio.create_task(_every(TIDY_S, worker, "tidying", worker.tidy)),
-        asyncio.create_task(
-            _every(TICK_S, worker, "publishing", lambda: worker.publish_dead_letters(letters_topic, _sender(app)))
-        ),
+        asyncio.create_task(_every(seconds, worker, what, do))
+        for seconds, what, do in (
+            (TICK_S, "closing windows", worker.close_windows),
+            (BEAT_S, "beating", lambda: worker.beat("running", _assigned(app))),
+            (ENDS_S, "asking for ends", lambda: _note_ends(app, worker, ends)),
+            (LOOK_S, "looking at topics", positions.look),
+            (PACE_S, "pacing labels", lambda: _pace(app, worker)),
+            (TIDY_S, "tidying", worker.tidy),
+            (TICK_S, "publishing", lambda: worker.publish_dead_letters(letters_topic, _sender(app))),
+        )
     ]
     starting = asyncio.create_task(app.start())
     try:
-        while not worker.stopping.is_set() and not app.crashed and not app.should_stop:
+        while not worker.stopping.is_set():
+            failure = worker.failure or _failure_of(app, starting)
+            if failure is not None:
+                worker.fail(failure)
             await asyncio.sleep(CHECK_S)
-            if starting.done() and (failure := starting.exception()) is not None:
-                raise failure
     finally:
-        starting.cancel()
         worker.stopping.set()
-        await asyncio.wait(tasks, timeout=STOP_S_MAX)
-        for task in tasks:
-            task.cancel()
-        try:
-            await asyncio.wait_for(app.stop(), STOP_S_MAX)
-        except TimeoutError:
-            _log.warning("Faust did not stop in %s s", STOP_S_MAX)
-    if (fatal := worker.fatal) is not None:
-        raise fatal
+        await _stop(app, worker, [starting, *tasks])
+    failure = worker.failure
+    if isinstance(failure, DriftlineError):
+        raise failure
+    if failure is not None:
+        _log.error("the worker can't go on", exc_info=failure)
+        text = " ".join(str(failure).split())
+        raise ServiceUnavailableError(
+            f"ended by {type(failure).__name__}: {text}", where="the worker", remedy="see its log, and start it again"
+        )
+
+
+def _failure_of(app: faust.App, starting: asyncio.Task[None]) -> BaseException | None:
+    """Return why Faust reads no more, if so; it does not always say so by itself."""
+    if starting.done() and (failure := starting.exception()) is not None:
+        return failure
     if app.crashed:
-        raise app.crash_reason or RuntimeError("the consumer crashed")
+        return app.crash_reason or RuntimeError("Faust crashed")
+    if app.should_stop or not cast(WholeFetchConsumer, app.consumer).is_alive:
+        return RuntimeError("Faust stopped by itself")
+    return None
+
+
+async def _stop(app: faust.App, worker: Worker, tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Stop, but wait for nobody for long: whatever is under way is in no transaction that is committed."""
+    for task in tasks:
+        task.cancel()
+    stopping = asyncio.create_task(app.stop())
+    _, left = await asyncio.wait([*tasks, stopping], timeout=STOP_S_MAX)
+    if stopping in left:
+        _log.warning("Faust did not stop in %s s", STOP_S_MAX)
+    with suppress(Exception):
+        await asyncio.wait_for(worker.beat("stopped", []), FAREWELL_S_MAX)
 
 
 def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
-    channel = app.topic(*topics, key_serializer="raw", value_serializer=FETCH_CODEC, allow_empty=True)
+    # Faust counts no records of ours: `WholeFetchConsumer` tells Kafka how far we are.
+    channel = app.topic(*topics, key_serializer="raw", value_serializer=FETCH_CODEC, allow_empty=True, acks=False)
 
     @app.agent(channel, name="driftline.fetches")
     async def fetches(stream: Any) -> None:
         at: dict[TP, int] = {}
-        cast(WholeFetchConsumer, app.consumer).buffer = stream.channel.queue
         async for fetch in stream:
-            await _take(app, worker, fetch, at)
+            try:
+                await _take(app, worker, fetch, at)
+            except Exception as error:
+                # Faust would only start this agent again, behind the fetch.
+                worker.fail(error)
 
 
 async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int]) -> None:
     """Commit a fetch; where the log goes on elsewhere, go there once and drop what was buffered before."""
     tp = TP(fetch.topic, fetch.partition)
+    consumer = cast(WholeFetchConsumer, app.consumer)
     position = await worker.process(fetch)
     if position is None:
         at.pop(tp, None)
+        consumer.note_committed(tp, fetch.next)
         return
-    consumer = cast(WholeFetchConsumer, app.consumer)
     if not worker.stopping.is_set() and consumer.holds(tp) and at.get(tp) != position:
         at[tp] = position
         _log.info("%s, partition %s: fenced at %s, going on at %s", tp.topic, tp.partition, fetch.start, position)

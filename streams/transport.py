@@ -86,6 +86,17 @@ class CommittedOnlyThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
         return consumer
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit positions to Kafka; a failure, for which Faust would end, does no harm."""
+        assigned = self.assignment()
+        own = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in assigned}
+        try:
+            await self._ensure_consumer().commit(own)
+        except KafkaError as error:
+            _log.debug("positions were not committed to Kafka: %s", error)
+            return False
+        return True
+
 
 class WholeFetchConsumer(driver.Consumer):
     """Faust's consumer, with whole fetches for messages."""
@@ -98,6 +109,8 @@ class WholeFetchConsumer(driver.Consumer):
         """Where to read on before the broker is asked again."""
         self._placed = True
         """Whether Postgres was asked where the assigned partitions go on."""
+        self._committed: dict[TP, int] = {}
+        """What Kafka was not told yet of what is in Postgres."""
         self._reached: dict[TP, tuple[int, int]] = {}
         self._reached_at = 0.0
         self.buffer: asyncio.Queue[Any] | None = None
@@ -222,6 +235,18 @@ class WholeFetchConsumer(driver.Consumer):
     def go_to(self, tp: TP, offset: int) -> None:
         """Read on from an offset, from the next answer on."""
         self._wanted[tp] = offset
+
+    def note_committed(self, tp: TP, position: int) -> None:
+        """Note that everything before a position is in Postgres."""
+        self._committed[tp] = position
+
+    async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
+        """Tell Kafka what is in Postgres, now and then: a hint for lag tools, which nothing here reads."""
+        committed, self._committed = self._committed, {}
+        try:
+            return bool(committed) and await self._commit(committed)
+        except RuntimeError:  # the thread has ended
+            return False
 
     def is_active(self, tp: TP) -> bool:
         """Tell whether a partition is being read."""

@@ -2,7 +2,7 @@
 
 A fetch is tried until it is committed or fenced. While a service is away it waits and tries again. A fetch that
 Postgres refuses for what it holds is halved until the record is found; that one becomes a dead letter and the rest goes
-on.
+on. Where Postgres refuses us, for want of a right or a table, no event is to blame: the worker ends.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from driftline.errors import DriftlineError
+from driftline.errors import DriftlineError, StateError
 from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
@@ -41,6 +42,14 @@ REFUSALS_MAX = 3
 
 LABEL_LEAD_MS_MAX = 300_000
 """How far label partitions may be ahead of the predictions in event time before they are paused."""
+
+ABOUT_US = ("42", "3D", "3F")
+"""Classes of Postgres's errors that no event can cause: a missing right, table, column, function or schema."""
+
+ABOUT_EVENTS = ("54", "XX")
+"""Classes that look like trouble of the server but also come of what it is given, such as a value too large."""
+
+ASK_DOCTOR = "run `driftline doctor`"
 
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -70,11 +79,17 @@ class Worker:
         self._decoder = decoder
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}"
         self.stopping = asyncio.Event()
+        self._failure: BaseException | None = None
 
     @property
-    def fatal(self) -> DriftlineError | None:
+    def failure(self) -> BaseException | None:
         """Why nothing can go on, if so."""
-        return self._parts.positions.fatal
+        return self._failure or self._parts.positions.fatal
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, because nothing can go on."""
+        self._failure = error
+        self.stopping.set()
 
     @property
     def _models(self) -> Mapping[str, MonitoredModel]:
@@ -90,6 +105,11 @@ class Worker:
         -------
         None if it is committed; else the position where the log goes on, because another worker has read on or an
         earlier fetch failed.
+
+        Raises
+        ------
+        StateError
+            If Postgres refuses us, whatever we bring.
         """
         pending = [fetch]
         while pending:
@@ -119,21 +139,30 @@ class Worker:
             try:
                 decoded = await asyncio.to_thread(self._decoder.decode, fetch.topic, fetch.partition, fetch.records)
                 return await self._commit(fetch, decoded)
-            except SERVICE_TROUBLE as error:
+            except DriftlineError:
+                raise
+            except Exception as error:
+                if _class_of(error) in ABOUT_US:
+                    raise StateError(f"postgres refuses: {_one_line(error)}", remedy=ASK_DOCTOR) from error
+                if not isinstance(error, SERVICE_TROUBLE) or _class_of(error) in ABOUT_EVENTS:
+                    return self._refused(fetch, error)
                 if tries % 10 == 0:
                     _log.warning("postgres: %s; trying again", _one_line(error))
                 await self._pause(tries)
                 tries += 1
                 if self.stopping.is_set():
                     return _Fenced(fetch.start)
-            except Exception as error:
-                for model in self._models.values():
-                    model.partitions.clear()
-                _log.exception("%s, partition %s, offset %s: refused", fetch.topic, fetch.partition, fetch.start)
-                return _Refused(_one_line(error))
+
+    def _refused(self, fetch: Fetch, error: Exception) -> _Refused:
+        for model in self._models.values():
+            model.partitions.clear()
+        place, n = f"{fetch.topic}, partition {fetch.partition}, offset {fetch.start}", len(fetch.records)
+        _log.warning("%s, %s records: refused: %s", place, n, _one_line(error), exc_info=n == 1)
+        quoted = self._parts.settings.privacy.dead_letter_payloads
+        return _Refused(_one_line(error) if quoted else type(error).__name__)
 
     async def _commit(self, fetch: Fetch, decoded: Decoded) -> _Fenced | None:
-        topic_id = self._parts.positions.topic_ids.get(fetch.topic, "")
+        topic_id = self._parts.positions.topic_id(fetch.topic)
         position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
         times = np.array([record.timestamp for record in fetch.records], np.int64)
         record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
@@ -144,6 +173,9 @@ class Worker:
             if done is not None:
                 return None
             at = await row(connection, "partition_position", topic=fetch.topic, partition=fetch.partition)
+            if at is None:
+                where = f"{fetch.topic}, partition {fetch.partition}"
+                raise StateError("has no position in postgres any more", where=where, remedy="start the worker again")
             return _Fenced(int(at.next))
 
     def _dead_letter_of(self, fetch: Fetch, decoded: Decoded) -> Callable[[int, str, str, str], DeadLetter]:
@@ -339,6 +371,11 @@ def _halves(fetch: Fetch) -> list[Fetch]:
         replace(fetch, next=cut, records=fetch.records[:middle]),
         replace(fetch, start=cut, records=fetch.records[middle:]),
     ]
+
+
+def _class_of(error: Exception) -> str:
+    """Return the class of an error of Postgres: the first two characters of its code."""
+    return (error.sqlstate or "")[:2] if isinstance(error, psycopg.Error) else ""
 
 
 def _one_line(error: BaseException) -> str:

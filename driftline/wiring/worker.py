@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from driftline.errors import ConfigurationError, StateError
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo, partition_ends, topic_ids
 from driftline.settings import KafkaSettings, PostgresSettings, Settings
-from driftline.store.connection import open_pool
+from driftline.store.connection import Connection, connect, open_pool, place_of, the_row
 from driftline.store.migrate import require_current_schema
-from driftline.wiring.references import connected, file_profiles, put_references_in_force, types_in
+from driftline.wiring.references import file_profiles, put_references_in_force, types_in
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
 from streams.decode.decoder import Decoder
@@ -49,6 +53,30 @@ def _services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
     return settings.kafka, settings.postgres
 
 
+GRANTS_SHOWN_MAX = 5
+GRANT = "grant what docs/operations.md lists"
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Tell errors of Postgres as ours."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StateError(error.diag.message_primary or "permission denied", where=place, remedy=GRANT) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        text = " ".join(str(error).split())
+        raise ServiceUnavailableError(f"gone while starting: {text}", where=place, remedy="start again") from None
+
+
+async def _require_rights(connection: Connection, place: str) -> None:
+    missing = (await the_row(connection, "missing_rights")).words
+    if missing:
+        more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""
+        what = f"{connection.info.user} lacks {', '.join(missing[:GRANTS_SHOWN_MAX])}{more}"
+        raise StateError(what, where=place, remedy=GRANT)
+
+
 async def run_worker(settings: Settings, started: Callable[[str], None]) -> None:
     """Watch the models of a configuration until SIGINT or SIGTERM.
 
@@ -63,12 +91,16 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
     """
     kafka, postgres = _services(settings)
     url = postgres.url.get_secret_value()
+    place = place_of(url)
     profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
-    async with connected(url) as connection:
-        await require_current_schema(connection)
-        models = await register_models(connection, settings)
-        await put_references_in_force(connection, models, profiles)
-        secret = await id_secret(connection, settings)
+    connection = await connect(url, connect_timeout_ms=postgres.connect_timeout_ms)
+    with _told(place):
+        async with connection:
+            await require_current_schema(connection)
+            await _require_rights(connection, place)
+            models = await register_models(connection, settings)
+            await put_references_in_force(connection, models, profiles)
+            secret = await id_secret(connection, settings)
     broker = KafkaBroker(kafka)
     model_topics, found = await _existing_topics(settings, broker)
     shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
@@ -76,7 +108,8 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
     decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
     async with open_pool(url, postgres) as pool:
         positions = LogPositions(pool, broker, found)
-        await positions.register(found)
+        with _told(place):
+            await positions.register(found)
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
         worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,7 +118,7 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
             app = build_app(kafka, positions, settings.limits.buffered_fetches_max, folder)
             started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
             letters_topic = kafka.topics.dead_letters
-            await run_app(app, worker, sorted(found), letters_topic, broker.log_ends)
+            await run_app(app, worker, positions, sorted(found), letters_topic, broker.log_ends)
 
 
 async def _existing_topics(

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,12 @@ def create_topics(bootstrap_servers: str, names: Iterable[str], partitions: int 
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     for name in names:
         admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
-        wait_for(lambda name=name: _leaders(admin, name) == partitions, f"leaders of {name}", 30)
+        wait_for(partial(_led, admin, name, partitions), f"leaders of {name}", 30)
 
 
-def _leaders(admin: AdminClient, name: str) -> int:
+def _led(admin: AdminClient, name: str, partitions: int) -> bool:
     found = admin.list_topics(name, timeout=30).topics[name]
-    return sum(partition.leader >= 0 for partition in found.partitions.values())
+    return sum(partition.leader >= 0 for partition in found.partitions.values()) == partitions
 
 
 @dataclass(frozen=True)
