@@ -216,7 +216,8 @@ def batch_from_table(
     for role in ("id", "time", kind):
         if role not in given and not has_field(table, shape, role):
             wanted = " or ".join(f"`{path[0]}`" for path in shape.paths[role] if len(path) == 1)
-            raise InputError(f"has no column {wanted}", where=name, remedy=f"name it in columns.{role}")
+            or_else = ", or give the rows times with --start and --interval" if role == "time" else ""
+            raise InputError(f"has no column {wanted}", where=name, remedy=f"name it in columns.{role}{or_else}")
     sent, table = table, _plain(table, shape)
     for role, array in given.items():
         table = _with_column(table, shape.paths[role][0][0], array)
