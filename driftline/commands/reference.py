@@ -89,11 +89,16 @@ def _write(output: Path, built: Built) -> None:
 def _as_text(built: Built, output: Path | None) -> Iterator[str]:
     for name, versions in built.items():
         for version, (path, profile) in versions.items():
-            yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} rows of {path}"
+            yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} rows of {_from_here(path)}"
             yield f"digest {profile.digest}"
             yield from _table([HEADING, *map(_facts, profile.features)])
             yield ""
     yield f"Wrote {output}." if output is not None else "Nothing written; --output FILE.json keeps the profiles."
+
+
+def _from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _facts(feature: FeatureProfile) -> tuple[str, ...]:
