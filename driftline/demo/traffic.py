@@ -65,22 +65,29 @@ class Incident:
 
 _ANSWERS = frozenset({"@prediction", "@score", "@error.0", "@error.1"})
 
-SHIFT = Incident("shift", "amounts grow by half", "amount", _ANSWERS | {"amount"}, 8, 12)
+SHIFT = Incident(
+    name="shift",
+    told="amounts grow by half",
+    watched="amount",
+    moves=_ANSWERS | {"amount"},
+    start_hour=8,
+    end_hour=12,
+)
 MISSING = Incident(
-    "missing",
-    "account_age_days is empty in 4 of 10 events",
-    "account_age_days",
-    _ANSWERS | {"account_age_days"},
-    16,
-    20,
+    name="missing",
+    told="account_age_days is empty in 4 of 10 events",
+    watched="account_age_days",
+    moves=_ANSWERS | {"account_age_days"},
+    start_hour=16,
+    end_hour=20,
 )
 RELATION = Incident(
-    "relation",
-    "fraudsters change their ways, the model does not",
-    "@error.1",
-    frozenset({"@error.0", "@error.1"}),
-    24,
-    HOURS,
+    name="relation",
+    told="fraudsters change their ways, the model does not",
+    watched="@error.1",
+    moves=frozenset({"@error.0", "@error.1"}),
+    start_hour=24,
+    end_hour=HOURS,
 )
 INCIDENTS = (SHIFT, MISSING, RELATION)
 
@@ -126,44 +133,41 @@ def payments(seed: int, hours: int, *, incidents: tuple[Incident, ...] = INCIDEN
     chance = np.random.default_rng([seed, bool(incidents)])
     offset_ms = _times(chance, hours * HOUR_MS + TAIL_MS)
     n = len(offset_ms)
-    hour = offset_ms // HOUR_MS
-    during = {of.name: (of.start_hour <= hour) & (hour < of.end_hour) for of in INCIDENTS if of in incidents}
-    nothing = np.zeros(n, np.bool_)
-    by_day = np.sin(2 * np.pi * (offset_ms / HOUR_MS - 8) / 24)
-    amount = np.exp(3.5 + 0.04 * by_day + 0.8 * chance.standard_normal(n))
-    amount = np.where(during.get("shift", nothing), 1.5 * amount, amount).round(2)
+
+    def during(incident: Incident) -> Mask:
+        hour = offset_ms // HOUR_MS
+        mask: Mask = (incident in incidents) & (incident.start_hour <= hour) & (hour < incident.end_hour)
+        return mask
+
+    larger_by_day = 0.04 * np.sin(2 * np.pi * (offset_ms / HOUR_MS - 8) / 24)
+    amount = np.exp(3.5 + larger_by_day + 0.8 * chance.standard_normal(n))
+    amount = np.where(during(SHIFT), 1.5 * amount, amount).round(2)
     age = chance.gamma(1.5, 400.0, n).round()
     risk = chance.beta(2.0, 6.0, n).round(4)
     recent = chance.poisson(1.5, n)
     distance = np.exp(2.0 + 1.1 * chance.standard_normal(n)).round(1)
     channel = chance.choice(3, n, p=(0.45, 0.4, 0.15))
     card = chance.choice(3, n, p=(0.6, 0.3, 0.1))
-    age_is_missing = chance.random(n) < np.where(during.get("missing", nothing), 0.4, _MISSING_SHARE)
+    age_is_missing = chance.random(n) < np.where(during(MISSING), 0.4, _MISSING_SHARE)
 
-    size = (np.log(amount) - 3.5) / 0.8
-    youth = (600.0 - age) / 500.0
+    youth = 0.8 * (600.0 - age) / 500.0
     seen_youth = np.where(age_is_missing, 0.0, youth)
-    danger = (risk - 0.25) / 0.14
-    hurry = (recent - 1.5) / 1.2
-    far = (np.log(np.maximum(distance, 0.1)) - 2.0) / 1.1
-    prepaid_online = (card == 2) & (channel != 2)
-    common = -9.0 + 2.0 * hurry + 1.0 * far + 1.5 * prepaid_online
-    score = _sigmoid(common + 2.6 * size + 3.4 * danger + 0.8 * seen_youth)
-    truth = _sigmoid(common + 2.6 * size + 3.4 * danger + 0.8 * youth)
+    known_pattern = 2.6 * (np.log(amount) - 3.5) / 0.8 + 3.4 * (risk - 0.25) / 0.14
+    common = -9.0 + 2.0 * (recent - 1.5) / 1.2 + (np.log(np.maximum(distance, 0.1)) - 2.0) / 1.1
+    common += 1.5 * ((card == 2) & (channel != 2))
+    score = _sigmoid(common + known_pattern + seen_youth)
+    truth = _sigmoid(common + known_pattern + youth)
     # The new way: small amounts at trusted merchants, of which the model has learnt nothing.
-    new_truth = _sigmoid(common - 2.6 * size - 3.4 * danger + 0.8 * youth)
-    label = (
-        chance.random(n) < np.where(during.get("relation", nothing), 0.35 * truth + 0.65 * new_truth, truth)
-    ).astype(np.int64)
+    mixed_truth = 0.35 * truth + 0.65 * _sigmoid(common - known_pattern + youth)
+    label = (chance.random(n) < np.where(during(RELATION), mixed_truth, truth)).astype(np.int64)
     delay_ms = chance.exponential(np.where(label == 1, _LABEL_DELAY_MS_MEAN[1], _LABEL_DELAY_MS_MEAN[0]))
+    ages = zip(age_is_missing, age.tolist(), strict=True)
     return Payments(
         offset_ms,
         chance.choice(list(COUNTRIES), n, p=list(COUNTRIES.values())),
         {
             "amount": amount.tolist(),
-            "account_age_days": [
-                None if empty else value for empty, value in zip(age_is_missing, age.tolist(), strict=True)
-            ],
+            "account_age_days": [None if missing else value for missing, value in ages],
             "merchant_risk": risk.tolist(),
             "transactions_last_hour": recent.tolist(),
             "distance_km": distance.tolist(),
