@@ -1,7 +1,7 @@
 """What is one Arrow column worth: as texts, as numbers, as times, as ids?
 
-Invariants: each function agrees with its counterpart in `streams.decode.values` on every row it calls sure. `Mask`s of unsure
-rows come beside the column; nothing raises for a column of any type.
+Invariants: each function agrees with its counterpart in `streams.decode.values` on every row it calls sure. `Mask`s of
+unsure rows come beside the column; nothing raises for a column of any type.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which JSON messages may be read together as one table?
 
 Invariants: a block that passes `is_block` and that Arrow reads with as many rows as it has messages has exactly one
-JSON object in each message, and `streams.decode.messages.parse_json` accepts every one of them. What the two parsers would
-judge differently is kept out of blocks: invalid UTF-8, NUL bytes, deep nesting, and spellings of NaN that only Arrow
-knows.
+JSON object in each message, and `streams.decode.messages.parse_json` accepts every one of them. What the two parsers
+would judge differently is kept out of blocks: invalid UTF-8, NUL bytes, deep nesting, and spellings of NaN that only
+Arrow knows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How does a whole table of events become a batch without looking at single rows?
 
-Invariants: for every row it keeps, the result equals what `streams.decode.rows` makes of that row; a row it is not sure about
-it marks as odd and leaves out, so that `streams.decode.rows` can decide. It never refuses an event itself.
+Invariants: for every row it keeps, the result equals what `streams.decode.rows` makes of that row; a row it is not sure
+about it marks as odd and leaves out, so that `streams.decode.rows` can decide. It never refuses an event itself.
 """
 
 from __future__ import annotations

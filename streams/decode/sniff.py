@@ -1,8 +1,8 @@
 """Which schema do a group's messages have? The first of them tells.
 
-Invariants: whatever Arrow parses with the schema says the same as `streams.decode.rows` would read from it, or shows by its
-columns that it is odd. So every path that `streams.decode.rows` might look at is in the schema; where two paths exclude each
-other, the one that stays makes Arrow fail on a message that has the other.
+Invariants: whatever Arrow parses with the schema says the same as `streams.decode.rows` would read from it, or shows by
+its columns that it is odd. So every path that `streams.decode.rows` might look at is in the schema; where two paths
+exclude each other, the one that stays makes Arrow fail on a message that has the other.
 """
 
 from __future__ import annotations
