@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
@@ -14,7 +15,7 @@ from faust.serializers import codecs
 from faust.types.tuples import TP
 
 from driftline.errors import DriftlineError, ServiceUnavailableError
-from driftline.settings import KafkaSettings
+from driftline.settings import KafkaSecurity, KafkaSettings
 from streams.positions import LogPositions
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
@@ -54,6 +55,7 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
     app = faust.App(
         kafka.group,
         broker=[f"driftline://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        broker_credentials=credentials(kafka.security),
         datadir=datadir,
         web_enabled=False,
         autodiscover=False,
@@ -74,6 +76,27 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
     )
     set_positions(app, positions)
     return app
+
+
+def credentials(security: KafkaSecurity) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """Write our security settings as Faust's.
+
+    Examples
+    --------
+    >>> credentials(KafkaSecurity()) is None
+    True
+    """
+    context = None
+    if security.protocol.endswith("ssl"):
+        context = ssl.create_default_context(cafile=security.ca_file and str(security.ca_file))
+        if security.certificate_file is not None:
+            context.load_cert_chain(security.certificate_file, security.key_file)
+    if security.protocol.startswith("sasl_"):
+        password = security.password.get_secret_value() if security.password else None
+        return faust.SASLCredentials(
+            username=security.username, password=password, ssl_context=context, mechanism=security.sasl_mechanism
+        )
+    return None if context is None else faust.SSLCredentials(context=context)
 
 
 async def run_app(
