@@ -51,6 +51,9 @@ ABOUT_EVENTS = ("54", "XX")
 
 ASK_DOCTOR = "run `driftline doctor`"
 
+BURIED_IN_A_ROW_MAX = 100
+"""After so many refused records without a good one between, events are not to blame."""
+
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -80,6 +83,7 @@ class Worker:
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}"
         self.stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._buried_in_a_row = 0
 
     @property
     def failure(self) -> BaseException | None:
@@ -118,6 +122,7 @@ class Worker:
             while True:
                 problem = await self._try(part)
                 if problem is None:
+                    self._buried_in_a_row = 0
                     break
                 if isinstance(problem, _Fenced):
                     return problem.position
@@ -197,7 +202,17 @@ class Worker:
         return DeadLetter(reason, detail, model, fetch.topic, fetch.partition, record.offset, element, payload)
 
     async def _bury(self, fetch: Fetch, reason: str) -> None:
-        """Commit a record that Postgres refuses as a dead letter."""
+        """Commit a record that Postgres refuses as a dead letter.
+
+        Raises
+        ------
+        StateError
+            If so many were refused one after the other that the fault must be ours.
+        """
+        self._buried_in_a_row += 1
+        if self._buried_in_a_row > BURIED_IN_A_ROW_MAX:
+            where = f"{fetch.topic}, partition {fetch.partition}, offset {fetch.start}"
+            raise StateError(f"record after record is refused: {reason}", where=where, remedy=ASK_DOCTOR)
         letter = self._letter(fetch, 0, 0, None, "refused_by_store", reason)
         while not self.stopping.is_set():
             try:
