@@ -237,7 +237,7 @@ def test_labels_may_stand_beside_rows_that_are_many_horizons_apart(shell: Shell,
     }
     write(tmp_path / "driftline" / "rows.parquet", columns)
     (tmp_path / "driftline" / "monitor.yaml").write_text(
-        "models: {m: {task: multiclass, reference: {path: rows.parquet}, labels: {horizon: 2d},"
+        "models: {m: {task: binary, positive_class: b, reference: {path: rows.parquet}, labels: {horizon: 10d},"
         " windows: {length: 50d, pane: 1d, min_events: 10}}}"
     )
 
