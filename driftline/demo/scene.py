@@ -37,6 +37,7 @@ START_SECONDS_MAX = 60
 BROKER_SECONDS_MAX = 10
 PARTITIONS = 4
 """What every topic of the mock has."""
+MOCK_LINGER_MS = 1_000
 BROKER_DEFAULT = -1
 
 _POLL_S = 0.05
@@ -127,17 +128,15 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     run = f"driftline-demo-{secrets.token_hex(4)}"
     # A database that is not ours may hold an earlier run, which this one must not go on from.
     model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
-    with tempfile.TemporaryDirectory(prefix=f"{run}-", ignore_cleanup_errors=True) as name, _postgres(request) as url:
-        folder = Path(name)
-        asyncio.run(_migrate(url))
+    topics = {kind: f"{run}-{kind}" for kind in ("predictions", "labels", "dead-letters")}
+    with _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
         embedded = f"{url}, embedded and gone afterwards (--postgres URL takes a real one)"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
-        topics = {kind: f"{run}-{kind}" for kind in ("predictions", "labels", "dead-letters")}
-        with _broker(request, run, topics) as (producer, servers):
-            mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
-            told(f"kafka     {servers if request.kafka else mock}")
-            parquet.write_table(reference_table(request.seed), folder / "reference.parquet")
-            config = folder / "monitor.yaml"
+        mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
+        told(f"kafka     {servers if request.kafka else mock}")
+        with tempfile.TemporaryDirectory(prefix=f"{run}-", ignore_cleanup_errors=True) as folder:
+            config = Path(folder, "monitor.yaml")
+            parquet.write_table(reference_table(request.seed), config.with_name("reference.parquet"))
             config.write_text(yaml.safe_dump(_configuration(run, servers, topics, url, model), sort_keys=False))
             with _worker(config) as worker:
                 told(f"worker    driftline run --config {config}")
@@ -146,7 +145,9 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
 
 @contextmanager
 def _postgres(request: Request) -> Iterator[str]:
+    """Give the URL of a database that has our schema."""
     with nullcontext(request.postgres) if request.postgres else embedded_postgres(durable=False) as url:
+        asyncio.run(_migrate(url))
         yield url
 
 
@@ -161,11 +162,12 @@ async def _migrate(url: str) -> None:
 @contextmanager
 def _broker(request: Request, run: str, topics: dict[str, str]) -> Iterator[tuple[Producer, str]]:
     """Give a producer and the broker's address; a real broker's topics and group are deleted again."""
-    # The mock answers a fetch with one batch a partition, so many small ones would be read slowly.
-    common = {"linger.ms": 500, "compression.type": "lz4", "log_level": 0}
+    common = {"compression.type": "lz4", "log_level": 0}
     if request.kafka is None:
-        # The mock cluster lives in this client, for as long as the client does.
-        producer = Producer(common | {"bootstrap.servers": "mock", "test.mock.num.brokers": 1})
+        # The mock cluster lives in this client, for as long as the client does. It answers a fetch with one batch a
+        # partition, so many small ones would be read slowly.
+        mock = {"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "linger.ms": MOCK_LINGER_MS}
+        producer = Producer(common | mock)
         for topic in topics.values():
             _touch(producer, topic)
         (broker,) = producer.list_topics(timeout=BROKER_SECONDS_MAX).brokers.values()

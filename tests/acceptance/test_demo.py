@@ -1,0 +1,174 @@
+"""Does `driftline demo`, as a real process, find what goes wrong, end by itself, and leave nothing behind?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.support.kafka import Broker
+
+RUN_SECONDS_MAX = 120
+GONE_SECONDS_MAX = 40
+PLAYING = "minutes of event time in each"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """The folder for temporary files of one demo alone; the account `nobody` may enter it."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a demo whose temporary files are in a folder."""
+    # A worker that minded the user's own variables would write into another database.
+    misleading = {"DRIFTLINE__POSTGRES__URL": "postgresql://nobody@127.0.0.1:1/elsewhere"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "driftline.cli", "demo", *arguments],
+        env=os.environ | misleading | environment | {"TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def play(folder: Path, *arguments: str, **environment: str) -> tuple[dict[str, Any], str]:
+    """Run a demo to its end, which must be a good one; return the object of its last line, and all it says."""
+    demo = start(folder, *arguments, **environment)
+    try:
+        said, complaints = demo.communicate(timeout=RUN_SECONDS_MAX)
+    finally:
+        demo.kill()
+    assert demo.returncode == 0, said + complaints
+    assert complaints == ""
+    last: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return last, said
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of the processes whose temporary files are in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in process.environ().get("TMPDIR", ""):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:  # gone, or not ours to look at
+            continue
+    return found
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Return the processes and files of a demo that are still there."""
+    return processes_of(folder) + [str(path) for path in folder.iterdir()]
+
+
+def assert_all_is_found(last: dict[str, Any]) -> None:
+    assert last["detected"] == ["shift", "missing", "relation"]
+    assert last["missed"] == []
+    assert last["false_alarms"] == 0
+    assert last["windows"] == 36
+    assert last["predictions"] > 50_000
+    assert 0.9 < last["labels_joined"] / last["predictions"] < 1
+
+
+def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing(folder: Path) -> None:
+    last, said = play(folder, DEMO_SECONDS="20")
+
+    assert_all_is_found(last)
+    assert "librdkafka's mock, for the demo only" in said
+    for seen in (
+        ">>> found: shift",
+        ">>> found: missing",
+        ">>> found: relation",
+        "labels joined",
+        "of labels in",
+        "v_drift",
+    ):
+        assert seen in said
+    assert left_behind(folder) == []
+
+
+@pytest.mark.real_kafka
+@pytest.mark.postgres
+def test_on_real_services_the_results_stay_and_the_topics_go(folder: Path, broker: Broker, postgres_url: str) -> None:
+    last, _ = play(folder, "--seconds", "20", "--kafka", broker.bootstrap_servers, "--postgres", postgres_url)
+
+    assert_all_is_found(last)
+    assert left_behind(folder) == []
+    with psycopg.connect(postgres_url) as connection:
+        kept = connection.execute("select distinct model from driftline.v_drift where level = 'drift'").fetchall()
+    assert len(kept) == 1
+    assert kept[0][0].startswith("fraud-")
+    client = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+    topics = [*client.list_topics(timeout=30).topics]
+    groups = [group.group_id for group in client.list_consumer_groups().result(30).valid]
+    assert [name for name in topics + groups if name.startswith("driftline-demo-")] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "when"),
+    [
+        (signal.SIGINT, 130, "three incidents"),
+        (signal.SIGINT, 130, "kafka "),
+        (signal.SIGINT, 130, PLAYING),
+        (signal.SIGTERM, 143, PLAYING),
+        (signal.SIGKILL, -signal.SIGKILL, PLAYING),
+    ],
+)
+def test_a_demo_that_is_ended_leaves_nothing(folder: Path, number: signal.Signals, exit_code: int, when: str) -> None:
+    demo = start(folder, "--seconds", "60")
+    try:
+        assert demo.stdout is not None
+        while when not in (line := demo.stdout.readline()):
+            assert line, demo.communicate()[1]
+        demo.send_signal(number)
+        _, complaints = demo.communicate(timeout=RUN_SECONDS_MAX)
+    finally:
+        demo.kill()
+
+    assert demo.returncode == exit_code
+    assert complaints == ""
+    assert wait_until(lambda: not left_behind(folder)), left_behind(folder)
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait for something that others do when they notice, and tell whether it came."""
+    deadline = time.monotonic() + GONE_SECONDS_MAX
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "told"),
+    [
+        (["--seconds", "1"], 2, "--seconds"),
+        (["--postgres", "postgresql://me:hidden@127.0.0.1:1/ml"], 4, "driftline: error: postgres at 127.0.0.1:1/ml: "),
+        (["--kafka", "127.0.0.1:1"], 4, "driftline: error: kafka at 127.0.0.1:1: "),
+    ],
+)
+def test_what_can_not_be_had_is_one_plain_error(folder: Path, arguments: list[str], exit_code: int, told: str) -> None:
+    demo = start(folder, *arguments)
+    _, complaints = demo.communicate(timeout=RUN_SECONDS_MAX)
+
+    assert demo.returncode == exit_code
+    assert told in complaints
+    assert "hidden" not in complaints
+    assert "Traceback" not in complaints
+    assert left_behind(folder) == []
