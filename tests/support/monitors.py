@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.live import rows_of, run_driftline, wait_for
+from driftline.store.connection import connect
+from driftline.store.migrate import migrate
+from tests.support.live import rows_of, wait_for
 from tests.support.pipelines import START_MS
 
 REFERENCE_ROWS = 400
@@ -35,17 +38,14 @@ class Monitor:
 
     Parameters
     ----------
+    config
+        The file.
     settings
-        What the file holds.
+        What it holds.
     """
 
-    folder: Path
+    config: Path
     settings: Mapping[str, Any]
-
-    @property
-    def config(self) -> Path:
-        """The configuration file."""
-        return self.folder / "monitor.yaml"
 
     @property
     def url(self) -> str:
@@ -61,12 +61,14 @@ class Monitor:
         """Name the topic that has a role."""
         return str(self.settings["kafka"]["topics"][role])
 
-    def with_settings(self, **sections: Mapping[str, Any]) -> Monitor:
-        """Write the file anew with some keys of some sections changed."""
+    def variant(self, name: str, **sections: Mapping[str, Any] | None) -> Monitor:
+        """Write another file, beside this one, with some keys of some sections changed, or without a section."""
         settings = dict(self.settings)
         for section, keys in sections.items():
-            settings[section] = {**settings.get(section, {}), **keys}
-        return replace(self, settings=settings).written()
+            settings[section] = {**settings.get(section, {}), **(keys or {})}
+            if keys is None:
+                del settings[section]
+        return replace(self, config=self.config.with_name(f"{name}.yaml"), settings=settings).written()
 
     def written(self) -> Monitor:
         """Write the file; JSON is YAML too."""
@@ -143,10 +145,19 @@ def make_monitor(
         "postgres": {"url": url, "connect_timeout": "3s"},
         "models": {name: {**MODEL, "reference": reference, **model} for name, model in chosen.items()},
     }
-    made = Monitor(folder, settings).written()
-    done = run_driftline("migrate", "--config", str(made.config))
-    assert done.returncode == 0, done.stderr
+    made = Monitor(folder / "monitor.yaml", settings).written()
+    migrate_store(url)
     return made
+
+
+def migrate_store(url: str) -> None:
+    """Bring a store to the current schema."""
+
+    async def go() -> None:
+        async with await connect(url) as connection:
+            await migrate(connection)
+
+    asyncio.run(go())
 
 
 def create_topics(bootstrap_servers: str, names: Iterable[str], partitions: int = 1, **config: str) -> None:
