@@ -89,7 +89,7 @@ def _write(output: Path, built: Built) -> None:
 def _as_text(built: Built, output: Path | None) -> Iterator[str]:
     for name, versions in built.items():
         for version, (path, profile) in versions.items():
-            yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} rows of {_from_here(path)}"
+            yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} usable rows of {_from_here(path)}"
             yield f"digest {profile.digest}"
             yield from _table([HEADING, *map(_facts, profile.features)])
             yield ""
