@@ -26,7 +26,7 @@ TRAFFIC_S_MIN = 5.0
 DRAIN_S = 3.0
 """How much of the run is left for reading what was sent last, and for stopping."""
 
-DRAIN_S_MAX = 30.0
+DRAIN_S_MAX = 60.0
 """How long a busy machine may take for it."""
 
 FEATURES_TOLD_MAX = 3

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka import Broker
 
-RUN_SECONDS_MAX = 120
+RUN_SECONDS_MAX = 180
 GONE_SECONDS_MAX = 40
 PLAYING = "minutes of event time in each"
 
