@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from detectors.metrics import (
     roc_auc,
 )
 from detectors.profile import Profile
-from detectors.summaries import Ints, unpack_cells
+from detectors.summaries import Ints, Mask, unpack_cells
+from driftline.settings.models import Metric
 from labels_join.outcomes import outcome_shape
 
 
@@ -28,78 +30,115 @@ class Confusion:
 
     Parameters
     ----------
+    classes
+        The classes that are known.
     counts
-        int64 [predicted, true]; both axes in the order of the profile's classes, last the classes it does not know.
+        int64 [predicted, true]; both axes in the order of the classes, last those that are not known.
     by_score
         int64 [score bins, true]; without pairs that carry no score.
+    score_edges
+        Inner edges of the score bins.
     """
 
+    classes: tuple[str, ...]
     counts: Ints
     by_score: Ints
+    score_edges: tuple[float, ...]
 
 
 def confusion_of(vector: Ints, profile: Profile) -> Confusion:
-    """Unpack a merged outcome vector of a classification model.
-
-    Pairs of which neither side is a known class are left out: whether such a prediction was right can't be told.
-    """
+    """Unpack a merged outcome vector of a classification model."""
     n_classes, _, n_score_bins = outcome_shape(profile)
     cells, n = unpack_cells(vector)
     truth, predicted = cells // (n_classes * n_score_bins), cells // n_score_bins % n_classes
-    known = (truth < n_classes - 1) | (predicted < n_classes - 1)
     counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (predicted[known], truth[known]), n[known])
+    np.add.at(counts, (predicted, truth), n)
     by_score = np.zeros((n_score_bins, n_classes), np.int64)
     np.add.at(by_score, (cells % n_score_bins, truth), n)
-    return Confusion(counts, by_score[:-1])
+    return Confusion(profile.classes, counts, by_score[:-1], profile.score_edges)
 
 
-def metrics_of(vector: Ints, profile: Profile, positive_class: str | None) -> dict[str, Estimate]:
-    """Compute every metric of a model's task from a merged outcome vector.
+def _together(parts: Sequence[Confusion]) -> Confusion:
+    """Add up outcomes under several reference profiles; scores only if all are binned alike."""
+    classes = tuple(sorted({name for part in parts for name in part.classes}))
+    score_edges = parts[0].score_edges
+    alike = all(part.score_edges == score_edges for part in parts)
+    counts = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
+    by_score = np.zeros((len(score_edges) + 1, len(classes) + 1), np.int64)
+    for part in parts:
+        place = np.array([*map(classes.index, part.classes), len(classes)])
+        counts[np.ix_(place, place)] += part.counts
+        if alike:
+            by_score[:, place] += part.by_score
+    return Confusion(classes, counts, by_score, score_edges)
+
+
+def metrics_of(parts: Sequence[tuple[Ints, Profile]], positive_class: str | None) -> dict[Metric, Estimate]:
+    """Compute every metric of a model's task from merged outcome vectors.
 
     Parameters
     ----------
-    vector
-        int64; see `labels_join.outcomes`.
+    parts
+        At least one: an int64 vector, see `labels_join.outcomes`, and the reference profile it was made under; several
+        where the reference has changed meanwhile.
     positive_class
-        For binary tasks, its canonical text.
+        For binary tasks, its canonical text; whatever is another class is negative.
 
     Returns
     -------
     By metric; None values where a metric is not defined, never NaN.
     """
-    if profile.task == "regression":
+    task = parts[0][1].task
+    if task == "regression":
+        return _regression(parts)
+    confusion = _together([confusion_of(vector, profile) for vector, profile in parts])
+    if task == "multiclass":
+        return _multiclass(confusion)
+    positive = np.array(
+        [*(name == positive_class for name in confusion.classes), positive_class not in confusion.classes]
+    )
+    return _binary(confusion, positive)
+
+
+def _multiclass(confusion: Confusion) -> dict[Metric, Estimate]:
+    """Leave out pairs of which neither side is a known class: whether such a prediction was right can't be told."""
+    counts = confusion.counts.copy()
+    counts[-1, -1] = 0
+    found = multiclass_metrics(counts)
+    return {
+        "accuracy": found["accuracy"],
+        "macro_precision": found["precision"],
+        "macro_recall": found["recall"],
+        "macro_f1": found["f1"],
+    }
+
+
+def _binary(confusion: Confusion, positive: Mask) -> dict[Metric, Estimate]:
+    sides = (~positive, positive)
+    table = np.array([[confusion.counts[np.ix_(rows, columns)].sum() for columns in sides] for rows in sides], np.int64)
+    found = binary_metrics(table)
+    histogram = np.stack([confusion.by_score[:, side].sum(axis=1) for side in sides], axis=1)
+    area = roc_auc(histogram)
+    return {
+        "accuracy": found["accuracy"],
+        "precision": found["precision"],
+        "recall": found["recall"],
+        "f1": found["f1"],
+        "roc_auc": UNDEFINED if area.value is None else Estimate(area.value, area.low, area.high, int(histogram.sum())),
+    }
+
+
+def _regression(parts: Sequence[tuple[Ints, Profile]]) -> dict[Metric, Estimate]:
+    scale = Fraction(parts[0][1].error_scale)
+    n, absolute, squares = 0, Fraction(0), Fraction(0)
+    for vector, profile in parts:
+        ratio = Fraction(profile.error_scale) / scale
         sums = vector[3:].reshape(3, LIMBS)
-        return regression_metrics(int(vector[0]), limbs_value(sums[0]), limbs_value(sums[2]), profile.error_scale)
-    confusion = confusion_of(vector, profile)
-    if profile.task == "multiclass":
-        return multiclass_metrics(confusion.counts)
-    return _binary(confusion, _place(profile.classes, positive_class))
-
-
-def _place(classes: Sequence[str], name: str | None) -> int:
-    return classes.index(name) if name in classes else len(classes)
-
-
-def _binary(confusion: Confusion, positive: int) -> dict[str, Estimate]:
-    known_truth = confusion.counts[:, :-1] if positive < confusion.counts.shape[1] - 1 else confusion.counts
-    at = np.arange(known_truth.shape[1]) == positive
-    predicted_positive = known_truth[positive]
-    predicted_negative = known_truth.sum(axis=0) - predicted_positive
-    table = np.array(
-        [
-            [predicted_negative[~at].sum(), predicted_negative[at].sum()],
-            [predicted_positive[~at].sum(), predicted_positive[at].sum()],
-        ],
-        np.int64,
-    )
-    by_score = confusion.by_score[:, : known_truth.shape[1]]
-    area = roc_auc(np.stack((by_score[:, ~at].sum(axis=1), by_score[:, at].sum(axis=1)), axis=1))
-    metrics = dict(binary_metrics(table))
-    metrics["roc_auc"] = (
-        UNDEFINED if area.value is None else Estimate(area.value, area.low, area.high, int(by_score.sum()))
-    )
-    return metrics
+        n += int(vector[0])
+        absolute += limbs_value(sums[0]) * ratio
+        squares += limbs_value(sums[2]) * ratio**2
+    found = regression_metrics(n, round(absolute), round(squares), float(scale))
+    return {"mae": found["mae"], "rmse": found["rmse"]}
 
 
 def watched_errors(vector: Ints, profile: Profile) -> tuple[Ints, Ints, Ints]:
