@@ -1,7 +1,7 @@
 """What came of predictions whose label is known: pairs become mergeable outcome deltas.
 
 Each pair counts at two times: that of its prediction (cohort) and that of the later of prediction and label (arrival).
-An outcome delta is keyed by both, the cohort to its slide and the arrival to its pane, so one set of rows serves both.
+An outcome delta is keyed by both, the cohort to its grain of windows and the arrival to its pane, so one set of rows serves both.
 For classification the vector is a sparse histogram over (true class, predicted class, score bin); for regression it is
 dense, sums of errors. All integers: merging is exact, and a correction subtracts what was counted before.
 """
@@ -100,7 +100,7 @@ class OutcomeDeltas:
 
 
 def summarise_outcomes(
-    pairs: Pairs, profile: Profile, class_names: Sequence[str], slide_ms: int, pane_ms: int
+    pairs: Pairs, profile: Profile, class_names: Sequence[str], grain_ms: int, pane_ms: int
 ) -> OutcomeDeltas:
     """Summarise pairs into outcome deltas.
 
@@ -111,10 +111,10 @@ def summarise_outcomes(
     class_names
         What the class codes of predictions and labels stand for. A class the profile does not know counts as the
         last place of its axis, `len(profile.classes)`.
-    slide_ms, pane_ms
-        Grain of the cohort and of the arrival.
+    grain_ms, pane_ms
+        How finely cohorts and arrivals are told apart.
     """
-    cohort_ms = pairs.prediction_ms // slide_ms * slide_ms
+    cohort_ms = pairs.prediction_ms // grain_ms * grain_ms
     arrival_ms = np.maximum(pairs.prediction_ms, pairs.label_ms) // pane_ms * pane_ms
     # Two times make one key: which cohort of the few in this batch, beside the arrival.
     cohorts, cohort = np.unique(cohort_ms, return_inverse=True)

@@ -1,24 +1,27 @@
 """Closing windows: when a model's watermark passes, panes become rollups, rollups become verdicts and metrics.
 
-One transaction closes a few slides of one model. It holds the model's pane lock alone, so it sees every delta that was
-written before and none is half there. The steps, for each slide in the order of event time:
+One transaction closes a few windows of one model. It holds the model's pane lock alone, so it sees every delta that was
+written before and none is half there. From the end of one window to the end of the next is a slide. The steps, for each
+slide in the order of event time:
 
 1. **take** the slide's pane deltas and the outcomes that arrived in it;
-2. **fold** them into the slide's rollups, and into the rollups of the cohorts that the outcomes belong to;
+2. **fold** them into rollups, also of the cohorts that the outcomes belong to;
 3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival.
 
-Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to closed slides are
-found by where they lie; they restate the windows they lie in, at most once in `restate_after`.
+Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to what is closed are
+found by where they lie; they restate the windows that were judged over them, at most once in `restate_after`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from detectors.metrics import Estimate
+from detectors.profile import Profile
+from detectors.summaries import Ints
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from labels_join.performance import metrics_of
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
@@ -27,7 +30,7 @@ from streams.results import JudgedGroup, MeasuredGroup, drop_metrics, write_metr
 from streams.rollups import Group, Kind, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.verdicts import psi_verdicts
-from streams.windows import closable_through, floor_to, judged_stretch, slides_of, windows_with_slide
+from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8
 """How many slides one transaction closes, so that writers never wait long in a catch-up."""
@@ -92,14 +95,13 @@ class _Evaluation:
     async def run(self, watermark_ms: int, restate_at_once: bool) -> Progress:
         state = await the_row(self.connection, "evaluation_state", model_id=self.model.model_id)
         await self._read_profiles()
-        slide_ms = self.windows.slide_ms
-        target_ms = closable_through(watermark_ms, slide_ms, self.windows.allowed_lateness_ms)
+        target_ms = self._last_end(watermark_ms - self.windows.allowed_lateness_ms)
         closed_ms = state.closed_through
         if closed_ms is None:
             earliest_ms = await self._earliest_delta(EARLIEST_MS)
-            if earliest_ms is None or floor_to(earliest_ms, slide_ms) >= target_ms:
+            if earliest_ms is None or self._last_end(earliest_ms) >= target_ms:
                 return Progress(0, behind=False)
-            closed_ms = floor_to(earliest_ms, slide_ms)
+            closed_ms = self._last_end(earliest_ms)
         sequence = await Sequence.load(self.connection, self.model, self.layouts)
         closed, n_windows = 0, 0
         while closed_ms < target_ms and closed < SLIDES_A_TRANSACTION_MAX:
@@ -107,7 +109,7 @@ class _Evaluation:
             if next_ms is not None:
                 n_windows += await self._close_slide(next_ms, sequence)
                 closed += 1
-            closed_ms = target_ms if next_ms is None else next_ms + slide_ms
+            closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
         await sequence.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
         if restate_at_once or state.now - restated_ms >= self.windows.restate_after_ms:
@@ -149,7 +151,13 @@ class _Evaluation:
         earliest_ms = await self._earliest_delta(closed_ms)
         if earliest_ms is None or earliest_ms >= target_ms:
             return None
-        return floor_to(earliest_ms, self.windows.slide_ms)
+        return self._last_end(earliest_ms)
+
+    def _last_end(self, ms: int) -> int:
+        return last_end(ms, self.windows.length_ms, self.windows.slide_ms)
+
+    def _grain(self, ms: int) -> int:
+        return floor_to(ms, self.model.grain_ms)
 
     async def _close_slide(self, slide_ms: int, sequence: Sequence) -> bool:
         end_ms = slide_ms + self.windows.slide_ms
@@ -182,7 +190,7 @@ class _Evaluation:
             stretch = judged_stretch(
                 of,
                 window,
-                slide_ms=self.windows.slide_ms,
+                grain_ms=self.model.grain_ms,
                 min_events=self.windows.min_events,
                 lookback_ms_max=self.windows.lookback_max_ms,
                 judged_through_ms=sequence.judged_through(group),
@@ -196,58 +204,64 @@ class _Evaluation:
         self, group: Group, stretch: tuple[int, int], rollups: Mapping[RollupKey, Rollup], *, ready: bool
     ) -> JudgedGroup:
         profile_id, layout = self.layouts[group.version]
-        keys = (RollupKey("features", ms, group, profile_id) for ms in slides_of(*stretch, self.windows.slide_ms))
+        keys = (RollupKey("features", ms, group, profile_id) for ms in grains_of(*stretch, self.model.grain_ms))
         vectors = [rollups[key].vector for key in keys if key in rollups]
         merged = await self.store.merge_vectors("features", profile_id, vectors)
         verdicts = psi_verdicts(merged, layout, self.model.settings.drift, ready=ready)
         return JudgedGroup(stretch[0], group, profile_id, verdicts)
 
     def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:
-        """Return how many predictions each slide holds, by group, under the profile in force."""
+        """Return how many predictions each grain holds, by group, under the profile in force."""
         counts: dict[Group, dict[int, int]] = defaultdict(dict)
         for key, rollup in rollups.items():
             if key.kind == "features" and self._is_in_force(key):
-                counts[key.group][key.slide_ms] = rollup.n
+                counts[key.group][key.grain_ms] = rollup.n
         return counts
 
     def _is_in_force(self, key: RollupKey) -> bool:
         return key.group.version in self.layouts and self.layouts[key.group.version][0] == key.profile_id
 
     def _n(self, counts: Mapping[int, int], stretch: tuple[int, int]) -> int:
-        return sum(counts.get(ms, 0) for ms in slides_of(*stretch, self.windows.slide_ms))
+        return sum(counts.get(ms, 0) for ms in grains_of(*stretch, self.model.grain_ms))
 
     async def _write_metrics(self, basis: Kind, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup]) -> None:
-        """Write the metrics of a window from rollups of its outcomes and of its predictions."""
+        """Write the metrics of a window from the rollups of its outcomes and predictions, under whatever profiles."""
         performance, labels = self.model.settings.performance, self.model.settings.labels
         if performance is None or labels is None:
             return
-        predictions = self._counts(rollups)
-        outcomes: dict[Group, list[Rollup]] = defaultdict(list)
+        n_predictions: Counter[Group] = Counter()
+        outcomes: dict[Group, dict[int, list[Rollup]]] = defaultdict(lambda: defaultdict(list))
         for key, rollup in rollups.items():
-            if key.kind == basis and self._is_in_force(key):
-                outcomes[key.group].append(rollup)
+            if key.kind == "features":
+                n_predictions[key.group] += rollup.n
+                if basis == "cohort":
+                    outcomes[key.group][key.profile_id] += []
+            elif key.kind == basis:
+                outcomes[key.group][key.profile_id].append(rollup)
         measured, emptied = [], []
-        for group in sorted({*outcomes, *(predictions if basis == "cohort" else ())}):
-            n_predictions = self._n(predictions.get(group, {}), window)
-            n_labelled = sum(part.n for part in outcomes[group])
-            if not n_labelled and (basis == "arrival" or not n_predictions):
+        for group, of_profile in sorted(outcomes.items()):
+            n_labelled = sum(part.n for parts in of_profile.values() for part in parts)
+            if not n_labelled and (basis == "arrival" or not n_predictions[group]):
                 emptied.append(group)  # all its labels were corrected by later ones
                 continue
-            profile_id, layout = self.layouts[group.version]
-            merged = await self.store.merge_vectors(basis, profile_id, [part.vector for part in outcomes[group]])
-            found = metrics_of(merged, layout.profile, self.model.settings.positive_class)
+            merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
+            found = metrics_of(merged, self.model.settings.positive_class)
             metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
-            measured.append(MeasuredGroup(window, group, basis, metrics, n_predictions, n_labelled, labels.keep_share))
+            sizes = n_predictions[group], n_labelled
+            measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
         await write_metrics(self.connection, self.model, measured)
         await drop_metrics(self.connection, self.model, window[1], basis, emptied)
 
+    async def _outcomes(self, basis: Kind, profile_id: int, parts: Iterable[Rollup]) -> tuple[Ints, Profile]:
+        layout = await self.profiles.layout(self.connection, profile_id)
+        return await self.store.merge_vectors(basis, profile_id, [part.vector for part in parts]), layout.profile
+
     async def _restate(self, closed_ms: int, seen_outcome: int) -> None:
-        """Fold deltas that came to closed slides, and judge their windows anew over the same stretches."""
+        """Fold deltas that came to what is closed, and judge anew what was judged over them."""
         panes = await self.store.take("take_panes", EARLIEST_MS, closed_ms)
         outcomes = await self.store.take("take_outcomes", EARLIEST_MS, closed_ms)
         await self.store.fold(panes, outcomes)
-        slides = {floor_to(delta.pane_start, self.windows.slide_ms) for delta in panes}
-        self.touched_cohorts |= slides | {delta.cohort_start for delta in outcomes}
+        grains = {self._grain(delta.pane_start) for delta in panes}
         fresh = await rows(
             self.connection,
             "cohorts_with_new_outcomes",
@@ -255,12 +269,28 @@ class _Evaluation:
             seen=seen_outcome,
             before=timestamp(closed_ms),
         )
-        self.touched_cohorts |= {item.cohort_start for item in fresh}
-        for window in self._closed_windows(slides, closed_ms):
+        self.touched_cohorts |= grains | {delta.cohort_start for delta in (*outcomes, *fresh)}
+        for window in sorted({*self._closed_windows(grains, closed_ms), *await self._windows_reaching(grains)}):
             await self._restate_distributions(window)
-        arrivals = slides | {floor_to(delta.arrival_start, self.windows.slide_ms) for delta in outcomes}
+        arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
             await self._write_metrics("arrival", window, await self.store.load(("features", "arrival"), *window))
+
+    async def _windows_reaching(self, grains: set[int]) -> list[tuple[int, int]]:
+        """Return the windows that were judged over some grains, be it that they reached back over them."""
+        if not grains:
+            return []
+        stretches = await rows(
+            self.connection,
+            "judged_stretches",
+            model_id=self.model.model_id,
+            **{"from": timestamp(min(grains)), "to": timestamp(max(grains) + self.windows.lookback_max_ms)},
+        )
+        return [
+            (stretch.window_end - self.windows.length_ms, stretch.window_end)
+            for stretch in stretches
+            if any(stretch.window_start <= ms < stretch.window_end for ms in grains)
+        ]
 
     async def _restate_distributions(self, window: tuple[int, int]) -> None:
         if "psi" not in self.model.settings.drift.detectors:
@@ -272,18 +302,18 @@ class _Evaluation:
         rollups = await self.store.load(("features",), min([window[0], *start_of.values()]), window[1])
         judged = []
         for group, counts in sorted(self._counts(rollups).items()):
-            stretch = (start_of.get(group, window[0]), window[1])
-            if self._n(counts, stretch):
+            if group in start_of or any(ms in counts for ms in grains_of(*window, self.model.grain_ms)):
+                stretch = (start_of.get(group, window[0]), window[1])
                 ready = self._n(counts, stretch) >= self.windows.min_events
                 judged.append(await self._judge_stretch(group, stretch, rollups, ready=ready))
         await write_verdicts(self.connection, self.model, window[1], judged)
 
-    def _closed_windows(self, slides: Iterable[int], closed_ms: int) -> list[tuple[int, int]]:
+    def _closed_windows(self, grains: Iterable[int], closed_ms: int) -> list[tuple[int, int]]:
         return sorted(
             {
                 window
-                for ms in slides
-                for window in windows_with_slide(ms, self.windows.length_ms, self.windows.slide_ms)
+                for ms in grains
+                for window in windows_with(ms, self.windows.length_ms, self.windows.slide_ms)
                 if window[1] <= closed_ms
             }
         )
@@ -298,13 +328,12 @@ class _Evaluation:
             await self._write_metrics("cohort", window, rollups)
 
     async def _waiting_outcomes(self, window: tuple[int, int]) -> dict[RollupKey, list[Rollup]]:
-        """Return outcomes of a window's predictions whose arrival slide is still open."""
-        slides = list(slides_of(*window, self.windows.slide_ms))
+        """Return outcomes of a window's predictions that arrived in what is still open."""
         found: list[Any] = await rows(
             self.connection,
             "waiting_outcomes",
             model_id=self.model.model_id,
-            cohort_starts=[timestamp(ms) for ms in slides],
+            cohort_starts=[timestamp(ms) for ms in grains_of(*window, self.model.grain_ms)],
         )
         waiting: dict[RollupKey, list[Rollup]] = defaultdict(list)
         for delta in found:

@@ -202,8 +202,8 @@ async def write_outcomes(
     """Summarise pairs and insert their outcome deltas; the caller holds the model's pane lock."""
     if not len(pairs):
         return
-    windows = model.settings.windows
-    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, windows.slide_ms, windows.pane_ms)
+    pane_ms = model.settings.windows.pane_ms
+    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, model.grain_ms, pane_ms)
     await run(
         connection,
         "add_outcomes",

@@ -19,6 +19,7 @@ from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, rows, run, the_row
 from labels_join.join import JoinedModel
 from streams.panes import PaneLayout, pane_layout
+from streams.windows import grain_of
 
 LOCK_BUCKETS = 64
 DAYS_KEPT_WITHOUT_LABELS = 30
@@ -61,6 +62,11 @@ class MonitoredModel:
     def horizon_ms(self) -> int:
         """How long predictions wait for labels; how old an event may be for a model without labels."""
         return horizon_ms_of(self.settings)
+
+    @property
+    def grain_ms(self) -> int:
+        """Of what the model's windows and rollups are made."""
+        return grain_of(self.settings.windows.length_ms, self.settings.windows.slide_ms)
 
     @property
     def n_names(self) -> int:

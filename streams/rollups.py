@@ -1,4 +1,4 @@
-"""Rollups: what is left of panes when their slide closes, one summary a slide, version and segment.
+"""Rollups: what is left of panes when they close, one summary a grain of windows, version and segment.
 
 A rollup is the sum of the deltas that were folded into it; folding late deltas later gives the same rollup.
 """
@@ -28,10 +28,10 @@ class Group(NamedTuple):
 
 
 class RollupKey(NamedTuple):
-    """What a rollup is of."""
+    """What a rollup is of; `grain_ms` is where its grain of windows starts."""
 
     kind: Kind
-    slide_ms: int
+    grain_ms: int
     group: Group
     profile_id: int
 
@@ -71,7 +71,7 @@ class RollupStore:
             **{"from": timestamp(from_ms), "to": timestamp(to_ms)},
         )
         return {
-            RollupKey(item.kind, item.slide_start, Group(item.version, item.segment), item.profile_id): Rollup(
+            RollupKey(item.kind, item.grain_start, Group(item.version, item.segment), item.profile_id): Rollup(
                 item.n, item.vector
             )
             for item in found
@@ -82,8 +82,8 @@ class RollupStore:
         deltas: dict[RollupKey, list[Rollup]] = defaultdict(list)
 
         def add(kind: Kind, start_ms: int, delta: Any) -> None:
-            slide_ms = floor_to(start_ms, self._model.settings.windows.slide_ms)
-            key = RollupKey(kind, slide_ms, Group(delta.version, delta.segment), delta.profile_id)
+            grain_ms = floor_to(start_ms, self._model.grain_ms)
+            key = RollupKey(kind, grain_ms, Group(delta.version, delta.segment), delta.profile_id)
             deltas[key].append(Rollup(delta.n, delta.vector))
 
         for delta in panes:
@@ -96,10 +96,10 @@ class RollupStore:
             await self._save({key: await self.merge(key, parts) for key, parts in deltas.items()})
 
     async def _add_existing(self, deltas: dict[RollupKey, list[Rollup]]) -> None:
-        slides: dict[Kind, set[int]] = defaultdict(set)
+        grains: dict[Kind, set[int]] = defaultdict(set)
         for key in deltas:
-            slides[key.kind].add(key.slide_ms)
-        for kind, starts in slides.items():
+            grains[key.kind].add(key.grain_ms)
+        for kind, starts in grains.items():
             existing = await self.load((kind,), min(starts), max(starts) + 1)
             for key in existing.keys() & deltas.keys():
                 deltas[key].append(existing[key])
@@ -125,7 +125,7 @@ class RollupStore:
             "save_rollups",
             model_id=self._model.model_id,
             kind=[key.kind for key in keys],
-            slide_start=pg_array("timestamptz", [key.slide_ms for key in keys]),
+            grain_start=pg_array("timestamptz", [key.grain_ms for key in keys]),
             version=pg_array("int2", [key.group.version for key in keys]),
             segment=pg_array("int2", [key.group.segment for key in keys]),
             profile_id=pg_array("int4", [key.profile_id for key in keys]),

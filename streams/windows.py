@@ -1,11 +1,12 @@
 """Which windows are there, which of them may close, and over which stretch is each judged? Pure functions.
 
-Windows are half-open, aligned to the epoch, tumbling or hopping, a whole number of slides; a window is named by its
-end. All times are integer milliseconds of event time.
+Windows are half-open, tumbling or hopping; they start at whole numbers of slides since the epoch. Windows and slides
+are whole numbers of grains. All times are integer milliseconds of event time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 
@@ -20,54 +21,63 @@ def floor_to(ms: int, step_ms: int) -> int:
     return ms // step_ms * step_ms
 
 
-def closable_through(watermark_ms: int, slide_ms: int, allowed_lateness_ms: int) -> int:
-    """Return the end of the last window that a watermark closes.
+def last_end(ms: int, length_ms: int, slide_ms: int) -> int:
+    """Return the last end of a window at or before a time.
 
     Examples
     --------
-    >>> closable_through(watermark_ms=125, slide_ms=60, allowed_lateness_ms=5)
-    120
+    >>> last_end(125, length_ms=60, slide_ms=60), last_end(125, length_ms=50, slide_ms=20)
+    (120, 110)
     """
-    return floor_to(watermark_ms - allowed_lateness_ms, slide_ms)
+    return floor_to(ms - length_ms, slide_ms) + length_ms
 
 
-def windows_with_slide(slide_start_ms: int, length_ms: int, slide_ms: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of every window that holds a slide, by rising end.
+def grain_of(length_ms: int, slide_ms: int) -> int:
+    """Return the longest stretch of which windows and slides are whole numbers; rollups are made of it.
 
     Examples
     --------
-    >>> list(windows_with_slide(60, length_ms=120, slide_ms=60))
-    [(0, 120), (60, 180)]
+    >>> grain_of(120, 60), grain_of(50, 20)
+    (60, 10)
     """
-    first_start_ms = slide_start_ms + slide_ms - floor_to(length_ms, slide_ms)
-    for start_ms in range(first_start_ms, slide_start_ms + slide_ms, slide_ms):
-        if start_ms + length_ms > slide_start_ms:
-            yield start_ms, start_ms + length_ms
+    return math.gcd(length_ms, slide_ms)
 
 
-def slides_of(start_ms: int, end_ms: int, slide_ms: int) -> range:
-    """Return the starts of the slides that make up a stretch."""
-    return range(start_ms, end_ms, slide_ms)
+def windows_with(at_ms: int, length_ms: int, slide_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of every window that holds a moment, by rising end.
+
+    Examples
+    --------
+    >>> list(windows_with(60, length_ms=120, slide_ms=60)), list(windows_with(65, length_ms=50, slide_ms=20))
+    ([(0, 120), (60, 180)], [(20, 70), (40, 90), (60, 110)])
+    """
+    for start_ms in range(floor_to(at_ms - length_ms, slide_ms) + slide_ms, at_ms + 1, slide_ms):
+        yield start_ms, start_ms + length_ms
+
+
+def grains_of(start_ms: int, end_ms: int, grain_ms: int) -> range:
+    """Return the starts of the grains that make up a stretch."""
+    return range(start_ms, end_ms, grain_ms)
 
 
 def judged_stretch(
     counts: Mapping[int, int],
     window: tuple[int, int],
     *,
-    slide_ms: int,
+    grain_ms: int,
     min_events: int,
     lookback_ms_max: int,
     judged_through_ms: int,
 ) -> tuple[int, int] | None:
     """Return the stretch over which a closed window is judged, or None where it holds too few new events.
 
-    A window with enough events is judged over itself. One with fewer reaches back, slide by slide, until there are
+    A window with enough events is judged over itself. One with fewer reaches back, grain by grain, until there are
     enough, but neither over events that were judged before nor further than the bound.
 
     Parameters
     ----------
     counts
-        Events by start of slide.
+        Events by start of grain.
     window
         (start, end).
     judged_through_ms
@@ -76,18 +86,18 @@ def judged_stretch(
     Examples
     --------
     >>> judge = lambda counts, window, through: judged_stretch(
-    ...     counts, window, slide_ms=10, min_events=5, lookback_ms_max=40, judged_through_ms=through)
+    ...     counts, window, grain_ms=10, min_events=5, lookback_ms_max=40, judged_through_ms=through)
     >>> judge({0: 9}, (0, 10), 0), judge({0: 3, 10: 3}, (10, 20), 0), judge({0: 9, 10: 3}, (10, 20), 10)
     ((0, 10), (0, 20), None)
     """
     start_ms, end_ms = window
-    n = sum(counts.get(slide, 0) for slide in slides_of(start_ms, end_ms, slide_ms))
+    n = sum(counts.get(grain, 0) for grain in grains_of(start_ms, end_ms, grain_ms))
     if n >= min_events:
         return window
     earliest_ms = max(judged_through_ms, end_ms - lookback_ms_max)
     if start_ms < earliest_ms:
         return None
-    while n < min_events and start_ms - slide_ms >= earliest_ms:
-        start_ms -= slide_ms
+    while n < min_events and start_ms - grain_ms >= earliest_ms:
+        start_ms -= grain_ms
         n += counts.get(start_ms, 0)
     return (start_ms, end_ms) if n >= min_events else None

@@ -300,7 +300,11 @@ async def test_data_quality_is_the_share_of_missing_and_of_unusable_values(conne
 
 async def test_traffic_counts_predictions_and_labels_of_each_slide(connection: Connection) -> None:
     model = await the_row(
-        connection, "register_model", name="m", horizon_s=60, settings=Jsonb({"windows": {"slide_ms": 500}})
+        connection,
+        "register_model",
+        name="m",
+        horizon_s=60,
+        settings=Jsonb({"windows": {"length_ms": 1000, "slide_ms": 500}}),
     )
     await admit(connection, model.model_id, ["v1"])
     for kind, slide_s, n in [("features", 0, 7), ("arrival", 0, 3), ("cohort", 0, 2), ("arrival", 60, 4)]:

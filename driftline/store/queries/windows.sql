@@ -46,8 +46,8 @@ select least((select min(pane_start) from driftline.pane where model_id = %(mode
        as earliest;
 
 -- name: latest_rollup
--- Start of the last slide that holds anything.
-select max(slide_start) as latest from driftline.rollup where model_id = %(model_id)s and slide_start < %(before)s;
+-- Start of the last rollup before a time.
+select max(grain_start) as latest from driftline.rollup where model_id = %(model_id)s and grain_start < %(before)s;
 
 -- name: take_panes
 -- Hands over the pane deltas of a stretch of event time; they are folded into rollups in the same transaction.
@@ -78,18 +78,18 @@ select coalesce(max(outcome_delta_id), %(seen)s) as seen from driftline.outcome 
 
 -- name: rollups
 -- Rollups of a stretch of event time.
-select kind, slide_start, version, segment, profile_id, n, vector
+select kind, grain_start, version, segment, profile_id, n, vector
   from driftline.rollup
- where model_id = %(model_id)s and kind = any (%(kinds)s) and slide_start >= %(from)s and slide_start < %(to)s;
+ where model_id = %(model_id)s and kind = any (%(kinds)s) and grain_start >= %(from)s and grain_start < %(to)s;
 
 -- name: save_rollups
 -- Puts rollups in the place of the ones they were folded from.
-insert into driftline.rollup (model_id, kind, slide_start, version, segment, profile_id, n, vector)
+insert into driftline.rollup (model_id, kind, grain_start, version, segment, profile_id, n, vector)
 select %(model_id)s, i.*
-  from unnest(%(kind)s::text[], %(slide_start)s::timestamptz[], %(version)s::smallint[], %(segment)s::smallint[],
+  from unnest(%(kind)s::text[], %(grain_start)s::timestamptz[], %(version)s::smallint[], %(segment)s::smallint[],
               %(profile_id)s::integer[], %(n)s::bigint[], %(vector)s::bytea[])
-       i (kind, slide_start, version, segment, profile_id, n, vector)
-on conflict (model_id, kind, slide_start, version, segment, profile_id)
+       i (kind, grain_start, version, segment, profile_id, n, vector)
+on conflict (model_id, kind, grain_start, version, segment, profile_id)
 do update set n = excluded.n, vector = excluded.vector;
 
 -- name: detector_states
@@ -136,6 +136,12 @@ do update set window_start = excluded.window_start, score = excluded.score, thre
 select distinct version, segment, window_start
   from driftline.verdict
  where model_id = %(model_id)s and window_end = %(window_end)s and detector = 'psi';
+
+-- name: judged_stretches
+-- Over which stretches closed windows were judged that may reach back over a time.
+select distinct window_start, window_end
+  from driftline.verdict
+ where model_id = %(model_id)s and detector = 'psi' and window_end > %(from)s and window_end <= %(to)s;
 
 -- name: save_performance
 -- Writes metrics; one that changes an earlier row of the same window raises its revision.
@@ -184,4 +190,4 @@ delete from driftline.warm_up where model_id = %(model_id)s and version = %(vers
 
 -- name: drop_old_rollups
 -- Forgets rollups that no window and no label can reach any more.
-delete from driftline.rollup where model_id = %(model_id)s and slide_start < %(before)s;
+delete from driftline.rollup where model_id = %(model_id)s and grain_start < %(before)s;
