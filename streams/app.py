@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from faust.types.tuples import TP
 from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.settings import KafkaSecurity, KafkaSettings
 from streams.positions import LogPositions
+from streams.relay import Send
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
 
@@ -29,6 +30,7 @@ PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
+SEND_S_MAX = 10.0
 STOP_S_MAX = 6.0
 FAREWELL_S_MAX = 1.0
 FETCH_CODEC = "driftline-fetch"
@@ -71,6 +73,7 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
         broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
         broker_max_poll_records=1_000_000,
+        producer_request_timeout=SEND_S_MAX,
         stream_wait_empty=False,
         stream_ack_cancelled_tasks=True,
     )
@@ -222,10 +225,11 @@ def _assigned(app: faust.App) -> list[tuple[str, int]]:
         return []
 
 
-def _sender(app: faust.App) -> Callable[[str, bytes, bytes], Awaitable[None]]:
-    async def send(topic: str, key: bytes, value: bytes) -> None:
+def _sender(app: faust.App) -> Send:
+    async def send(topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
         await app.maybe_start_producer()
-        await app.producer.send_and_wait(topic, key, value, None, None, {})
+        pending = [await app.producer.send(topic, key, value, None, None, {}) for key, value in messages]
+        await asyncio.gather(*pending)
 
     return send
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,8 @@ def _services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
         raise ConfigurationError(f"has no {absent} section", where="the configuration", remedy=f"add {absent}: {{…}}")
     return settings.kafka, settings.postgres
 
+
+_log = logging.getLogger("driftline.run")
 
 GRANTS_SHOWN_MAX = 5
 GRANT = "grant what docs/operations.md lists"
@@ -126,7 +129,12 @@ async def _existing_topics(
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, TopicInfo]]:
     """Find the input topics of each model; those for predictions and, with labels, for labels must exist."""
     wanted = {name: _input_topics(settings, name) for name in settings.models}
-    found = await asyncio.to_thread(broker.topics, sorted({topic for topics in wanted.values() for topic in topics}))
+    inputs = {topic for topics in wanted.values() for topic in topics}
+    letters = broker.settings.topics.dead_letters
+    there = await asyncio.to_thread(broker.topics, sorted(inputs | {letters}))
+    if letters not in there:
+        _log.warning("there is no topic %s: until there is, dead letters are in postgres only", letters)
+    found = {topic: info for topic, info in there.items() if topic in inputs}
     missing = sorted(
         {topic for topics in wanted.values() for topic, needed in topics.items() if needed and topic not in found}
     )
