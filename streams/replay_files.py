@@ -14,6 +14,7 @@ from driftline.errors import InputError
 from driftline.events import DeadLetter, Ints, LabelBatch, PredictionBatch
 from driftline.store import sql
 from driftline.store.connection import Connection, rows
+from labels_join.repeats import key_order, same_key_as_before
 from streams.decode.batches import merge
 from streams.decode.files import FileDecoder, has_field, labels_from_table, predictions_from_table, read_table
 
@@ -124,12 +125,19 @@ def _with_label(table: pa.Table, decoder: FileDecoder) -> pa.Table:
 
 
 def _after_prediction(labels: LabelBatch, predictions: PredictionBatch, delay_ms: int) -> tuple[LabelBatch, int]:
-    """Time labels by their predictions; those without one are taken out and counted."""
-    time_of = {key.tobytes(): ms for key, ms in zip(predictions.key, predictions.time_ms.tolist(), strict=True)}
-    found = [time_of.get(key.tobytes()) for key in labels.key]
-    known = np.array([ms is not None for ms in found], np.bool_)
-    time_ms = np.array([0 if ms is None else ms + delay_ms for ms in found], np.int64)
-    return replace(labels, time_ms=time_ms).take(known), int((~known).sum())
+    """Time labels by the first prediction of their id; those without one are taken out and counted."""
+    keys = np.concatenate((predictions.key, labels.key))
+    order = key_order(keys)
+    number = np.empty(len(keys), np.int64)
+    number[order] = np.cumsum(~same_key_as_before(keys, order))
+    n = len(predictions)
+    predicted_ms = np.zeros(len(keys) + 1, np.int64)
+    is_predicted = np.zeros(len(keys) + 1, np.bool_)
+    # The last assignment holds, so the first prediction comes last.
+    predicted_ms[number[:n][::-1]] = predictions.time_ms[::-1]
+    is_predicted[number[:n]] = True
+    known = is_predicted[number[n:]]
+    return replace(labels, time_ms=predicted_ms[number[n:]] + delay_ms).take(known), int((~known).sum())
 
 
 async def write_results(connection: Connection, folder: Path) -> None:
