@@ -18,7 +18,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "init": "Write a configuration from a data file.",
     "run": "Watch the models of a configuration, from Kafka into Postgres.",
-    "demo": "Show everything on this machine: events, drift, late labels, a retraining request.",
+    "demo": "Show everything on this machine: events, drift, late labels, live metrics.",
     "replay": "Run data files through the very same code.",
     "reference": "Build or accept the reference that no drift means.",
     "migrate": "Bring the database to this program's schema.",
