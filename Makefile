@@ -13,7 +13,7 @@ check test: export NO_COLOR = 1
 
 help:
 	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
-	@echo "make demo    run everything on this machine: events, drift, late labels, a retraining request"
+	@echo "make demo    run everything on this machine: events, drift, late labels, live metrics"
 	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"

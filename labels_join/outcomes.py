@@ -1,8 +1,8 @@
 """What came of predictions whose label is known: pairs become mergeable outcome deltas.
 
 Each pair counts at two times: that of its prediction (cohort) and that of the later of prediction and label (arrival).
-An outcome delta is keyed by both, the cohort to its grain of windows and the arrival to its pane, so one set of rows serves both.
-For classification the vector is a sparse histogram over (true class, predicted class, score bin); for regression it is
+An outcome delta is keyed by both, the cohort to its grain of windows and the arrival to its pane, so one set of rows
+serves both. For classification the vector is a sparse histogram over (true class, predicted class, score bin); for regression it is
 dense, sums of errors. All integers: merging is exact, and a correction subtracts what was counted before.
 """
 
