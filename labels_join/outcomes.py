@@ -2,8 +2,9 @@
 
 Each pair counts at two times: that of its prediction (cohort) and that of the later of prediction and label (arrival).
 An outcome delta is keyed by both, the cohort to its grain of windows and the arrival to its pane, so one set of rows
-serves both. For classification the vector is a sparse histogram over (true class, predicted class, score bin); for regression it is
-dense, sums of errors. All integers: merging is exact, and a correction subtracts what was counted before.
+serves both. For classification the vector is a sparse histogram over (true class, predicted class, score bin); for
+regression it is dense, sums of errors. All integers: merging is exact, and a correction subtracts what was counted
+before.
 """
 
 from __future__ import annotations
