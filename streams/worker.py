@@ -38,7 +38,7 @@ from streams.watermarks import PartitionTime, ahead_of_predictions, model_waterm
 _log = logging.getLogger("driftline.worker")
 
 REFUSALS_MAX = 3
-"""How often a fetch is tried again that Postgres refuses for what it holds."""
+"""How often Postgres may refuse a fetch, or a record, before that is believed."""
 
 LABEL_LEAD_MS_MAX = 300_000
 """How far label partitions may be ahead of the predictions in event time before they are paused."""
@@ -118,24 +118,27 @@ class Worker:
         pending = [fetch]
         while pending:
             part = pending.pop(0)
-            refused = 0
-            while True:
-                problem = await self._try(part)
-                if problem is None:
-                    self._buried_in_a_row = 0
-                    break
-                if isinstance(problem, _Fenced):
-                    return problem.position
-                refused += 1
-                if refused < REFUSALS_MAX:
-                    await self._pause(refused)
-                elif len(part.records) > 1:
-                    pending[:0] = _halves(part)
-                    break
-                else:
-                    await self._bury(part, problem.reason)
-                    break
+            # That it is the fetch's fault is made sure of at first, and of the record in the end; between is a search.
+            is_search = part is not fetch and len(part.records) > 1
+            problem = await self._insist(part, 1 if is_search else REFUSALS_MAX)
+            if problem is None:
+                self._buried_in_a_row = 0
+            elif isinstance(problem, _Fenced):
+                return problem.position
+            elif len(part.records) > 1:
+                pending[:0] = _halves(part)
+            else:
+                await self._bury(part, problem.reason)
         return None
+
+    async def _insist(self, fetch: Fetch, refusals_max: int) -> _Fenced | _Refused | None:
+        """Try a fetch again that is refused, a few times."""
+        for refusals in range(1, refusals_max):
+            problem = await self._try(fetch)
+            if not isinstance(problem, _Refused):
+                return problem
+            await self._pause(refusals)
+        return await self._try(fetch)
 
     async def _try(self, fetch: Fetch) -> _Fenced | _Refused | None:
         """Try to commit a fetch, for as long as a service is away."""
