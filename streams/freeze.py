@@ -13,7 +13,7 @@ from driftline.store.connection import Connection, rows, run
 from labels_join.join import all_pairs
 from streams.model_commit import write_outcomes, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
-from streams.panes import summarise_predictions
+from streams.panes import NO_PROFILE, count_predictions, summarise_predictions
 from streams.reference import infer_feature_types, profile_from_batch
 from streams.warm_up import Kept, kept_events, reference_name, with_columns
 from streams.windows import floor_to
@@ -78,6 +78,9 @@ async def _freeze(
             batch, types, task=model.settings.task, bins=model.settings.drift.bins, categories_max=categories_max
         )
         profile_id = await put_profile_in_force(connection, model, name, profile)
+        reference, pane_ms = kept.take(first), windows.pane_ms
+        counted = count_predictions(batch.time_ms, reference.version, reference.segments, reference.late, pane_ms)
+        await write_panes(connection, model, NO_PROFILE, counted)
         await _summarise_rest(connection, profiles, model, profile_id, kept.take(~first))
         await _pair_all(connection, profiles, model, profile_id, name)
         await run(connection, "end_warm_up", model_id=model.model_id, version=name)

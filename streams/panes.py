@@ -25,6 +25,9 @@ from detectors.profile import (
 from detectors.summaries import GroupedRows, group_rows, sparse_by_summary
 from driftline.events import Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
 
+NO_PROFILE = 0
+"""Stands for the profile of panes that hold nothing but a count."""
+
 
 @dataclass(frozen=True, eq=False)
 class PaneLayout:
@@ -130,6 +133,13 @@ def summarise_features(
     dense = np.zeros((grouped.n_fine, layout.width), np.int64)
     _count_features(dense, grouped.fine, batch.features, None, layout)
     return _deltas(grouped, np.zeros(grouped.n_fine, np.int64), dense, None)
+
+
+def count_predictions(time_ms: Ints, version: Ints, segments: Ints, late: Mask, pane_ms: int) -> PaneDeltas:
+    """Count predictions that nothing is to be compared with, because they are the reference themselves."""
+    grouped = group_rows(version, segments, time_ms // pane_ms * pane_ms, late)
+    n = np.bincount(grouped.fine, minlength=grouped.n_fine)
+    return _deltas(grouped, n, np.zeros((grouped.n_fine, 0), np.int64), None)
 
 
 def class_indices(column: Coded, profile: Profile) -> Ints:

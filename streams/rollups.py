@@ -15,6 +15,7 @@ from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.outcomes import REGRESSION_WIDTH
 from streams.monitored import MonitoredModel, Profiles
+from streams.panes import NO_PROFILE
 from streams.windows import floor_to
 
 Kind = Literal["features", "cohort", "arrival"]
@@ -111,6 +112,8 @@ class RollupStore:
 
     async def merge_vectors(self, kind: Kind, profile_id: int, vectors: list[bytes]) -> Ints:
         """Add up vectors of one kind and profile."""
+        if profile_id == NO_PROFILE:
+            return merge_vectors([], 0)
         layout = await self._profiles.layout(self._connection, profile_id)
         if kind == "features":
             width = layout.width

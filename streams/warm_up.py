@@ -1,8 +1,9 @@
 """Models whose reference is the first events that come: kept as they are until there are enough, then frozen.
 
 Until then predictions and labels are stored but not summarised. When the pane in which event number `first_events`
-lies is closed, the first events by (time, key) become the reference profile; the rest are summarised as if they had
-come just then, and all pairs so far are made. Which events are the first does not depend on the order they came in.
+lies is closed, the first events by time become the reference profile; the rest are summarised as if they had come just
+then, and all pairs so far are made. Which events are the first depends neither on the order they came in nor on the
+store they came to.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def with_columns(batch: _FeaturedBatch, profile: Profile) -> _FeaturedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Events kept for a reference, in the order of (time, key); all columns of one length."""
+    """Events kept for a reference, in the order of time; all columns of one length."""
 
     batch: PredictionBatch
     version: Ints
@@ -92,8 +93,17 @@ async def kept_events(connection: Connection, model: MonitoredModel, reference: 
     if not documents:
         return None
     document = {name: [value for part in documents for value in part[name]] for name in documents[0]}
-    regression = model.settings.task == "regression"
-    return _from_document(document, len(model.settings.segments), regression)
+    order = sorted(range(len(document["time_ms"])), key=lambda row: _place(document, row, model))
+    arranged = {name: [values[row] for row in order] for name, values in document.items()}
+    return _from_document(arranged, len(model.settings.segments), regression=model.settings.task == "regression")
+
+
+def _place(document: Mapping[str, list[Any]], row: int, model: MonitoredModel) -> tuple[int, str, str]:
+    """Order by time; events of one moment by what they say, which is the same in every store, unlike keys and codes."""
+    says = [document[name][row] for name in ("prediction", "score", "has_features", "features")]
+    names, segment_names = model.names("version"), model.names("segment")
+    says += [names[document["version"][row]], [segment_names[code] for code in document["segments"][row]]]
+    return document["time_ms"][row], json.dumps(says, sort_keys=True), document["key"][row]
 
 
 def _to_document(batch: PredictionBatch, keyed: KeyedPredictions) -> dict[str, list[Any]]:
@@ -133,33 +143,31 @@ def raw_rows(features: Mapping[str, FeatureColumn], n_rows: int) -> Iterator[dic
         yield {name: values[row] for name, values in columns.items()}
 
 
-def _from_document(document: dict[str, list[Any]], n_segments: int, regression: bool) -> Kept:
+def _from_document(document: Mapping[str, list[Any]], n_segments: int, *, regression: bool) -> Kept:
     n_rows = len(document["time_ms"])
-    order = np.array(sorted(range(n_rows), key=lambda row: (document["time_ms"][row], document["key"][row])), np.int64)
-    arranged = {name: [values[row] for row in order] for name, values in document.items()}
     prediction: FeatureColumn
     if regression:
-        prediction = Numeric(np.array(arranged["prediction"], np.float64), np.zeros(n_rows, np.bool_))
+        prediction = Numeric(np.array(document["prediction"], np.float64), np.zeros(n_rows, np.bool_))
     else:
-        prediction = _coded(arranged["prediction"])
+        prediction = _coded(document["prediction"])
     batch = PredictionBatch(
         np.arange(n_rows, dtype=np.int64),
-        np.frombuffer(bytes.fromhex("".join(arranged["key"])), np.uint8).reshape(-1, 16),
-        np.array(arranged["time_ms"], np.int64),
+        np.frombuffer(bytes.fromhex("".join(document["key"])), np.uint8).reshape(-1, 16),
+        np.array(document["time_ms"], np.int64),
         _coded([UNVERSIONED] * n_rows),
         _coded([CHAMPION] * n_rows),
         prediction,
-        np.array([np.nan if score is None else score for score in arranged["score"]], np.float64),
+        np.array([np.nan if score is None else score for score in document["score"]], np.float64),
         (),
-        np.array(arranged["has_features"], np.bool_),
+        np.array(document["has_features"], np.bool_),
         {},
-        tuple(arranged["features"]),
+        tuple(document["features"]),
     )
     return Kept(
         batch,
-        np.array(arranged["version"], np.int64),
-        np.array(arranged["segments"], np.int64).reshape(n_rows, n_segments),
-        np.array(arranged["late"], np.bool_),
+        np.array(document["version"], np.int64),
+        np.array(document["segments"], np.int64).reshape(n_rows, n_segments),
+        np.array(document["late"], np.bool_),
     )
 
 
