@@ -192,8 +192,8 @@ def _judge_times(
 
 
 _TIME_DETAILS = {
-    "too_old": "the timestamp, {} ms, is more than {} ms behind its partition's watermark",
-    "in_the_future": "the timestamp, {} ms, is more than {} ms after its record's own time",
+    "too_old": "the timestamp, {} ms, is more than {} ms behind its partition's watermark, or before the year 1000",
+    "in_the_future": "the timestamp, {} ms, is more than {} ms after its record's own time, or after the year 9000",
 }
 
 

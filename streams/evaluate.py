@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from detectors.metrics import Estimate
 from detectors.profile import Profile
@@ -37,6 +37,9 @@ SLIDES_A_TRANSACTION_MAX = 8
 
 EARLIEST_MS = -62_135_596_800_000
 """Year 1, before every event."""
+
+
+Restate = Literal["when due", "now", "not now"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,14 @@ async def evaluate(
     model: MonitoredModel,
     watermark_ms: int,
     *,
-    restate_at_once: bool = False,
+    restate: Restate = "when due",
 ) -> Progress:
     """Close what a model's watermark allows, a few slides at most, and restate what late events changed.
 
     Parameters
     ----------
-    restate_at_once
-        Do not wait for `restate_after` since the last restatement.
+    restate
+        Whether to wait for `restate_after` since the last restatement.
     """
     async with connection.transaction():
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
@@ -76,7 +79,7 @@ async def evaluate(
             return Progress(0, behind=False)
         await rows(connection, "lock_panes_alone", bucket=model.bucket)
         await model.refresh_names(connection)
-        return await _Evaluation(connection, profiles, model).run(watermark_ms, restate_at_once)
+        return await _Evaluation(connection, profiles, model).run(watermark_ms, restate)
 
 
 class _Evaluation:
@@ -92,7 +95,7 @@ class _Evaluation:
         """By version code: the profile in force and its layout."""
         self.touched_cohorts: set[int] = set()
 
-    async def run(self, watermark_ms: int, restate_at_once: bool) -> Progress:
+    async def run(self, watermark_ms: int, restate: Restate) -> Progress:
         state = await the_row(self.connection, "evaluation_state", model_id=self.model.model_id)
         await self._read_profiles()
         target_ms = self._last_end(watermark_ms - self.windows.allowed_lateness_ms)
@@ -112,7 +115,8 @@ class _Evaluation:
             closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
         await sequence.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
-        if restate_at_once or state.now - restated_ms >= self.windows.restate_after_ms:
+        is_due = state.now - restated_ms >= self.windows.restate_after_ms
+        if restate == "now" or (restate == "when due" and is_due):
             await self._restate(closed_ms, seen)
             newest = await the_row(self.connection, "newest_outcome", model_id=self.model.model_id, seen=seen)
             seen, restated_ms = newest.seen, state.now
@@ -234,16 +238,17 @@ class _Evaluation:
         for key, rollup in rollups.items():
             if key.kind == "features":
                 n_predictions[key.group] += rollup.n
-                if basis == "cohort":
-                    outcomes[key.group][key.profile_id] += []
             elif key.kind == basis:
                 outcomes[key.group][key.profile_id].append(rollup)
         measured, emptied = [], []
-        for group, of_profile in sorted(outcomes.items()):
-            n_labelled = sum(part.n for parts in of_profile.values() for part in parts)
+        for group in sorted({*outcomes, *(n_predictions if basis == "cohort" else ())}):
+            n_labelled = sum(part.n for parts in outcomes[group].values() for part in parts)
             if not n_labelled and (basis == "arrival" or not n_predictions[group]):
                 emptied.append(group)  # all its labels were corrected by later ones
                 continue
+            if not outcomes[group] and group.version not in self.layouts:
+                continue  # nothing says of which classes there are no labels yet
+            of_profile = outcomes[group] or {self.layouts[group.version][0]: []}
             merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
             found = metrics_of(merged, self.model.settings.positive_class)
             metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}

@@ -20,10 +20,11 @@ from streams.commit import Pipeline, Position, commit_fetch
 from streams.evaluate import evaluate
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel
+from streams.watermarks import LATEST_MS
 
 ROWS_A_FETCH = 20_000
-END_OF_TIME_MS = 253_402_300_000_000 - 1_000
-"""The last second of year 9999: after every event."""
+END_OF_TIME_MS = LATEST_MS + 1
+"""After every event."""
 
 PREDICTIONS = "replay.predictions"
 LABELS = "replay.labels"
@@ -57,13 +58,17 @@ class _Source:
         self.read = 0
 
     @property
+    def is_read(self) -> bool:
+        return self.read == len(self.batch)
+
+    @property
     def next_ms(self) -> int:
-        return int(self.batch.time_ms[self.read]) if self.read < len(self.batch) else END_OF_TIME_MS
+        return int(self.batch.time_ms[self.read])
 
     @property
     def newest_ms(self) -> int | None:
         """Newest event time read; the end of time when all is, None before the first."""
-        if self.read == len(self.batch):
+        if self.is_read:
             return END_OF_TIME_MS
         return int(self.batch.time_ms[self.read - 1]) if self.read else None
 
@@ -114,7 +119,8 @@ async def replay(
     for source in sources:
         await run(connection, "register_partition", topic=source.topic, partition=0, topic_id="", next=0)
     result = ReplayResult()
-    while (source := min(sources, key=lambda source: source.next_ms)).next_ms < END_OF_TIME_MS:
+    while unread := [source for source in sources if not source.is_read]:
+        source = min(unread, key=lambda source: source.next_ms)
         position, decoded = source.take(model.name)
         batch = source.batch.time_ms[position.start : position.next]
         committed = await commit_fetch(connection, pipeline, position, decoded, batch, _dead_letter_of(position))
@@ -146,7 +152,8 @@ async def _advance(
     await freeze_references(connection, pipeline.profiles, model, watermark_ms, categories_max=categories_max)
     behind = True
     while behind:
-        done = await evaluate(connection, pipeline.profiles, model, watermark_ms, restate_at_once=last)
+        # When restatements are due is told by the clock on the wall, and a replay must not depend on it.
+        done = await evaluate(connection, pipeline.profiles, model, watermark_ms, restate="now" if last else "not now")
         result.windows += done.windows
         behind = done.behind
 

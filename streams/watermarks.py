@@ -15,6 +15,9 @@ import numpy as np
 
 from driftline.events import Ints, Mask
 
+EARLIEST_MS, LATEST_MS = -30_610_224_000_000, 221_845_392_000_000
+"""The years 1000 and 9000: what lies outside is no event's time, and windows around it could have no name."""
+
 TopicPartition = TypeVar("TopicPartition")
 """However the caller names a partition."""
 
@@ -28,9 +31,10 @@ class Timeliness:
     late
         bool [events]; behind its partition's watermark.
     too_old
-        bool [events]; further behind than the horizon: not used.
+        bool [events]; further behind than the horizon, or before `EARLIEST_MS`: not used.
     in_the_future
-        bool [events]; further after the record's own time than can be: not used, and it moves no watermark.
+        bool [events]; further after the record's own time than can be, or after `LATEST_MS`: not used, and it moves no
+        watermark.
     newest_ms
         The partition's newest event time afterwards; None if it never had one.
     """
@@ -56,7 +60,7 @@ def judge_times(
     time_ms
         int64 [events]; event times.
     record_ms
-        int64 [events]; time of the Kafka record that held the event.
+        int64 [events]; time of the Kafka record that held the event, negative if it has none.
     out_of_orderness_ms, horizon_ms
         int64 [events]; the bounds of each event's model.
     newest_ms
@@ -72,15 +76,16 @@ def judge_times(
     [False, False, False, True]
     """
     # A producer's clock is compared with the record's, but never by an overflowing difference.
-    in_the_future = (time_ms > 0) & (time_ms > record_ms + future_ms_max)
+    in_the_future = (time_ms > LATEST_MS) | ((record_ms >= 0) & (time_ms > record_ms + future_ms_max))
+    too_early = time_ms < EARLIEST_MS
     start = np.iinfo(np.int64).min if newest_ms is None else newest_ms
-    usable = np.where(in_the_future, start, time_ms)
+    usable = np.where(in_the_future | too_early, start, time_ms)
     newest_after = np.maximum(np.maximum.accumulate(usable), start) if len(usable) else usable
     newest_before = np.concatenate(([start], newest_after[:-1])).astype(np.int64)
     known = newest_before > np.iinfo(np.int64).min
     lag_ms = np.where(known & (time_ms < newest_before), newest_before - np.minimum(time_ms, newest_before), 0)
     late = (lag_ms > out_of_orderness_ms) & ~in_the_future
-    too_old = (lag_ms > out_of_orderness_ms + horizon_ms) & ~in_the_future
+    too_old = (too_early | (lag_ms > out_of_orderness_ms + horizon_ms)) & ~in_the_future
     end = int(newest_after[-1]) if len(newest_after) else start
     return Timeliness(late & ~too_old, too_old, in_the_future, None if end == np.iinfo(np.int64).min else end)
 

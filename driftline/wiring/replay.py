@@ -107,7 +107,7 @@ async def run_replay(
         "model": request.model,
         "predictions": counts["prediction"] - counts["repeated_prediction"],
         "labels": counts["label"] - counts["repeated_label"] + data.without_prediction,
-        "labels_joined": counts["pair"],
+        "labels_joined": totals.labels_joined,
         "labels_unmatched": totals.labels_unmatched + data.without_prediction,
         "repeated_predictions": counts["repeated_prediction"],
         "repeated_labels": counts["repeated_label"],

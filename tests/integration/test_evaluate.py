@@ -282,7 +282,7 @@ async def test_revisions_rise_only_where_something_changed(store: Connection) ->
 
     # Not before its time, unless told to.
     await made.commit("predictions", prediction("late", 70 * SECOND, 0, version="v1", features={"x": 0.1, "c": "b"}))
-    await made.close(3 * MINUTE + 20 * SECOND, restate_at_once=False)
+    await made.close(3 * MINUTE + 20 * SECOND, restate="when due")
     assert await made.drift() == before[0]
     await made.close(3 * MINUTE + 20 * SECOND)
 
@@ -445,5 +445,5 @@ async def test_only_one_evaluates_a_model_at_a_time(store: Connection, postgres_
         second: Lab = await lab(other)
         async with store.transaction():
             await store.execute("select pg_try_advisory_xact_lock(5, %s)", [made.model.model_id])
-            assert await second.close(restate_at_once=True) == 0
+            assert await second.close() == 0
         assert await second.close() == 1

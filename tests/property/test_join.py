@@ -109,7 +109,9 @@ async def read(made: Lab, log: Log, chance: Random | None) -> None:
         if not left[at]:
             del left[at], newest[at]
         if chance and left and chance.random() < 0.5:
-            await made.close(min(newest.values()) - OUT_OF_ORDERNESS_S * SECOND, restate_at_once=chance.random() < 0.5)
+            await made.close(
+                min(newest.values()) - OUT_OF_ORDERNESS_S * SECOND, restate=chance.choice(["now", "not now"])
+            )
     await made.close(END_MS - START_MS)
 
 

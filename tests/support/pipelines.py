@@ -22,7 +22,7 @@ from driftline.store.migrate import migrate
 from streams.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import Kind, TopicRoute, event_shape
-from streams.evaluate import evaluate
+from streams.evaluate import Restate, evaluate
 from streams.freeze import freeze_references
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
 from streams.reference import profile_from_batch
@@ -120,12 +120,12 @@ class Lab:
             self.next[at.topic, at.partition] = at.next
         return done
 
-    async def close(self, at_ms: int = END_MS - START_MS, *, restate_at_once: bool = True) -> int:
+    async def close(self, at_ms: int = END_MS - START_MS, *, restate: Restate = "now") -> int:
         """Close what a watermark, in milliseconds from `START_MS`, allows; return how many windows held something."""
         profiles, watermark_ms, windows, behind = self.pipeline.profiles, START_MS + at_ms, 0, True
         await freeze_references(self.connection, profiles, self.model, watermark_ms, categories_max=50)
         while behind:
-            done = await evaluate(self.connection, profiles, self.model, watermark_ms, restate_at_once=restate_at_once)
+            done = await evaluate(self.connection, profiles, self.model, watermark_ms, restate=restate)
             windows, behind = windows + done.windows, done.behind
         return windows
 

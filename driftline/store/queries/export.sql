@@ -25,6 +25,8 @@ select payload::text from driftline.outbox order by sequence;
 select (select count(*) from driftline.outbox where type like 'driftline.drift.%%')::bigint as drift_events,
        (select count(*) from driftline.outbox where type = 'driftline.retraining.requested')::bigint as retraining_requests,
        (select count(*) from driftline.label l
+         where exists (select from driftline.prediction p where p.key = l.key))::bigint as labels_joined,
+       (select count(*) from driftline.label l
          where not exists (select from driftline.prediction p where p.key = l.key))::bigint as labels_unmatched;
 
 -- name: holds_events
