@@ -11,12 +11,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
@@ -28,6 +27,7 @@ from streams.commit import Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
+from streams.faults import fault_of, one_line
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel, horizon_s_of
 from streams.positions import LogPositions
@@ -43,16 +43,12 @@ REFUSALS_MAX = 3
 LABEL_LEAD_MS_MAX = 300_000
 """How far label partitions may be ahead of the predictions in event time before they are paused."""
 
-ABOUT_US = ("42", "3D", "3F")
-"""Classes of Postgres's errors that no event can cause: a missing right, table, column, function or schema."""
-
-ABOUT_EVENTS = ("54", "XX")
-"""Classes that look like trouble of the server but also come of what it is given, such as a value too large."""
-
 ASK_DOCTOR = "run `driftline doctor`"
 
 BURIED_IN_A_ROW_MAX = 100
 """After so many refused records without a good one between, events are not to blame."""
+
+END_OF_TIME_MS = 2**62
 
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -150,12 +146,13 @@ class Worker:
             except DriftlineError:
                 raise
             except Exception as error:
-                if _class_of(error) in ABOUT_US:
-                    raise StateError(f"postgres refuses: {_one_line(error)}", remedy=ASK_DOCTOR) from error
-                if not isinstance(error, SERVICE_TROUBLE) or _class_of(error) in ABOUT_EVENTS:
+                fault = fault_of(error)
+                if fault == "ours":
+                    raise StateError(f"postgres refuses: {one_line(error)}", remedy=ASK_DOCTOR) from error
+                if fault == "events":
                     return self._refused(fetch, error)
                 if tries % 10 == 0:
-                    _log.warning("postgres: %s; trying again", _one_line(error))
+                    _log.warning("postgres: %s; trying again", one_line(error))
                 await self._pause(tries)
                 tries += 1
                 if self.stopping.is_set():
@@ -165,14 +162,15 @@ class Worker:
         for model in self._models.values():
             model.partitions.clear()
         place, n = f"{fetch.topic}, partition {fetch.partition}, offset {fetch.start}", len(fetch.records)
-        _log.warning("%s, %s records: refused: %s", place, n, _one_line(error), exc_info=n == 1)
+        _log.warning("%s, %s records: refused: %s", place, n, one_line(error), exc_info=n == 1)
         quoted = self._parts.settings.privacy.dead_letter_payloads
-        return _Refused(_one_line(error) if quoted else type(error).__name__)
+        return _Refused(one_line(error) if quoted else type(error).__name__)
 
     async def _commit(self, fetch: Fetch, decoded: Decoded) -> _Fenced | None:
         topic_id = self._parts.positions.topic_id(fetch.topic)
         position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
-        times = np.array([record.timestamp for record in fetch.records], np.int64)
+        # What an old log holds may have no time of its own; then there is nothing that an event could be ahead of.
+        times = np.array([of.timestamp if of.timestamp >= 0 else END_OF_TIME_MS for of in fetch.records], np.int64)
         record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
         async with self._connection() as connection:
             done = await commit_fetch(
@@ -222,7 +220,7 @@ class Worker:
                 await self._commit(fetch, Decoded(dead=[letter]))
                 return
             except SERVICE_TROUBLE as error:
-                _log.warning("postgres: %s; trying again", _one_line(error))
+                _log.warning("postgres: %s; trying again", one_line(error))
                 await self._pause(len(BACK_OFF_S))
 
     async def _pause(self, tries: int) -> None:
@@ -233,18 +231,31 @@ class Worker:
 
     async def close_windows(self) -> None:
         """Close and restate whatever the watermarks allow, for every model."""
+        await self._for_each_model(self._close_windows_of)
+
+    async def _close_windows_of(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
+        profiles, limits = self._parts.pipeline.profiles, self._parts.settings.limits
+        await freeze_references(connection, profiles, model, watermark_ms, categories_max=limits.categories_max)
+        while (await evaluate(connection, profiles, model, watermark_ms)).behind:
+            if self.stopping.is_set():
+                return
+
+    async def _for_each_model(self, do: Callable[[Connection, MonitoredModel, int], Awaitable[None]]) -> None:
+        """Do something for every model that has a watermark; one that fails holds up no other one."""
+        failures: list[str] = []
         for model in self._models.values():
-            async with self._connection() as connection:
-                watermark_ms = await self._watermark(connection, model)
-                if watermark_ms is None:
-                    continue
-                categories_max = self._parts.settings.limits.categories_max
-                await freeze_references(
-                    connection, self._parts.pipeline.profiles, model, watermark_ms, categories_max=categories_max
-                )
-                while (await evaluate(connection, self._parts.pipeline.profiles, model, watermark_ms)).behind:
-                    if self.stopping.is_set():
-                        return
+            try:
+                async with self._connection() as connection:
+                    watermark_ms = await self._watermark(connection, model)
+                    if watermark_ms is not None:
+                        await do(connection, model, watermark_ms)
+            except SERVICE_TROUBLE:
+                raise
+            except Exception as error:
+                _log.debug("%s", model.name, exc_info=error)
+                failures.append(f"{model.name}: {one_line(error)}")
+        if failures:
+            raise RuntimeError("; ".join(failures))
 
     async def _watermark(self, connection: Connection, model: MonitoredModel) -> int | None:
         found = await rows(connection, "partitions_of_topics", topics=list(self._parts.topics[model.name]))
@@ -338,16 +349,14 @@ class Worker:
         """Drop what no label and no window can reach any more."""
         async with self._connection() as connection:
             await run(connection, "forget_workers")
-            for model in self._models.values():
-                watermark_ms = await self._watermark(connection, model)
-                if watermark_ms is None:
-                    continue
-                windows = model.settings.windows
-                kept_ms = max(model.horizon_ms, windows.lookback_max_ms) + 2 * windows.length_ms
-                before = timestamp(watermark_ms - kept_ms)
-                await run(connection, "drop_old_rollups", model_id=model.model_id, before=before)
-                if model.settings.has_labels:
-                    await self._drop_partitions(connection, model, watermark_ms)
+        await self._for_each_model(self._tidy)
+
+    async def _tidy(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
+        windows = model.settings.windows
+        before_ms = watermark_ms - max(model.horizon_ms, windows.lookback_max_ms) - 2 * windows.length_ms
+        await run(connection, "drop_old_rollups", model_id=model.model_id, before=timestamp(before_ms))
+        if model.settings.has_labels:
+            await self._drop_partitions(connection, model, watermark_ms)
 
     async def _drop_partitions(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
         """Drop partitions whose events are older than the horizon, for all models that share it."""
@@ -389,13 +398,3 @@ def _halves(fetch: Fetch) -> list[Fetch]:
         replace(fetch, next=cut, records=fetch.records[:middle]),
         replace(fetch, start=cut, records=fetch.records[middle:]),
     ]
-
-
-def _class_of(error: Exception) -> str:
-    """Return the class of an error of Postgres: the first two characters of its code."""
-    return (error.sqlstate or "")[:2] if isinstance(error, psycopg.Error) else ""
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -20,6 +20,8 @@ from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
 from streams import worker as module
+from streams.evaluate import Progress, evaluate
+from streams.monitored import MonitoredModel, Profiles
 from streams.positions import LogPositions
 from streams.transport import Fetch
 from streams.worker import Worker, WorkerParts
@@ -34,6 +36,7 @@ POISON = 0.125
 """The score of an event that Postgres is told to refuse."""
 
 SECOND = 1_000
+CLOSED = "select (extract(epoch from closed_through) * 1000)::bigint from driftline.evaluation"
 
 
 class NoBroker:
@@ -58,10 +61,12 @@ class Desk:
     def worker(self) -> Worker:
         return Worker(self.parts, self.made.decoder)
 
-    async def read(self, start: int, *events: dict[str, Any], partition: int = 0) -> int | None:
+    async def read(
+        self, start: int, *events: dict[str, Any], partition: int = 0, record_ms: int = END_MS
+    ) -> int | None:
         """Hand over a fetch that begins at an offset."""
         named = (json_bytes({"model": "m"} | event) for event in events)
-        records = [Message(value, (), offset, END_MS) for offset, value in enumerate(named, start)]
+        records = [Message(value, (), offset, record_ms) for offset, value in enumerate(named, start)]
         return await self.worker.process(Fetch(TOPIC, partition, start, start + len(records), records))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -97,7 +102,7 @@ class Desk:
     async def closed_through(self) -> int | None:
         """Let the worker close what it may, and return up to when, in milliseconds from `START_MS`."""
         await self.worker.close_windows()
-        found = self.rows("select (extract(epoch from closed_through) * 1000)::bigint from driftline.evaluation")
+        found = self.rows(CLOSED)
         return int(found[0][0]) - START_MS if found and found[0][0] is not None else None
 
 
@@ -245,6 +250,12 @@ async def test_a_worker_that_is_stopped_while_postgres_is_away_gives_up_its_fetc
     assert desk.position() == 0
 
 
+async def test_events_of_a_log_without_times_are_not_in_the_future(desk: Desk) -> None:
+    await desk.read(0, *events(0, 5), record_ms=-1)
+
+    assert desk.counted() == {"prediction": 5}
+
+
 async def test_a_fetch_that_was_read_from_another_place_writes_nothing_and_says_where_to_go_on(desk: Desk) -> None:
     await desk.read(0, *events(0, 10))
 
@@ -317,6 +328,31 @@ async def test_idle_is_only_promised_for_what_others_had_read_before_the_ends_we
 
     # During the first look the others came to the first hour, during the second to another one: that is not promised.
     assert await four.closed_through() == 3_600 * SECOND
+
+
+async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
+    connection: Connection, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_desk(connection, postgres_url, 1, windows={"out_of_orderness": "0s"}) as good:
+        await good.read(0, prediction("a", 0), prediction("b", 70 * SECOND))
+        broken = replace(good.made.model, name="broken", model_id=2)
+        models = {"broken": broken, "m": good.made.model}
+        topics = dict.fromkeys(models, (TOPIC,))
+        pipeline = replace(good.parts.pipeline, models=models)
+        both = Desk(replace(good.parts, pipeline=pipeline, topics=topics), good.made, postgres_url)
+
+        async def fail_for_one(
+            connection: Connection, profiles: Profiles, model: MonitoredModel, watermark_ms: int
+        ) -> Progress:
+            if model.name == "broken":
+                raise OverflowError("what nobody foresaw")
+            return await evaluate(connection, profiles, model, watermark_ms)
+
+        monkeypatch.setattr(module, "evaluate", fail_for_one)
+        with pytest.raises(RuntimeError, match=r"^broken: OverflowError: what nobody foresaw$"):
+            await both.worker.close_windows()
+
+        assert good.rows(CLOSED) == [(START_MS + 60 * SECOND,)]
 
 
 async def test_a_worker_says_that_it_runs_what_it_reads_and_that_it_stopped(desk: Desk) -> None:
