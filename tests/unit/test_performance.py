@@ -1,0 +1,187 @@
+"""Are metrics of merged outcomes scikit-learn's, also where classes are unknown and references change?"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+
+from detectors.profile import Profile
+from detectors.summaries import merge_vectors
+from labels_join.outcomes import REGRESSION_WIDTH, Pairs, summarise_outcomes
+from labels_join.performance import confusion_of, error_series, metrics_of, watched_errors
+from tests.support.profiles import event, profile_of
+
+
+def vector_of(profile: Profile, predicted: Any, truth: Any, score: Any, names: list[str]) -> np.ndarray:
+    """Summarise pairs of one window."""
+    n = len(predicted)
+    same = np.zeros(n, np.int64)
+    columns = (np.asarray(column, np.float64) for column in (predicted, truth, score))
+    made = Pairs(same, np.empty((n, 0), np.int64), same, same, *columns, same > 0, same + 1)
+    deltas = summarise_outcomes(made, profile, names, 1_000, 1_000)
+    return merge_vectors(deltas.vectors, REGRESSION_WIDTH if profile.task == "regression" else 0)
+
+
+def binary_profile(classes: tuple[int, ...] = (0, 1), power: float = 1.0) -> Profile:
+    n = 400
+    return profile_of(
+        [event(row, row, classes[row % len(classes)], score=((row + 0.5) / n) ** power) for row in range(n)]
+    )
+
+
+def values(parts: list[tuple[np.ndarray, Profile]], positive: str | None) -> dict[str, float | None]:
+    return {name: estimate.value for name, estimate in metrics_of(parts, positive).items()}
+
+
+def binary_case(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(seed)
+    score = chance.random(n)
+    return (score > 0.4).astype(int), (chance.random(n) < score).astype(int), score
+
+
+def expected_binary(predicted: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    return {
+        "accuracy": pytest.approx(accuracy_score(truth, predicted)),
+        "precision": pytest.approx(precision_score(truth, predicted)),
+        "recall": pytest.approx(recall_score(truth, predicted)),
+        "f1": pytest.approx(f1_score(truth, predicted)),
+    }
+
+
+def test_binary_metrics_are_scikit_learns() -> None:
+    profile, (predicted, truth, score) = binary_profile(), binary_case(1)
+    found = values([(vector_of(profile, predicted, truth, score, ["0", "1"]), profile)], "1")
+
+    binned = np.searchsorted(profile.score_edges, score)
+    assert found == expected_binary(predicted, truth) | {"roc_auc": pytest.approx(roc_auc_score(truth, binned))}
+    assert abs((found["roc_auc"] or 0) - roc_auc_score(truth, score)) < 0.005
+
+
+@pytest.mark.parametrize("classes", [(0,), (1,), (0, 1)])
+def test_a_reference_that_knows_one_class_only_changes_no_metric(classes: tuple[int, ...]) -> None:
+    profile, (predicted, truth, score) = binary_profile(classes), binary_case(2)
+    found = values([(vector_of(profile, predicted, truth, score, ["0", "1"]), profile)], "1")
+
+    binned = np.searchsorted(profile.score_edges, score)
+    assert found == expected_binary(predicted, truth) | {"roc_auc": pytest.approx(roc_auc_score(truth, binned))}
+
+
+def test_every_label_but_the_positive_class_is_negative() -> None:
+    profile = binary_profile()
+    vector = vector_of(profile, [1, 1, 0], [1, 2, 2], [np.nan] * 3, ["0", "1", "fraud"])
+
+    found = values([(vector, profile)], "1")
+    assert found == {
+        "accuracy": pytest.approx(2 / 3),
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+        "roc_auc": None,
+    }
+
+
+def test_nothing_has_no_metrics() -> None:
+    profile = binary_profile()
+    empty = np.empty(0, np.int64)
+    assert set(values([(empty, profile)], "1").values()) == {None}
+    regression = profile_of([event(row, row, float(row)) for row in range(9)], "regression")
+    assert set(values([(np.zeros(REGRESSION_WIDTH, np.int64), regression)], None).values()) == {None}
+
+
+def test_outcomes_under_two_references_add_up() -> None:
+    # The second reference knows another class first, so places differ; scores are binned alike.
+    first, second = binary_profile((0, 1)), binary_profile((1,))
+    cases = [binary_case(3), binary_case(4)]
+    parts = [
+        (vector_of(profile, *case, ["0", "1"]), profile) for profile, case in zip((first, second), cases, strict=True)
+    ]
+    predicted, truth, score = (np.concatenate(columns) for columns in zip(*cases, strict=True))
+
+    binned = np.searchsorted(first.score_edges, score)
+    assert values(parts, "1") == expected_binary(predicted, truth) | {
+        "roc_auc": pytest.approx(roc_auc_score(truth, binned))
+    }
+
+
+def test_scores_that_are_binned_differently_do_not_add_up() -> None:
+    first, second = binary_profile(), binary_profile(power=2.0)
+    cases = [binary_case(5), binary_case(6)]
+    parts = [
+        (vector_of(profile, *case, ["0", "1"]), profile) for profile, case in zip((first, second), cases, strict=True)
+    ]
+    predicted, truth, _ = (np.concatenate(columns) for columns in zip(*cases, strict=True))
+
+    assert values(parts, "1") == expected_binary(predicted, truth) | {"roc_auc": None}
+
+
+NAMES = ["ant", "bee", "cat", "unheard of"]
+
+
+def multiclass_profile(*names: str) -> Profile:
+    return profile_of([event(row, row, names[row % len(names)]) for row in range(60)], "multiclass")
+
+
+def test_multiclass_metrics_are_scikit_learns_also_under_two_references() -> None:
+    chance = np.random.default_rng(7)
+    profiles = [multiclass_profile("ant", "bee", "cat"), multiclass_profile("cat", "bee")]
+    cases = [(chance.integers(0, n, 200) + 3 - n, chance.integers(0, n, 200) + 3 - n) for n in (3, 2)]
+    none = np.full(200, np.nan)
+    parts = [(vector_of(profile, *case, none, NAMES), profile) for profile, case in zip(profiles, cases, strict=True)]
+    predicted, truth = (np.concatenate(columns) for columns in zip(*cases, strict=True))
+
+    macro = {"average": "macro"}
+    assert values(parts, None) == {
+        "accuracy": pytest.approx(accuracy_score(truth, predicted)),
+        "macro_precision": pytest.approx(precision_score(truth, predicted, **macro)),
+        "macro_recall": pytest.approx(recall_score(truth, predicted, **macro)),
+        "macro_f1": pytest.approx(f1_score(truth, predicted, **macro)),
+    }
+
+
+def test_whether_one_unknown_class_is_another_can_not_be_told() -> None:
+    profile = multiclass_profile("ant", "bee")
+    vector = vector_of(profile, [0, 0, 2, 2], [0, 3, 1, 3], [np.nan] * 4, NAMES)
+    # One is right, one is taken for an ant, one bee is taken for something else, and the last is left out.
+    assert values([(vector, profile)], None)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_regression_metrics_are_scikit_learns_also_under_two_references() -> None:
+    chance = np.random.default_rng(8)
+    profiles = [
+        profile_of([event(row, row, spread * (row % 17)) for row in range(60)], "regression") for spread in (1.0, 37.5)
+    ]
+    cases = [(chance.normal(0, 9, 150), chance.normal(1, 9, 150)) for _ in profiles]
+    none = np.full(150, np.nan)
+    parts = [(vector_of(profile, *case, none, []), profile) for profile, case in zip(profiles, cases, strict=True)]
+    predicted, truth = (np.concatenate(columns) for columns in zip(*cases, strict=True))
+
+    found = values(parts, None)
+    assert found["mae"] == pytest.approx(mean_absolute_error(truth, predicted), abs=1e-6)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(truth, predicted), abs=1e-6)
+
+
+def test_errors_are_watched_within_each_true_class() -> None:
+    profile = binary_profile()
+    vector = vector_of(profile, [0, 1, 1, 1, 0], [0, 0, 0, 1, 1], [np.nan] * 5, ["0", "1"])
+    cases, wrong, squares = watched_errors(vector, profile)
+
+    assert error_series(profile) == ("@error.0", "@error.1")
+    assert (cases.tolist(), wrong.tolist(), squares.tolist()) == ([3, 2], [2, 1], [2, 1])
+
+
+def test_errors_of_classes_that_nobody_knows_are_not_watched() -> None:
+    profile = multiclass_profile("ant", "bee")
+    vector = vector_of(profile, [0, 3, 3, 0], [0, 1, 3, 3], [np.nan] * 4, NAMES)
+    cases, wrong, _ = watched_errors(vector, profile)
+
+    assert (cases.tolist(), wrong.tolist()) == ([1, 1], [0, 1])
+    assert confusion_of(vector, profile).counts.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 1]]

@@ -1,0 +1,122 @@
+"""Which of several events that say the same counts? A slow loop over the log says so."""
+
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+
+from labels_join.repeats import (
+    Label,
+    comes_after,
+    correction,
+    counted_labels,
+    first_in_batch,
+    key_order,
+    repeated_in_batch,
+    texts_of,
+    what_changes,
+)
+
+
+def keys(numbers: list[int]) -> np.ndarray:
+    return np.array([[0] * 7 + [number % 256] + [number // 256] * 8 for number in numbers], np.uint8).reshape(-1, 16)
+
+
+def test_keys_are_ordered_as_bytes_and_equal_ones_as_they_came() -> None:
+    chance = np.random.default_rng(1)
+    made = chance.integers(0, 2, (200, 16)).astype(np.uint8) * 255
+    made[:, 2:14] = 7
+    order = key_order(made).tolist()
+    assert order == sorted(range(200), key=lambda row: (made[row].tobytes(), row))
+    assert first_in_batch(made).tolist() == [made[row].tobytes() not in map(bytes, made[:row]) for row in range(200)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_prediction_repeats_one_that_counts_at_about_the_same_time(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    n, window_ms = 80, 10
+    name, version, variant = chance.integers(0, 4, n), chance.integers(0, 2, n), chance.integers(0, 2, n)
+    time_ms = chance.integers(0, 60, n)
+    kept: list[int] = []
+    expected = []
+    for row in range(n):
+        same = [
+            other
+            for other in kept
+            if (name[other], version[other], variant[other]) == (name[row], version[row], variant[row])
+        ]
+        expected.append(any(abs(time_ms[other] - time_ms[row]) <= window_ms for other in same))
+        if not expected[-1]:
+            kept.append(row)
+
+    found = repeated_in_batch(keys(name.tolist()), version, variant, time_ms, window_ms)
+    assert found.tolist() == expected
+
+
+def test_what_comes_after_stands_behind_the_first_of_its_key() -> None:
+    one, other = keys([1, 2, 1, 3]), keys([1, 1, 2])
+    order, other_order = np.array([0, 3, 5, 9]), np.array([2, 4, 7])
+    assert comes_after(one, order, other, other_order).tolist() == [False, False, True, False]
+    assert comes_after(one, order, keys([]), np.empty(0, np.int64)).tolist() == [False] * 4
+    assert comes_after(keys([]), np.empty(0, np.int64), other, other_order).tolist() == []
+
+
+FIRST = Label(5, 1.0, late=False, text="1")
+CORRECTION = Label(7, 0.0, late=True, text="0")
+OLDER = Label(3, 2.0, late=True, text="2")
+
+
+def net(counted: list[tuple[Label, int]], late: tuple[bool, ...] = (False, True)) -> dict[tuple[int, str], int]:
+    """What labels count for, by (time, value), without those that come to nothing."""
+    total: dict[tuple[int, str], int] = {}
+    for label, weight in counted:
+        if label.late in late:
+            total[label.rank] = total.get(label.rank, 0) + weight
+    return {rank: weight for rank, weight in total.items() if weight}
+
+
+def test_the_greatest_label_holds_and_detectors_see_the_first() -> None:
+    for labels in permutations([FIRST, CORRECTION, OLDER]):
+        counted = counted_labels(labels)
+        assert net(counted) == {CORRECTION.rank: 1}
+        assert net(counted, late=(False,)) == {FIRST.rank: 1}
+    assert counted_labels([FIRST]) == [(FIRST, 1)]
+    assert counted_labels([OLDER, CORRECTION]) == [(CORRECTION, 1)]
+
+
+def test_of_one_moment_the_greater_text_holds() -> None:
+    ten, nine = Label(5, 10.0, late=False, text="10"), Label(5, 9.0, late=True, text="9")
+    assert net(counted_labels([ten, nine])) == {(5, "9"): 1}
+    assert net(counted_labels([nine, ten])) == {(5, "9"): 1}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_come_to_the_same_in_one_batch_or_in_several(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    log = [
+        Label(int(chance.integers(0, 4)), float(value), late=bool(row), text=str(value))
+        for row, value in enumerate(chance.integers(0, 3, 8).tolist())
+    ]
+    cuts = [0, *sorted(chance.choice(7, 3, replace=False) + 1), 8]
+    counted, repeats = [], 0
+    for start, end in pairwise(cuts):
+        changes, n_repeats = what_changes(log[:start], log[start:end])
+        counted += changes
+        repeats += n_repeats
+
+    whole, whole_repeats = what_changes([], log)
+    for late in ((False,), (True,)):
+        assert net(counted, late) == net(whole, late) == net(counted_labels(log), late)
+    assert (
+        repeats == whole_repeats == 8 - len({i for i in range(8) if all(log[j].rank < log[i].rank for j in range(i))})
+    )
+
+
+def test_a_correction_takes_back_and_adds_out_of_sight_of_detectors() -> None:
+    assert net(correction(FIRST, CORRECTION)) == {FIRST.rank: -1, CORRECTION.rank: 1}
+    assert net(correction(FIRST, CORRECTION), late=(False,)) == {}
+
+
+def test_class_codes_have_names_and_numbers_are_themselves() -> None:
+    assert texts_of(np.array([1.0, 0.0]), ["no", "yes"]) == ["yes", "no"]
+    assert texts_of(np.array([1.0, 0.1]), None) == ["1.0", "0.1"]

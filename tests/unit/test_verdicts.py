@@ -1,0 +1,290 @@
+"""Does a window's verdict say what its rollup and its panes say, feature by feature?"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from detectors.adwin import AdwinBank, AdwinSpec
+from detectors.psi import judge_psi
+from detectors.summaries import Ints, merge_vectors
+from driftline.settings.models import AdwinSettings, DriftSettings, PsiSettings
+from labels_join.outcomes import Pairs, summarise_outcomes
+from streams.panes import PaneLayout, pane_layout, summarise_predictions
+from streams.verdicts import Pane, SequentialDetectors, Verdict, psi_verdicts, sequential_spec, series_layout
+from tests.support.profiles import Event, batch_of, event, profile_of
+
+PANE_MS = 1_000
+DRIFT = DriftSettings()
+REFERENCE = [
+    event(row, row, row % 2, score=(row + 0.5) / 200, features={"x": row / 200, "c": "ab"[row % 2]})
+    for row in range(200)
+]
+
+
+def layout(task: str = "binary") -> PaneLayout:
+    events = REFERENCE if task == "binary" else [event(row, row, float(row % 9)) for row in range(90)]
+    return pane_layout(profile_of(events, task, bins=10))
+
+
+def vector_of(events: list[Event], of: PaneLayout) -> Ints:
+    n = len(events)
+    deltas = summarise_predictions(
+        batch_of(events, of.profile.task),
+        np.zeros(n, np.int64),
+        np.empty((n, 0), np.int64),
+        np.zeros(n, np.bool_),
+        of,
+        10**9,
+    )
+    return merge_vectors(deltas.vectors, of.width)
+
+
+def outcomes_of(predicted: list[float], truth: list[float], of: PaneLayout) -> Ints:
+    n = len(predicted)
+    same, none = np.zeros(n, np.int64), np.full(n, np.nan)
+    pairs = Pairs(
+        same,
+        np.empty((n, 0), np.int64),
+        same,
+        same,
+        np.array(predicted, float),
+        np.array(truth, float),
+        none,
+        same > 0,
+        same + 1,
+    )
+    deltas = summarise_outcomes(pairs, of.profile, ["0", "1"], 1_000, 1_000)
+    return np.frombuffer(deltas.vectors[0], np.int64)
+
+
+def stream(seed: int, n_panes: int, change_at: int, a_pane: int = 60) -> list[list[Event]]:
+    """Make panes of predictions; from one of them on x has moved, c has changed and scores are missing."""
+    chance = np.random.default_rng(seed)
+    panes = []
+    for number in range(n_panes):
+        moved = number >= change_at
+        panes.append(
+            [
+                event(
+                    f"{number}-{row}",
+                    number * PANE_MS,
+                    int(chance.random() < 0.5),
+                    features={
+                        "x": float(chance.normal(0.9 if moved else 0.5, 0.2)),
+                        "c": "ab"[int(chance.random() < (0.9 if moved else 0.5))],
+                    },
+                    **({} if moved and chance.random() < 0.5 else {"score": round(float(chance.random()), 3)}),
+                )
+                for row in range(a_pane)
+            ]
+        )
+    return panes
+
+
+def by_feature(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
+    return {verdict.feature: verdict for verdict in verdicts}
+
+
+def test_each_feature_has_a_psi_verdict_on_its_own_bins() -> None:
+    of = layout()
+    events = [each for pane in stream(1, 5, 2) for each in pane]
+    found = psi_verdicts(vector_of(events, of), of, DRIFT, ready=True)
+
+    assert [verdict.feature for verdict in found] == ["x", "c", "@prediction", "@score"]
+    for verdict, feature in zip(found, of.profile.features, strict=True):
+        assert verdict.counts is not None
+        assert sum(verdict.counts) == verdict.n_current == len(events)
+        assert verdict.n_reference == 200
+        p, q = (
+            (np.array(counts) + 0.5) / (sum(counts) + len(counts) / 2) for counts in (feature.counts, verdict.counts)
+        )
+        assert verdict.score == pytest.approx(float(((q - p) * np.log(q / p)).sum()), abs=1e-12)
+        assert (verdict.level == "drift") == (verdict.score >= verdict.threshold)
+        assert 0 < verdict.p_value <= 1
+    scored = sum("score" in each for each in events)
+    assert by_feature(found)["@score"].counts[-2] == len(events) - scored
+
+
+def test_a_window_that_is_not_ready_keeps_its_scores() -> None:
+    of = layout()
+    vector = vector_of([each for pane in stream(2, 5, 0) for each in pane], of)
+    ready, waiting = (psi_verdicts(vector, of, DRIFT, ready=ready) for ready in (True, False))
+
+    assert {verdict.level for verdict in waiting} == {"not_ready"}
+    assert "drift" in {verdict.level for verdict in ready}
+    assert [verdict.score for verdict in waiting] == [verdict.score for verdict in ready]
+
+
+def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
+    of = layout()
+    vector = vector_of([each for pane in stream(3, 5, 3) for each in pane], of)
+    strict = DriftSettings(psi=PsiSettings(effect=50.0), significance=0.01)
+    found = by_feature(psi_verdicts(vector, of, strict, ready=True))["x"]
+    starts = of.starts[:-1]
+    counts = np.concatenate([np.array(feature.counts) for feature in of.profile.features])
+    seed = int(of.profile.digest[:12], 16)
+    expected = judge_psi(counts, vector[: of.n_bins], starts, effect=50.0, significance=0.01, seed=seed)[0]
+
+    assert (found.level, found.threshold, found.p_value) == ("ok", expected.threshold, expected.p_value)
+    assert found.threshold >= 50.0
+
+
+def test_what_is_watched_is_means_missing_shares_categories_and_errors() -> None:
+    of = layout()
+    series = series_layout(of, DRIFT, with_errors=True)
+
+    assert series.names == ("x", "c", "@prediction", "@score", "@error.0", "@error.1")
+    # x: mean, missing. c: a, b, other, missing. @prediction: 0, 1, other, missing. @score: mean, missing. Two errors.
+    assert np.bincount(series.owner).tolist() == [2, 4, 4, 2, 1, 1]
+    assert series.is_mean.nonzero()[0].tolist() == [0, 10]
+    assert series_layout(of, DRIFT, with_errors=False).names == ("x", "c", "@prediction", "@score")
+    regression = series_layout(layout("regression"), DRIFT, with_errors=True)
+    assert regression.names == ("x", "c", "@prediction", "@error")
+
+
+def series_by_hand(panes: list[list[Event]], of: PaneLayout) -> dict[str, list[tuple[list[int], list[int], list[int]]]]:
+    """Return, by name and series, (counts, sums, sums of squares) by pane, from the events themselves."""
+    by_name = {feature.name: feature for feature in of.profile.features}
+
+    def mean(name: str, values: list[list[float | None]]) -> tuple[list[int], list[int], list[int]]:
+        feature = by_name[name]
+        steps = [
+            [round(min(max((v - feature.centre) / feature.scale, -8.0), 8.0) * 4096) for v in pane if v is not None]
+            for pane in values
+        ]
+        return (
+            [len(pane) for pane in steps],
+            [sum(pane) for pane in steps],
+            [sum(s * s for s in pane) for pane in steps],
+        )
+
+    def share(values: list[list[object]], of_what: object) -> tuple[list[int], list[int], list[int]]:
+        hits = [sum(value == of_what for value in pane) for pane in values]
+        return [len(pane) for pane in values], hits, hits
+
+    x = [[each["features"]["x"] for each in pane] for pane in panes]
+    c = [[each["features"]["c"] for each in pane] for pane in panes]
+    predicted = [[each["prediction"] for each in pane] for pane in panes]
+    score = [[each.get("score") for each in pane] for pane in panes]
+    return {
+        "x": [mean("x", x), share(x, None)],
+        "c": [share(c, "a"), share(c, "b"), share(c, "other"), share(c, None)],
+        "@prediction": [share(predicted, 0), share(predicted, 1), share(predicted, "other"), share(predicted, None)],
+        "@score": [mean("@score", score), share(score, None)],
+    }
+
+
+def clearest(
+    series: list[tuple[list[int], list[int], list[int]]], is_mean: bool
+) -> tuple[float, float, int, int, bool]:
+    """Feed one series after the other to a detector of its own; return the clearest test of them all."""
+    best: tuple[float, tuple[float, float, int, int, bool]] = (-1.0, (0.0, 0.0, 0, 0, False))
+    for number, (counts, sums, squares) in enumerate(series):
+        mean = is_mean and number == 0
+        spread, unit, effect = (16.0, 1 / 4096, 0.25) if mean else (1.0, 1.0, 0.05)
+        bank = AdwinBank(AdwinSpec(delta=0.002), np.array([spread]), np.array([unit]), np.array([effect]))
+        detected = False
+        own: tuple[float, tuple[float, float, int, int, bool]] = (-1.0, (0.0, spread, 0, 0, False))
+        for n, total, square in zip(counts, sums, squares, strict=True):
+            cut = bank.update(np.array([n]), np.array([total]), np.array([square]))
+            if cut.n_old[0]:
+                ratio = float(abs(cut.gap[0]) / cut.epsilon[0])
+                found = (
+                    abs(float(cut.gap[0])),
+                    float(cut.epsilon[0]),
+                    int(cut.n_old[0]),
+                    int(cut.n_new[0]),
+                    bool(cut.detected[0]),
+                )
+                if (ratio > own[0] and (found[4] or not detected)) or (found[4] and not detected):
+                    own = ratio, found
+                detected |= found[4]
+        best = max(best, own, key=lambda each: each[0])
+    return best[1]
+
+
+@pytest.mark.parametrize("change_at", [6, 99])
+def test_a_sequential_verdict_is_the_clearest_test_of_all_series_and_panes(change_at: int) -> None:
+    of, panes = layout(), stream(4, 12, change_at)
+    detectors = SequentialDetectors(of, DRIFT, with_errors=False, snapshot=None)
+    found = by_feature(
+        detectors.judge(Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes))
+    )
+
+    for name, series in series_by_hand(panes, of).items():
+        gap, epsilon, n_old, n_new, detected = clearest(series, name in ("x", "@score"))
+        verdict = found[name]
+        assert (verdict.score, verdict.threshold) == (
+            pytest.approx(gap, abs=1e-12),
+            pytest.approx(epsilon, abs=1e-12),
+        ), name
+        assert (verdict.n_reference, verdict.n_current) == (n_old, n_new), name
+        assert verdict.level == ("drift" if detected else "ok"), name
+        assert math.isnan(verdict.p_value)
+    drifted = {name for name, verdict in found.items() if verdict.level == "drift"}
+    assert drifted == ({"x", "c", "@score"} if change_at == 6 else set())
+    if change_at == 6:
+        assert found["x"].changed_ms == 6 * PANE_MS
+    assert found["@prediction"].changed_ms is None
+
+
+def test_what_was_detected_early_in_a_window_is_not_outshone() -> None:
+    of, panes = layout(), stream(5, 30, 10)
+    pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
+    detectors = SequentialDetectors(of, DRIFT, with_errors=False, snapshot=None)
+    assert by_feature(detectors.judge(pane_of[:10]))["x"].level == "ok"
+    assert by_feature(detectors.judge(pane_of[10:]))["x"].level == "drift"
+
+
+@pytest.mark.parametrize("cut", [1, 7, 12])
+def test_a_snapshot_goes_on_as_if_nothing_had_been(cut: int) -> None:
+    of, panes = layout(), stream(6, 20, 9)
+    pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
+    whole = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None)
+    whole.judge(pane_of[:cut])
+    again = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=whole.snapshot())
+
+    assert str(again.judge(pane_of[cut:])) == str(whole.judge(pane_of[cut:]))
+    assert again.snapshot() == whole.snapshot()
+
+
+def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothing() -> None:
+    of = layout()
+    detectors = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None)
+    good = outcomes_of([0, 1] * 40, [0, 1] * 40, of)
+    bad = outcomes_of([0, 0] * 40, [0, 1] * 40, of)
+    panes = [
+        Pane(number * PANE_MS, None, vector) for number, vector in enumerate([good, None, good, None, good, bad, bad])
+    ]
+    found = by_feature(detectors.judge(panes))
+
+    assert (found["@error.1"].level, found["@error.1"].changed_ms) == ("drift", 5 * PANE_MS)
+    assert (found["@error.1"].n_reference, found["@error.1"].n_current) == (120, 40)
+    assert found["@error.0"].level == "ok"
+    assert found["x"].level == "not_ready"
+    assert (found["x"].score, found["x"].n_reference) == (0.0, 0)
+
+
+def test_no_panes_no_readiness() -> None:
+    of = layout()
+    found = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None).judge([])
+    assert {verdict.level for verdict in found} == {"not_ready"}
+    assert all(verdict.threshold > 0 for verdict in found)
+
+
+def test_a_state_is_for_one_profile_and_one_sensitivity() -> None:
+    one, other = layout(), pane_layout(profile_of(REFERENCE[:150], bins=10))
+    sensitive = DriftSettings(adwin=AdwinSettings(delta=0.01))
+    specs = {
+        sequential_spec(of.profile, drift, with_errors=errors)
+        for of, drift, errors in ((one, DRIFT, True), (other, DRIFT, True), (one, sensitive, True), (one, DRIFT, False))
+    }
+    assert len(specs) == 4
+    assert sequential_spec(one.profile, DriftSettings(bins=20, significance=0.01), with_errors=True) in specs
+    with pytest.raises(ValueError, match="another specification"):
+        SequentialDetectors(
+            one, sensitive, with_errors=True,
+            snapshot=SequentialDetectors(one, DRIFT, with_errors=True, snapshot=None).snapshot(),
+        )  # fmt: skip
