@@ -48,8 +48,6 @@ ASK_DOCTOR = "run `driftline doctor`"
 BURIED_IN_A_ROW_MAX = 100
 """After so many refused records without a good one between, events are not to blame."""
 
-END_OF_TIME_MS = 2**62
-
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -169,8 +167,7 @@ class Worker:
     async def _commit(self, fetch: Fetch, decoded: Decoded) -> _Fenced | None:
         topic_id = self._parts.positions.topic_id(fetch.topic)
         position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
-        # What an old log holds may have no time of its own; then there is nothing that an event could be ahead of.
-        times = np.array([of.timestamp if of.timestamp >= 0 else END_OF_TIME_MS for of in fetch.records], np.int64)
+        times = np.array([record.timestamp for record in fetch.records], np.int64)
         record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
         async with self._connection() as connection:
             done = await commit_fetch(

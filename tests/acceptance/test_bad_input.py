@@ -253,7 +253,9 @@ def test_each_bad_event_is_told_with_its_reason_and_every_good_one_beside_it_cou
 ) -> None:
     monitor = prepared(broker, postgres_url, topic_name, tmp_path)
     # One fetch of many messages is read as a table, a few that trickle in row by row: both have to tell the same.
-    at_once = mixed(predictions(), good_events(0, GOOD))
+    # The first of all, with nothing before it that could tell that its clock is wrong.
+    unset = refused("the zero of Go's clock", "too_old", as_json(event(timestamp="0001-01-01T00:00:00Z")))
+    at_once = [unset, *mixed(predictions(), good_events(0, GOOD))]
     trickling = mixed(predictions(), good_events(GOOD, GOOD + len(predictions()) + 1))
     late_truth = labels() + [usable("a label", as_json(label(f"good-{row}", 5_000)), 0) for row in range(GOOD)]
     dead = send_cases(monitor, "predictions", 0, at_once)
