@@ -22,7 +22,7 @@ from typing import Any, Literal
 from detectors.metrics import Estimate
 from detectors.profile import Profile
 from detectors.summaries import Ints
-from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
+from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, row, rows, run, the_row, timestamp
 from labels_join.performance import metrics_of
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
@@ -73,6 +73,8 @@ async def evaluate(
     restate
         Whether to wait for `restate_after` since the last restatement.
     """
+    if not await _has_work(connection, model, watermark_ms, restate):
+        return Progress(0, behind=False)
     async with connection.transaction():
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
         if not taken.taken:
@@ -80,6 +82,18 @@ async def evaluate(
         await rows(connection, "lock_panes_alone", bucket=model.bucket)
         await model.refresh_names(connection)
         return await _Evaluation(connection, profiles, model).run(watermark_ms, restate)
+
+
+async def _has_work(connection: Connection, model: MonitoredModel, watermark_ms: int, restate: Restate) -> bool:
+    """Look without a lock: to wait for the pane lock alone, and in vain, would hold up all writers every time."""
+    windows = model.settings.windows
+    target_ms = last_end(watermark_ms - windows.allowed_lateness_ms, windows.length_ms, windows.slide_ms)
+    state = await row(connection, "evaluation_progress", model_id=model.model_id)
+    if state is None or state.closed_through is None:
+        first = await the_row(connection, "earliest_delta", model_id=model.model_id, **{"from": timestamp(EARLIEST_MS)})
+        return first.earliest is not None and first.earliest < target_ms
+    is_due = restate == "when due" and state.now - state.restated_at >= windows.restate_after_ms
+    return restate == "now" or is_due or state.closed_through < target_ms
 
 
 class _Evaluation:
@@ -304,9 +318,16 @@ class _Evaluation:
             self.connection, "verdict_spans", model_id=self.model.model_id, window_end=timestamp(window[1])
         )
         start_of = {Group(span.version, span.segment): span.window_start for span in spans}
+        of_another_reference = {
+            Group(span.version, span.segment)
+            for span in spans
+            if span.version not in self.layouts or span.profile_id != self.layouts[span.version][0]
+        }
         rollups = await self.store.load(("features",), min([window[0], *start_of.values()]), window[1])
         judged = []
         for group, counts in sorted(self._counts(rollups).items()):
+            if group in of_another_reference:
+                continue
             if group in start_of or any(ms in counts for ms in grains_of(*window, self.model.grain_ms)):
                 stretch = (start_of.get(group, window[0]), window[1])
                 ready = self._n(counts, stretch) >= self.windows.min_events

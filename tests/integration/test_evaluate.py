@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 import pytest_asyncio
 from sklearn.metrics import (
@@ -16,7 +17,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from driftline.store.connection import Connection
+from driftline.store.connection import Connection, timestamp
 from tests.support.pipelines import (
     DAY,
     HOUR,
@@ -344,6 +345,41 @@ async def test_another_reference_starts_sequential_detectors_anew_and_keeps_metr
     assert [(row["window_end"], row["n_predictions"], row["n_labelled"], row["value"]) for row in found] == [
         (MINUTE, 60, 51, pytest.approx(26 / 51)), (2 * MINUTE, 60, 1, 1.0), (3 * MINUTE, 60, 1, 1.0),
     ]  # fmt: skip
+
+
+async def test_a_late_event_under_another_reference_leaves_old_verdicts_as_they_are(store: Connection) -> None:
+    made = await lab(store, {"labels": None})
+    await made.commit("predictions", *(prediction(f"a{n}", n * SECOND) for n in range(60)), prediction("b", HOUR))
+    await made.close(MINUTE)
+    before = await made.drift(window_end=MINUTE)
+    await put_reference_in_force(made, [event | {"features": {"x": 9.0, "c": "z"}} for event in reference_events()])
+    await made.commit("predictions", prediction("late", 5 * SECOND))
+    await made.close(2 * MINUTE)
+
+    assert await made.drift(window_end=MINUTE) == before
+    [traffic] = await made.rows("select n_predictions from driftline.v_traffic where window_start = %s", _at(0))
+    assert traffic["n_predictions"] == 61
+
+
+async def test_looking_whether_there_is_anything_to_do_holds_up_no_writer(store: Connection, postgres_url: str) -> None:
+    made = await lab(store, {"windows": {"restate_after": "1h"}})
+    await made.commit("all", prediction("a", 0), prediction("b", 70 * SECOND))
+    async with migrated(postgres_url) as other:
+        async with other.transaction():
+            # As a writer does, from the beginning to the end of its transaction.
+            await other.execute("select pg_advisory_xact_lock_shared(2, %s)", [made.model.bucket])
+            await store.execute("set lock_timeout = '100ms'")
+            assert await made.close(MINUTE - 1, restate="when due") == 0
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await made.close(MINUTE, restate="when due")
+        assert await made.close(MINUTE, restate="when due") == 1
+        async with other.transaction():
+            await other.execute("select pg_advisory_xact_lock_shared(2, %s)", [made.model.bucket])
+            assert await made.close(2 * MINUTE - 1, restate="when due") == 0
+
+
+def _at(ms: int) -> object:
+    return timestamp(START_MS + ms)
 
 
 async def test_another_sensitivity_starts_sequential_detectors_anew(store: Connection) -> None:

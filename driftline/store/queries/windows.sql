@@ -27,6 +27,10 @@ select %(model_id)s, i.version, i.segment, i.cohort_start, i.arrival_start, i.la
               %(vector)s::bytea[])
        i (version, segment, cohort_start, arrival_start, late, profile_id, n, vector);
 
+-- name: evaluation_progress
+-- How far a model's windows were closed, to see without any lock whether there is something to do.
+select closed_through, restated_at, now() as now from driftline.evaluation where model_id = %(model_id)s;
+
 -- name: evaluation_state
 -- How far a model's windows are closed.
 insert into driftline.evaluation (model_id) values (%(model_id)s)
@@ -133,7 +137,7 @@ do update set window_start = excluded.window_start, score = excluded.score, thre
 
 -- name: verdict_spans
 -- Over which stretch each drift verdict of a window was made, so that a restatement covers the same.
-select distinct version, segment, window_start
+select distinct version, segment, window_start, profile_id
   from driftline.verdict
  where model_id = %(model_id)s and window_end = %(window_end)s and detector = 'psi';
 
