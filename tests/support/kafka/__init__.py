@@ -136,7 +136,8 @@ class JarBroker(Broker):
         shutil.rmtree(self._home)
 
     def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A random one that begins with a dash would be taken for an option.
+        cluster_id = "K" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         command = [*self._java, "kafka.tools.StorageTool", "format", "-c", str(self._properties), "-t", cluster_id]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self._home)
         if done.returncode:
