@@ -14,7 +14,7 @@ found by where they lie; they restate the windows that were judged over them, at
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -191,7 +191,7 @@ class _Evaluation:
         if "adwin" in self.model.settings.drift.detectors:
             judged = await sequence.judge(window, panes, outcomes, self.store)
             await write_verdicts(self.connection, self.model, end_ms, judged)
-        await self._write_metrics("arrival", window, rollups)
+        await self._write_metrics("arrival", window)
         return bool(rollups)
 
     async def _judge_distributions(
@@ -242,22 +242,22 @@ class _Evaluation:
     def _n(self, counts: Mapping[int, int], stretch: tuple[int, int]) -> int:
         return sum(counts.get(ms, 0) for ms in grains_of(*stretch, self.model.grain_ms))
 
-    async def _write_metrics(self, basis: Kind, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup]) -> None:
-        """Write the metrics of a window from the rollups of its outcomes and predictions, under whatever profiles."""
+    async def _write_metrics(self, basis: Kind, window: tuple[int, int]) -> None:
+        """Write the metrics of a window from the rollups of its outcomes, under whatever profiles."""
         performance, labels = self.model.settings.performance, self.model.settings.labels
         if performance is None or labels is None:
             return
-        n_predictions: Counter[Group] = Counter()
+        n_predictions = await self.store.count_predictions(*window)
         outcomes: dict[Group, dict[int, list[Rollup]]] = defaultdict(lambda: defaultdict(list))
-        for key, rollup in rollups.items():
-            if key.kind == "features":
-                n_predictions[key.group] += rollup.n
-            elif key.kind == basis:
-                outcomes[key.group][key.profile_id].append(rollup)
+        for key, rollup in (await self.store.load((basis,), *window)).items():
+            outcomes[key.group][key.profile_id].append(rollup)
+        if basis == "cohort":
+            for delta in await self._waiting_outcomes(window):
+                outcomes[Group(delta.version, delta.segment)][delta.profile_id].append(Rollup(delta.n, delta.vector))
         measured, emptied = [], []
         for group in sorted({*outcomes, *(n_predictions if basis == "cohort" else ())}):
             n_labelled = sum(part.n for parts in outcomes[group].values() for part in parts)
-            if not n_labelled and (basis == "arrival" or not n_predictions[group]):
+            if not n_labelled and (basis == "arrival" or not n_predictions.get(group)):
                 emptied.append(group)  # all its labels were corrected by later ones
                 continue
             if not outcomes[group] and group.version not in self.layouts:
@@ -266,7 +266,7 @@ class _Evaluation:
             merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
             found = metrics_of(merged, self.model.settings.positive_class)
             metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
-            sizes = n_predictions[group], n_labelled
+            sizes = n_predictions.get(group, 0), n_labelled
             measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
         await write_metrics(self.connection, self.model, measured)
         await drop_metrics(self.connection, self.model, window[1], basis, emptied)
@@ -293,7 +293,7 @@ class _Evaluation:
             await self._restate_distributions(window)
         arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
-            await self._write_metrics("arrival", window, await self.store.load(("features", "arrival"), *window))
+            await self._write_metrics("arrival", window)
 
     async def _windows_reaching(self, grains: set[int]) -> list[tuple[int, int]]:
         """Return the windows that were judged over some grains, be it that they reached back over them."""
@@ -347,22 +347,11 @@ class _Evaluation:
     async def _write_cohorts(self, closed_ms: int) -> None:
         """Write the cohort metrics of every closed window that was touched, with all labels that are here."""
         for window in self._closed_windows(self.touched_cohorts, closed_ms):
-            rollups = await self.store.load(("features", "cohort"), *window)
-            waiting = await self._waiting_outcomes(window)
-            for key, parts in waiting.items():
-                rollups[key] = await self.store.merge(key, [*parts, *([rollups[key]] if key in rollups else [])])
-            await self._write_metrics("cohort", window, rollups)
+            await self._write_metrics("cohort", window)
 
-    async def _waiting_outcomes(self, window: tuple[int, int]) -> dict[RollupKey, list[Rollup]]:
+    async def _waiting_outcomes(self, window: tuple[int, int]) -> list[Any]:
         """Return outcomes of a window's predictions that arrived in what is still open."""
-        found: list[Any] = await rows(
-            self.connection,
-            "waiting_outcomes",
-            model_id=self.model.model_id,
-            cohort_starts=[timestamp(ms) for ms in grains_of(*window, self.model.grain_ms)],
+        cohort_starts = [timestamp(ms) for ms in grains_of(*window, self.model.grain_ms)]
+        return await rows(
+            self.connection, "waiting_outcomes", model_id=self.model.model_id, cohort_starts=cohort_starts
         )
-        waiting: dict[RollupKey, list[Rollup]] = defaultdict(list)
-        for delta in found:
-            key = RollupKey("cohort", delta.cohort_start, Group(delta.version, delta.segment), delta.profile_id)
-            waiting[key].append(Rollup(delta.n, delta.vector))
-        return waiting

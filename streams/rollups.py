@@ -78,6 +78,16 @@ class RollupStore:
             for item in found
         }
 
+    async def count_predictions(self, from_ms: int, to_ms: int) -> dict[Group, int]:
+        """Return how many predictions each group has in a stretch of event time, under whatever profile."""
+        found = await rows(
+            self._connection,
+            "count_predictions",
+            model_id=self._model.model_id,
+            **{"from": timestamp(from_ms), "to": timestamp(to_ms)},
+        )
+        return {Group(item.version, item.segment): item.n for item in found}
+
     async def fold(self, panes: Iterable[Any], outcomes: Iterable[Any]) -> None:
         """Add deltas to the rollups they belong to."""
         deltas: dict[RollupKey, list[Rollup]] = defaultdict(list)

@@ -67,7 +67,7 @@ returning version, segment, cohort_start, arrival_start, late, profile_id, n, ve
 
 -- name: waiting_outcomes
 -- Outcomes of some cohorts whose arrival windows are still open.
-select version, segment, cohort_start, profile_id, n, vector
+select version, segment, profile_id, n, vector
   from driftline.outcome
  where model_id = %(model_id)s and cohort_start = any (%(cohort_starts)s);
 
@@ -85,6 +85,13 @@ select coalesce(max(outcome_delta_id), %(seen)s) as seen from driftline.outcome 
 select kind, grain_start, version, segment, profile_id, n, vector
   from driftline.rollup
  where model_id = %(model_id)s and kind = any (%(kinds)s) and grain_start >= %(from)s and grain_start < %(to)s;
+
+-- name: count_predictions
+-- How many predictions a stretch of event time holds, without the weight of what is known of them.
+select version, segment, sum(n)::bigint as n
+  from driftline.rollup
+ where model_id = %(model_id)s and kind = 'features' and grain_start >= %(from)s and grain_start < %(to)s
+ group by 1, 2;
 
 -- name: save_rollups
 -- Puts rollups in the place of the ones they were folded from.
