@@ -132,8 +132,6 @@ async def _existing_topics(
     inputs = {topic for topics in wanted.values() for topic in topics}
     letters = broker.settings.topics.dead_letters
     there = await asyncio.to_thread(broker.topics, sorted(inputs | {letters}))
-    if letters not in there:
-        _log.warning("there is no topic %s: until there is, dead letters are in postgres only", letters)
     found = {topic: info for topic, info in there.items() if topic in inputs}
     missing = sorted(
         {topic for topics in wanted.values() for topic, needed in topics.items() if needed and topic not in found}
@@ -144,6 +142,8 @@ async def _existing_topics(
             where=f"kafka at {broker.settings.bootstrap_servers}",
             remedy="run `driftline topics --create`, or name your own in kafka.topics",
         )
+    if letters not in there:
+        _log.warning("there is no topic %s: until there is, dead letters are in postgres only", letters)
     return {name: tuple(topic for topic in topics if topic in found) for name, topics in wanted.items()}, found
 
 
