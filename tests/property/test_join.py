@@ -5,6 +5,7 @@ everything at the end; the other takes pieces of any size in any order, and clos
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -126,13 +127,17 @@ async def found_by(connection: Connection, model: dict[str, Any], log: Log, chan
     return [*(without_revision(rows) for rows in (await made.drift(), await made.performance())), states]
 
 
-async def check(url: str, on_correction: str, min_events: int, events: list[Step], chance: Random) -> None:
+def settings_of(on_correction: str, min_events: int) -> dict[str, Any]:
     windows = {"length": "1m", "slide": "30s", "pane": "5s", "min_events": min_events}
-    model = {
+    return {
         "segments": ["c"],
         "labels": {"on_correction": on_correction, "dedupe_window": "20s"},
         "windows": windows | {"out_of_orderness": f"{OUT_OF_ORDERNESS_S}s"},
     }
+
+
+async def check(url: str, on_correction: str, min_events: int, events: list[Step], chance: Random) -> None:
+    model = settings_of(on_correction, min_events)
     async with migrated(url) as connection:
         log = log_of(events)
         whole = await found_by(connection, model, log, None)
@@ -159,6 +164,45 @@ def test_what_is_found_does_not_depend_on_how_the_log_is_read(
     postgres_url: str, on_correction: str, events: list[Step], chance: Random
 ) -> None:
     asyncio.run(check(postgres_url, on_correction, 3, events, chance))
+
+
+async def read_partition(made: Lab, topic: str, partition: int, events: list[Event]) -> None:
+    """Commit one partition in small pieces, and close nothing."""
+    for start in range(0, len(events), 3):
+        assert await made.commit(topic, *events[start : start + 3], partition=partition) is not None
+
+
+async def read_at_once(url: str, model: dict[str, Any], log: Log) -> list[list[Row]]:
+    """Commit every partition over a connection of its own, all at the same time, while windows are closed."""
+    async with AsyncExitStack() as stack:
+        name = f"m{next(MODEL_NUMBER)}"
+        labs = {at: await lab(await stack.enter_async_context(migrated(url)), model, name=name) for at in log}
+        for (topic, partition), made in labs.items():
+            await made.position(topic, partition, 0)
+        closing = await lab(await stack.enter_async_context(migrated(url)), model, name=name)
+        running = [asyncio.create_task(read_partition(made, *at, log[at])) for at, made in labs.items()]
+        while not all(task.done() for task in running):
+            # Nothing is older than this, so it closes nothing; it takes the evaluator's locks between the writers'.
+            await closing.close(0, restate="now")
+        await asyncio.gather(*running)
+        await closing.close(END_MS - START_MS)
+        return [without_revision(rows) for rows in (await closing.drift(), await closing.performance())]
+
+
+@pytest.mark.parametrize("on_correction", ["ignore", "restate"])
+@given(events=steps(OUT_OF_ORDERNESS_S))
+@ON_POSTGRES
+def test_readers_of_all_partitions_at_once_find_the_same(
+    postgres_url: str, on_correction: str, events: list[Step]
+) -> None:
+    async def check() -> None:
+        async with migrated(postgres_url) as connection:
+            await lab(connection)  # so that the reference is there before all of them want to put it there
+            log, model = log_of(events), settings_of(on_correction, 1)
+            expected = await found_by(connection, model, log, None)
+            assert await read_at_once(postgres_url, model, log) == expected[:2]
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize("on_correction", ["ignore", "restate"])
