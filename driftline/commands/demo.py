@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import tempfile
 import time
 from typing import NoReturn
 
@@ -53,6 +54,7 @@ def command(seconds: float, seed: int, kafka: str | None, postgres: str | None) 
     ends_s = time.monotonic() + seconds
     start_ms = (system_clock() // DAY_MS - 2) * DAY_MS  # all of it in the past: the future would be a dead letter
     signal.signal(signal.SIGTERM, _terminate)
+    tempfile.gettempdir()  # tries the folder with a file of its own, which an interrupt later on would leave there
     click.echo(f"A fraud model's traffic of {HOURS} hours, with three incidents.")
     with scene(Request(seed, kafka, postgres), click.echo) as running:
         ending = asyncio.run(play(running, seed, start_ms, ends_s, click.echo))

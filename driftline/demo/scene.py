@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,8 +27,8 @@ from confluent_kafka.admin import AdminClient
 from pyarrow import parquet
 
 from driftline.demo.traffic import CATEGORICAL, NUMERIC, reference_table
-from driftline.embedded import embedded_postgres, keeper
-from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
+from driftline.embedded import embedded_postgres, keeper, temporary_folder
+from driftline.errors import ServiceUnavailableError, StateError
 from driftline.kafka_admin import create_topics
 from driftline.store.connection import connect, place_of
 from driftline.store.migrate import migrate
@@ -134,8 +134,8 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
         mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
         told(f"kafka     {servers if request.kafka else mock}")
-        with tempfile.TemporaryDirectory(prefix=f"{run}-", ignore_cleanup_errors=True) as folder:
-            config = Path(folder, "monitor.yaml")
+        with temporary_folder(run) as folder:
+            config = folder / "monitor.yaml"
             parquet.write_table(reference_table(request.seed), config.with_name("reference.parquet"))
             config.write_text(yaml.safe_dump(_configuration(run, servers, topics, url, model), sort_keys=False))
             with _worker(config) as worker:
@@ -249,18 +249,16 @@ def _worker(config: Path) -> Iterator[Worker]:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for us, who then end the worker in order
         )
-        worker, deadline = Worker(process, log), time.monotonic() + START_SECONDS_MAX
+        worker = Worker(process, log)
         try:
-            _wait_until_watching(worker, deadline)
+            _wait_until_watching(worker)
             yield worker
         finally:
-            # What the keeper ignores, its child ignores until it has a handler: ended before that, it would end late.
-            with suppress(DriftlineError):
-                _wait_until_watching(worker, deadline)
             process.communicate()  # closes its standard input, and waits
 
 
-def _wait_until_watching(worker: Worker, deadline: float) -> None:
+def _wait_until_watching(worker: Worker) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
     while not worker.is_watching():
         worker.require_running()
         if time.monotonic() > deadline:

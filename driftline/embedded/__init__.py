@@ -100,9 +100,9 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
     ConfigurationError
         We are root, and `nobody` can't reach the folder.
     """
-    with tempfile.TemporaryDirectory(prefix="driftline-postgres-", ignore_cleanup_errors=True) as name:
+    with temporary_folder("driftline-postgres") as workplace:
         try:
-            place = _prepare(Path(name), folder, durable)
+            place = _prepare(workplace, folder, durable)
         except OSError as error:
             raise ServiceUnavailableError(f"can't set up an embedded Postgres: {error}") from error
         port = _free_port()
@@ -113,7 +113,7 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
         with place.log.open("w") as log:
             account = place.account or _Account(-1, -1)
             server = subprocess.Popen(  # noqa: S603 - our own files
-                [sys.executable, "-I", "-S", keeper.__file__, name, str(account.user), str(account.group), *command],
+                [sys.executable, "-I", "-S", keeper.__file__, str(workplace), *account.as_words(), *command],
                 cwd=place.home,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -127,12 +127,30 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
             server.communicate()  # closes its standard input, and waits
 
 
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Make a folder of our own that ends with the context.
+
+    Unlike `tempfile.TemporaryDirectory`, its name is known before it is made, so that an interrupt at any moment leaves
+    nothing behind.
+    """
+    folder = Path(tempfile.gettempdir(), f"{name}-{secrets.token_hex(8)}")
+    try:
+        folder.mkdir(0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Account:
     """Whom the server runs as."""
 
     user: int
     group: int
+
+    def as_words(self) -> list[str]:
+        return [str(self.user), str(self.group)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ def _end_with_stdin(server: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
-    # A service manager may send these to all of us at once; the server ends when our starter says so.
+    # A service manager may send these to all of us at once; the server ends when our starter says so. A handler is not
+    # passed on to the server, as a signal that is ignored would be.
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
+        signal.signal(name, lambda *_: None)
     sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]))
