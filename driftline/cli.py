@@ -23,6 +23,10 @@ COMMANDS = {
     "reference": "Build or accept the reference that no drift means.",
     "migrate": "Bring the database to this program's schema.",
     "topics": "Create or check the Kafka topics.",
+    "episodes": "List, acknowledge or snooze what went wrong.",
+    "alerts": "Try the webhooks.",
+    "dashboards": "Export or push the Grafana dashboards.",
+    "relay": "Publish what waits in Postgres, and nothing else.",
     "doctor": "Say what is installed, reachable and wrong.",
 }
 

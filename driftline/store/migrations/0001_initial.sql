@@ -340,20 +340,30 @@ create table driftline.performance (
 
 -- From verdict to message: episodes, what goes out, what came of it.
 
+create table driftline.policy_state (
+    model_id smallint not null references driftline.model,
+    version smallint not null,
+    content jsonb not null,
+    primary key (model_id, version)
+);
+comment on table driftline.policy_state is 'what the policy remembers between windows: streaks, delays, the last request';
+
 create table driftline.episode (
     episode_id uuid primary key,
     model_id smallint not null references driftline.model,
     version text not null,
-    kind text not null,
-    severity text not null,
+    kind text not null check (kind in ('drift', 'performance')),
+    severity text not null check (severity in ('warning', 'critical')),
     causes jsonb not null default '[]',
     opened_at timestamptz not null,
     closed_at timestamptz,
+    closed_as text check (closed_as in ('recovered', 'superseded')),
     acknowledged_by text,
     acknowledged_at timestamptz,
     snoozed_until timestamptz
 );
 create index on driftline.episode (model_id, opened_at);
+create index on driftline.episode (model_id) where closed_at is null;
 
 create table driftline.outbox (
     sequence bigint generated always as identity primary key,
@@ -367,11 +377,38 @@ create table driftline.outbox (
     occurred_at timestamptz not null,
     created_at timestamptz not null default now(),
     published_at timestamptz,
+    failed_at timestamptz,
     attempts integer not null default 0,
     next_attempt_at timestamptz not null default now(),
+    last_error text,
     payload jsonb not null
 );
-create index on driftline.outbox (sequence) where published_at is null;
+create index on driftline.outbox (sequence) where published_at is null and failed_at is null;
+comment on column driftline.outbox.failed_at is 'when it was given up, older than outbox.age_max';
+
+-- One row for each message and each webhook that wants it.
+create table driftline.delivery (
+    event_id text not null references driftline.outbox (event_id) on delete cascade,
+    webhook text not null,
+    created_at timestamptz not null default now(),
+    delivered_at timestamptz,
+    failed_at timestamptz,
+    attempts integer not null default 0,
+    next_attempt_at timestamptz not null default now(),
+    last_error text,
+    primary key (event_id, webhook)
+);
+create index on driftline.delivery (webhook, next_attempt_at) where delivered_at is null and failed_at is null;
+
+-- Who did what by hand.
+create table driftline.audit (
+    audit_id bigint generated always as identity primary key,
+    at timestamptz not null default now(),
+    actor text not null,
+    action text not null,
+    subject text not null,
+    detail jsonb not null default '{}'
+);
 
 create table driftline.retraining (
     request_id text primary key,
@@ -384,6 +421,7 @@ create table driftline.retraining (
     outcome text,
     lineage jsonb not null default '{}'
 );
+create index on driftline.retraining (model, requested_at);
 
 create table driftline.rollout (
     model text not null,

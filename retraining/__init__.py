@@ -1,0 +1,1 @@
+"""From verdicts to episodes and retraining requests, and the consumer that runs a retraining."""
