@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
@@ -91,7 +92,8 @@ class CommittedOnlyThread(driver.AIOKafkaConsumerThread):
         assigned = self.assignment()
         own = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in assigned}
         try:
-            await self._ensure_consumer().commit(own)
+            if own:  # what was taken away from us is for its new owner to tell
+                await self._ensure_consumer().commit(own)
         except KafkaError as error:
             _log.debug("positions were not committed to Kafka: %s", error)
             return False
@@ -204,6 +206,7 @@ class WholeFetchConsumer(driver.Consumer):
             self._placed = True
             try:
                 self._wanted = dict(await positions_of(self.app).resume(self._held()))
+                self._committed |= self._wanted  # else lag tools see what has moved as unread until its next record
             except BaseException:
                 self._placed = False
                 raise
@@ -243,10 +246,13 @@ class WholeFetchConsumer(driver.Consumer):
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
         """Tell Kafka what is in Postgres, now and then: a hint for lag tools, which nothing here reads."""
         committed, self._committed = self._committed, {}
-        try:
-            return bool(committed) and await self._commit(committed)
-        except RuntimeError:  # the thread has ended
+        if not committed:
             return False
+        with suppress(RuntimeError):  # the thread has ended
+            if await self._commit(committed):
+                return True
+        self._committed = committed | self._committed
+        return False
 
     def is_active(self, tp: TP) -> bool:
         """Tell whether a partition is being read."""

@@ -6,36 +6,35 @@ import re
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from tests.support.kafka import Broker, OwnBroker
 from tests.support.live import WorkerProcess, run_driftline, wait_for, workers
 from tests.support.monitors import (
+    ROLES,
     WINDOWS,
     Monitor,
     Sent,
     as_json,
     create_topics,
     label,
-    make_monitor,
+    make_topics_and_monitor,
     migrate_store,
     prediction,
     send_all,
+    send_events,
 )
 from tests.support.own_postgres import OwnPostgres
 from tests.support.pipelines import START_MS
@@ -44,24 +43,6 @@ from tests.support.postgres import fresh_database
 pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
 
 OUTAGE_S = 15
-ROLES = ("predictions", "labels", "features", "dead_letters")
-
-
-def monitor_of(
-    folder: Path, address: str, url: str, topic_name: Callable[[str], str], partitions: int = 2, **sections: Any
-) -> Monitor:
-    """Make the topics and a monitor of them; there is none for features."""
-    topics = {role: topic_name(role) for role in ROLES}
-    create_topics(address, [topics[role] for role in ("predictions", "labels")], partitions)
-    create_topics(address, [topics["dead_letters"]])
-    return make_monitor(folder, address, url, topics, **sections)
-
-
-def send_events(monitor: Monitor, start: int, end: int, partitions: int = 2) -> None:
-    """Send predictions number `start` to `end`, ten of them a second of event time, each with its label."""
-    for role, make in (("predictions", prediction), ("labels", label)):
-        events = [Sent(as_json(make(f"e-{row}", row * 100)), (), row % partitions) for row in range(start, end)]
-        send_all(monitor.address, monitor.topic(role), events)
 
 
 @contextmanager
@@ -89,7 +70,7 @@ def test_a_start_that_can_not_work_is_told_in_one_line_with_the_exit_code_of_its
     tmp_path: Path,
     free_port: int,
 ) -> None:
-    monitor = monitor_of(tmp_path, broker.bootstrap_servers, postgres_url, topic_name)
+    monitor = make_topics_and_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topic_name)
     at = urlsplit(postgres_url)
     nobody = f"127.0.0.1:{free_port}"
 
@@ -192,7 +173,7 @@ def test_a_worker_goes_on_by_itself_after_postgres_was_killed_and_nothing_is_los
     broker: Broker, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     with OwnPostgres() as postgres:
-        monitor = monitor_of(tmp_path, broker.bootstrap_servers, postgres.url, topic_name)
+        monitor = make_topics_and_monitor(tmp_path, broker.bootstrap_servers, postgres.url, topic_name)
         with workers(monitor.config, tmp_path, 1) as [worker]:
             with Traffic(monitor) as traffic:
                 monitor.wait_until_read(50)
@@ -210,7 +191,7 @@ def test_a_worker_goes_on_by_itself_after_postgres_was_killed_and_nothing_is_los
 def test_a_worker_goes_on_by_itself_after_the_broker_was_killed_and_nothing_is_lost_or_doubled(
     own_broker: OwnBroker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    monitor = monitor_of(tmp_path, own_broker.bootstrap_servers, postgres_url, topic_name)
+    monitor = make_topics_and_monitor(tmp_path, own_broker.bootstrap_servers, postgres_url, topic_name)
     send_events(monitor, 0, 330)
     with workers(monitor.config, tmp_path, 1) as [worker]:
         monitor.wait_until_read(660)
@@ -245,7 +226,7 @@ def last_line(of: Path) -> str:
 def test_records_deleted_before_they_were_read_are_counted_and_a_recreated_topic_is_refused(
     broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    monitor = monitor_of(tmp_path, broker.bootstrap_servers, postgres_url, topic_name)
+    monitor = make_topics_and_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topic_name)
     predicted = monitor.topic("predictions")
     refused = rf"driftline: error: {predicted}(, partition \d)?: is another topic than the one that was read before .*"
     send_events(monitor, 0, 100)
@@ -280,10 +261,21 @@ def assigned(monitor: Monitor) -> dict[int, tuple[str, int]]:
     return {pid: (state, n) for pid, state, n in found}
 
 
+def told_to_kafka(monitor: Monitor) -> dict[tuple[str, int], int]:
+    """Return the positions that lag tools see: those committed for the consumer group."""
+    admin = AdminClient({"bootstrap.servers": monitor.address, "log_level": 0})
+    [asked] = admin.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(monitor.settings["kafka"]["group"])]
+    ).values()
+    return {(of.topic, of.partition): of.offset for of in asked.result(30).topic_partitions}
+
+
 def test_a_worker_told_to_stop_says_so_and_another_one_takes_over_before_any_session_ends(
     broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    monitor = monitor_of(tmp_path, broker.bootstrap_servers, postgres_url, topic_name, kafka={"session_timeout": "80s"})
+    monitor = make_topics_and_monitor(
+        tmp_path, broker.bootstrap_servers, postgres_url, topic_name, kafka={"session_timeout": "80s"}
+    )
     send_events(monitor, 0, 40)
     with workers(monitor.config, tmp_path, 1) as running:
         monitor.wait_until_read(80)
@@ -296,67 +288,20 @@ def test_a_worker_told_to_stop_says_so_and_another_one_takes_over_before_any_ses
         wait_for(lambda: assigned(monitor)[pids[1]] == ("running", 4), "the other one to have all", 40)
         send_events(monitor, 40, 80)
         expect_everything_once(monitor, 80)
-
-
-BUGS = {
-    "in the agent": """
-import streams.worker
-async def process(self, fetch):
-    raise RuntimeError("unforeseen")
-streams.worker.Worker.process = process
-""",
-    "in the fetcher": """
-import streams.transport
-async def getmany(self, timeout):
-    raise RuntimeError("unforeseen")
-    yield
-streams.transport.WholeFetchConsumer.getmany = getmany
-""",
-    "a request that is cancelled": """
-import asyncio, streams.transport
-async def getmany(self, timeout):
-    raise asyncio.CancelledError
-    yield
-streams.transport.WholeFetchConsumer.getmany = getmany
-""",
-    "a thread that ends": """
-import asyncio, streams.transport
-async def fetch_records(self, *arguments, **options):
-    asyncio.get_running_loop().stop()
-streams.transport.CommittedOnlyThread._fetch_records = fetch_records
-""",
-    "in asking for positions": """
-import streams.positions
-async def resume(self, partitions):
-    raise RuntimeError("unforeseen")
-streams.positions.LogPositions.resume = resume
-""",
-}
-"""What nobody foresees, done to a worker before it starts."""
-
-
-def test_a_worker_that_fails_for_an_unforeseen_reason_ends_and_never_hangs(
-    broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
-) -> None:
-    monitor = monitor_of(tmp_path, broker.bootstrap_servers, postgres_url, topic_name)
-    send_events(monitor, 0, 10)
-
-    def ended(bug: str) -> subprocess.CompletedProcess[str]:
-        own = monitor.variant(bug.replace(" ", "-"), kafka={"group": topic_name("group")})
-        code = f"{BUGS[bug]}\nfrom driftline.cli import main\nmain(['run', '--config', {str(own.config)!r}])"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-
-    with ThreadPoolExecutor(3) as pool:
-        for bug, done in zip(BUGS, pool.map(ended, BUGS), strict=True):
-            assert (bug, done.returncode) == (bug, 4), done.stderr
-            last = done.stderr.splitlines()[-1]
-            assert re.fullmatch(r"driftline: error: the worker: ended by RuntimeError: .+; see its log, .+", last)
+        assert running[1].end() == 0
+    stored = monitor.rows("select topic, partition, next from driftline.stream_offset")
+    read = {(topic, partition): position for topic, partition, position in stored}
+    assert told_to_kafka(monitor) == read
+    # A group that was never told anything: what has nothing new to read must not look unread.
+    renamed = monitor.variant("renamed", kafka={"group": topic_name("group")})
+    with workers(renamed.config, tmp_path, 1):
+        wait_for(lambda: told_to_kafka(renamed) == read, "the new group to be told", 40)
 
 
 def test_windows_close_while_partitions_are_idle_but_not_while_one_is_behind_whose_worker_is_dead(
     broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    monitor = monitor_of(
+    monitor = make_topics_and_monitor(
         tmp_path,
         broker.bootstrap_servers,
         postgres_url,

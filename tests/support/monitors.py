@@ -29,7 +29,7 @@ MODEL: dict[str, Any] = {
     "features": [{"name": "x", "type": "numeric"}, {"name": "c", "type": "categorical"}],
     "windows": WINDOWS,
 }
-INPUTS = ("predictions", "labels", "features")
+ROLES = ("predictions", "labels", "features", "dead_letters")
 
 
 @dataclass(frozen=True)
@@ -235,3 +235,20 @@ def label(name: str, at_ms: int, **rest: Any) -> dict[str, Any]:
 def as_json(event: object) -> bytes:
     """Write an event as Python producers do, NaN and lone surrogates included."""
     return json.dumps(event).encode()
+
+
+def make_topics_and_monitor(
+    folder: Path, address: str, url: str, topic_name: Callable[[str], str], partitions: int = 2, **sections: Any
+) -> Monitor:
+    """Make the topics and a monitor of them; there is none for features."""
+    topics = {role: topic_name(role) for role in ROLES}
+    create_topics(address, [topics[role] for role in ("predictions", "labels")], partitions)
+    create_topics(address, [topics["dead_letters"]])
+    return make_monitor(folder, address, url, topics, **sections)
+
+
+def send_events(monitor: Monitor, start: int, end: int, partitions: int = 2) -> None:
+    """Send predictions number `start` to `end`, ten of them a second of event time, each with its label."""
+    for role, make in (("predictions", prediction), ("labels", label)):
+        events = [Sent(as_json(make(f"e-{row}", row * 100)), (), row % partitions) for row in range(start, end)]
+        send_all(monitor.address, monitor.topic(role), events)
