@@ -27,13 +27,18 @@ from driftline.settings.models import (
 )
 from driftline.settings.root import Settings
 from driftline.settings.services import (
+    EVENT_TYPES,
+    AlertSettings,
+    EventType,
     Input,
     KafkaSecurity,
     KafkaSettings,
     KafkaTopics,
     LimitSettings,
+    OutboxSettings,
     PostgresSettings,
     PrivacySettings,
+    WebhookSettings,
     WebSettings,
 )
 from driftline.settings.values import canonical_class, format_duration, parse_duration_ms
@@ -41,11 +46,14 @@ from driftline.settings.windows import WindowSettings, choose_pane_ms
 
 __all__ = [
     "ERROR_METRICS",
+    "EVENT_TYPES",
     "METRICS",
     "AdwinSettings",
+    "AlertSettings",
     "ColumnSettings",
     "Detector",
     "DriftSettings",
+    "EventType",
     "FeatureSettings",
     "Input",
     "KafkaSecurity",
@@ -56,6 +64,7 @@ __all__ = [
     "Metric",
     "ModelSettings",
     "ModelTopics",
+    "OutboxSettings",
     "PerformanceSettings",
     "PostgresSettings",
     "PrivacySettings",
@@ -67,6 +76,7 @@ __all__ = [
     "Trigger",
     "VersionSettings",
     "WebSettings",
+    "WebhookSettings",
     "WindowSettings",
     "canonical_class",
     "choose_pane_ms",

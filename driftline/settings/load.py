@@ -43,6 +43,7 @@ _WORDS = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must name at least one",
+    "too_long": "must name at most {max_length}",
     "model_type": "must be a mapping, lines of `key: value`",
     "dict_type": "must be a mapping, lines of `key: value`",
     "tuple_type": "must be a list, such as [a, b]",

@@ -1,6 +1,7 @@
 """What is a whole configuration?
 
-Invariants: at least one model; what is written is never also read; every declared list of features fits its limit.
+Invariants: at least one model; what is written is never also read; every declared list of features fits its limit; a
+webhook names models that are there.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pydantic import Field, ValidationInfo, field_validator
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import (
     INPUTS,
+    AlertSettings,
     Input,
     KafkaSettings,
     LimitSettings,
+    OutboxSettings,
     PostgresSettings,
     PrivacySettings,
     WebSettings,
@@ -29,6 +32,8 @@ class Settings(Section):
     privacy: PrivacySettings = PrivacySettings()
     limits: LimitSettings = LimitSettings()
     models: dict[Name, ModelSettings] = Field(min_length=1)
+    outbox: OutboxSettings = OutboxSettings()
+    alerts: AlertSettings = AlertSettings()  # below the models, which it names
 
     def input_topics(self, model: str) -> dict[Input, str]:
         """Say where a model's events are read: its own topics, else those of `kafka.topics`.
@@ -48,6 +53,18 @@ class Settings(Section):
     def _fit_the_rest(cls, models: dict[str, ModelSettings], info: ValidationInfo) -> dict[str, ModelSettings]:
         refuse([*_too_many_features(models, info.data.get("limits")), *_topics_written(models, info.data.get("kafka"))])
         return models
+
+    @field_validator("alerts")
+    @classmethod
+    def _name_models(cls, alerts: AlertSettings, info: ValidationInfo) -> AlertSettings:
+        known = info.data.get("models")
+        refuse(
+            (("webhooks", name, "models"), f"there is no model {model}; known: {', '.join(known)}")
+            for name, webhook in alerts.webhooks.items()
+            for model in webhook.models or ()
+            if known and model not in known
+        )
+        return alerts
 
 
 def _too_many_features(models: dict[str, ModelSettings], limits: LimitSettings | None) -> Iterator[tuple[Keys, str]]:

@@ -4,12 +4,14 @@ Invariants: a password or key is never in a `repr`, a `str` or an error; every b
 name.
 """
 
-from typing import Literal, Self
+import base64
+import re
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from driftline.settings.values import DurationMs, FilePath, Keys, Section, TopicName, refuse, refuse_value
+from driftline.settings.values import DurationMs, FilePath, Keys, Name, Section, TopicName, Unique, refuse, refuse_value
 
 Input = Literal["predictions", "labels", "features"]
 INPUTS: tuple[Input, ...] = ("predictions", "labels", "features")
@@ -132,6 +134,94 @@ class WebSettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=0, ge=0, le=65_535)
+
+
+EventType = Literal[
+    "driftline.drift.detected",
+    "driftline.drift.recovered",
+    "driftline.performance.degraded",
+    "driftline.performance.recovered",
+    "driftline.retraining.requested",
+]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+"""What Driftline tells the world, as the `type` of a CloudEvent."""
+
+
+class OutboxSettings(Section):
+    """For how long a message is tried that cannot be sent."""
+
+    age_max_ms: DurationMs = Field(default=86_400_000, gt=0, alias="age_max")
+
+
+WEBHOOKS_MAX = 50
+"""Each webhook is looked after by a task of its own in every relay."""
+
+_MARK = "whsec_"
+_SECRET_BYTES = range(24, 65)  # as the Standard Webhooks specification has it
+_WEBHOOK_SCHEMES = ("http", "https")
+
+
+class WebhookSettings(Section):
+    """Who is told, of what, and how a message is signed. The URL is a secret too: many carry a token."""
+
+    url: SecretStr
+    secret: SecretStr
+    events: Annotated[tuple[EventType, ...], Unique] = Field(default=EVENT_TYPES, min_length=1)
+    models: Annotated[tuple[Name, ...], Unique] | None = Field(default=None, min_length=1)
+    timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="timeout")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_http_url(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in _WEBHOOK_SCHEMES and parts.hostname and parts.port != 0
+        except ValueError:  # its text may quote the URL
+            usable = False
+        if not usable or re.search(r"[\s\x00-\x1f\x7f]", text):
+            refuse_value("must be a URL such as https://alerts.example/driftline")
+        return url
+
+    @field_validator("secret")
+    @classmethod
+    def _is_a_signing_secret(cls, secret: SecretStr) -> SecretStr:
+        if len(_secret_bytes(secret)) not in _SECRET_BYTES:
+            refuse_value(f"must be {_MARK} and 24 to 64 bytes as base64, as `openssl rand -base64 32` writes them")
+        return secret
+
+    @property
+    def host(self) -> str:
+        """Where messages go, without user, password, path and query, for people to read.
+
+        Examples
+        --------
+        >>> WebhookSettings(url="https://me:token@hooks.example:8443/T00/xyz?key=1", secret="whsec_" + "A" * 32).host
+        'hooks.example:8443'
+        """
+        return urlsplit(self.url.get_secret_value()).netloc.rpartition("@")[2]
+
+    @property
+    def key(self) -> bytes:
+        """The bytes that messages are signed with."""
+        return _secret_bytes(self.secret)
+
+
+def _secret_bytes(secret: SecretStr) -> bytes:
+    """Decode a signing secret; nothing if it is none."""
+    text = secret.get_secret_value()
+    if not text.startswith(_MARK):
+        return b""
+    try:
+        return base64.b64decode(text.removeprefix(_MARK), validate=True)
+    except ValueError:
+        return b""
+
+
+class AlertSettings(Section):
+    """Whom Driftline tells of what goes wrong."""
+
+    webhooks: dict[Name, WebhookSettings] = Field(default={}, max_length=WEBHOOKS_MAX)
 
 
 class PrivacySettings(Section):

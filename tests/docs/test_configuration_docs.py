@@ -18,6 +18,7 @@ from driftline.settings.values import AUTO, Section
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 DERIVED = {
+    ("alerts.webhooks.<name>", "events"): "all",
     ("models.<name>", "positive_class"): "`1`",
     ("models.<name>", "reference"): "**required**",
     ("models.<name>", "features"): "`auto`",

@@ -252,7 +252,7 @@ def test_text_in_the_environment_is_taken_as_it_stands(config: Path, text: str) 
         ),
         ("DRIFTLINE__WEB__PORT__X", "DRIFTLINE__WEB__PORT has no fields"),
         ("DRIFTLINE__WEB", "add a field, such as DRIFTLINE__WEB__HOST"),
-        ("DRIFTLINE__", "known: kafka, postgres, web, privacy, limits, models"),
+        ("DRIFTLINE__", "known: kafka, postgres, web, privacy, limits, models, outbox, alerts"),
     ],
 )
 def test_a_variable_that_names_no_setting_is_told_with_the_nearest_that_does(
@@ -296,6 +296,7 @@ kafka:
   security: {protocol: sasl_ssl, sasl_mechanism: PLAIN, username: me, password: hunter2-kafka}
 postgres: {url: "postgresql://me:hunter2@db/ml"}
 privacy: {id_key: hunter2-hunter2-hunter2}
+alerts: {webhooks: {chat: {url: "https://me:hunter2@chat/hunter2", secret: whsec_hunter2ahunter2ahunter2ahunter2a}}}
 """
 
 
@@ -314,6 +315,16 @@ def test_a_secret_is_in_no_text_of_the_settings(config: Path) -> None:
         SECRETS.replace("postgresql:", "mysql:"),
         SECRETS.replace("hunter2-hunter2-hunter2", "hunter2"),
         SECRETS.replace("password:", "pasword:"),
+        SECRETS.replace("https:", "ftp:"),
+        SECRETS.replace("@chat", "@[chat"),
+        SECRETS.replace("@chat", "@chat:hunter2"),
+        SECRETS.replace("whsec_", "wsec_"),
+        SECRETS.replace("whsec_hunter2a", "whsec_hunter2-"),
+        SECRETS.replace("whsec_hunter2ahunter2a", "whsec_"),
+        SECRETS.replace("url: ", "uri: "),
+        SECRETS.replace("url: ", "models: [n], url: "),
+        "alerts: {webhooks: {chat: https://chat/hunter2}}\n",
+        "alerts: {webhooks: [https://chat/hunter2]}\n",
         SECRETS.replace("PLAIN", "PLAN"),
         SECRETS.replace("protocol: sasl_ssl", "protocol: ssl"),
         SECRETS.replace("hunter2-kafka", "[hunter2]"),
