@@ -6,10 +6,10 @@ The steps, in this order for every fetch, so that nothing deadlocks and a stoppe
    log alone; time partitions for those that can be used.
 1. **fence**: lock the partition's offset row; if the log does not go on where this fetch starts, write nothing.
 2. **join lock** of each model with labels: shared for predictions, alone for labels and served features.
-3. **pane lock** of each model, shared: windows close only when no writer is under way.
-4. **profiles** in force, read under the locks.
-5. **predictions**, then **served features**, then **labels**: drop repeats, insert, pair, summarise.
-6. **deltas, dead letters, counters, offset**; commit.
+3. **join**: predictions, then served features, then labels: drop repeats, insert, pair. Windows may close meanwhile.
+4. **pane lock** of each model, shared: from here on no window closes until this is committed.
+5. **summarise** under the profiles in force, read under the locks: the deltas.
+6. **dead letters, counters, offset**; commit.
 
 Data travels as parameters of single statements, never as COPY: a process that stops in the middle of one is waited for
 at most `idle_in_transaction_session_timeout`.
@@ -18,7 +18,7 @@ at most `idle_in_transaction_session_timeout`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,7 @@ async def commit_fetch(
     decoded: Decoded,
     record_ms: Ints,
     dead_letter_of: DeadLetterOf,
+    joined_up: Callable[[], Awaitable[None]] | None = None,
 ) -> Committed | None:
     """Commit one fetch, or nothing.
 
@@ -94,6 +95,8 @@ async def commit_fetch(
     ----------
     record_ms
         int64 [events]; by `order`, the time of the record that held the event.
+    joined_up
+        Awaited between the join and the summary; until then the caller may close windows on another connection.
 
     Returns
     -------
@@ -126,11 +129,19 @@ async def commit_fetch(
             await row(connection, "lock_offset", topic=position.topic, partition=position.partition), position
         ):
             return None
-        await _lock(connection, prepared)
+        await _lock_joins(connection, prepared)
+        models = [item.model for item in prepared]
+        commits = [ModelCommit(connection, pipeline.profiles, item, result.counts) for item in prepared]
         await _know_all_names(connection, prepared)
-        in_force = await pipeline.profiles.in_force(connection, [item.model for item in prepared])
-        for item in prepared:
-            await ModelCommit(connection, pipeline.profiles, item, in_force, result.counts).run()
+        in_force = await pipeline.profiles.in_force(connection, models)
+        joined = [await commit.join(in_force) for commit in commits]
+        if joined_up is not None:
+            await joined_up()
+        await rows(connection, "lock_panes_shared", buckets=sorted({model.bucket for model in models}))
+        await _know_all_names(connection, prepared)
+        in_force = await pipeline.profiles.in_force(connection, models)
+        for commit, left in zip(commits, joined, strict=True):
+            await commit.summarise(left, in_force)
         await _write_dead_letters(connection, position, result.dead)
         await _count(connection, position, result)
         await run(
@@ -197,7 +208,7 @@ _TIME_DETAILS = {
 }
 
 
-async def _lock(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
+async def _lock_joins(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
     joined = [item for item in prepared if item.model.settings.has_labels]
     alone = {item.model.bucket for item in joined if item.joins_alone}
     shared = {item.model.bucket for item in joined} - alone
@@ -205,12 +216,10 @@ async def _lock(connection: Connection, prepared: Sequence[PreparedModel]) -> No
     for bucket in sorted(alone | shared):
         statement = "lock_join_alone" if bucket in alone else "lock_join_shared"
         await rows(connection, statement, buckets=[bucket])
-    panes = sorted({item.model.bucket for item in prepared})
-    await rows(connection, "lock_panes_shared", buckets=panes)
 
 
 async def _know_all_names(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
-    """Rows that are joined may carry codes that other workers gave; under the locks no more are to come."""
+    """Learn the names behind codes that other workers gave: to our own events, and to what they are joined with."""
     models = {item.model.model_id: item.model for item in prepared}
     for found in await rows(connection, "name_counts", model_ids=list(models)):
         if found.n != models[found.model_id].n_names:

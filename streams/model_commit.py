@@ -1,15 +1,16 @@
 """What one fetch holds for one model, written: repeats dropped, rows stored, pairs made, deltas summarised.
 
-The caller holds the model's locks and moves the offset in the same transaction. What counts is decided by the log:
-of two predictions that say the same, of two labels that must not differ, and of two sources of one id's features, the
-one that stands first.
+First the join, then the summary, so that the pane lock, which keeps windows from being closed, is held no longer than
+the summary takes. The caller takes the locks and moves the offset in the same transaction. What counts is decided by
+the log: of two predictions that say the same, of two labels that must not differ, and of two sources of one id's
+features, the one that stands first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,33 @@ from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_
 from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
 from streams.warm_up import keep_for_reference, with_columns
 
+InForce = Mapping[tuple[int, str], int]
+"""Profile ids by (model id, version or `*`)."""
 
-@dataclass(frozen=True, slots=True)
-class ModelCommit:
-    """Writes what one fetch holds for one model; the locks are held, the offset is not moved yet.
+
+@dataclass(slots=True)
+class Joined:
+    """What is left to summarise after the join.
 
     Parameters
     ----------
-    in_force
-        Profile ids by (model id, version or `*`).
+    predictions, features
+        Those that are no repeats.
+    pairs
+        Predictions that met their labels.
+    """
+
+    predictions: CodedPredictions | None = None
+    features: CodedFeatures | None = None
+    pairs: list[Pairs] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCommit:
+    """Writes what one fetch holds for one model, in two steps; the offset is not moved yet.
+
+    Parameters
+    ----------
     counts
         Events by (model, reason), to be added to.
     """
@@ -47,7 +66,6 @@ class ModelCommit:
     connection: Connection
     profiles: Profiles
     item: PreparedModel
-    in_force: Mapping[tuple[int, str], int]
     counts: Counter[tuple[str, str]]
 
     @property
@@ -55,19 +73,40 @@ class ModelCommit:
         """The model."""
         return self.item.model
 
-    async def run(self) -> None:
-        """Write predictions, then served features, then labels."""
-        predictions, features = await self._first_sources()
-        if predictions is not None and len(predictions.batch):
-            await self._predictions(predictions)
-        if features is not None and len(features.batch):
-            await self._features(features)
-        if self.item.labels is not None:
-            await self._labels(self.item.labels)
+    async def join(self, in_force: InForce) -> Joined:
+        """Store what is new and find its pairs; the caller holds the join lock.
 
-    async def _first_sources(self) -> tuple[CodedPredictions | None, CodedFeatures | None]:
+        Parameters
+        ----------
+        in_force
+            Profile ids by (model id, version or `*`); they may be put in force, but not out of it, until the summary.
+        """
+        joined = Joined(*await self._first_sources(in_force))
+        if not self.model.settings.has_labels:
+            return joined
+        if joined.predictions is not None and len(joined.predictions.batch):
+            keyed = joined.predictions.keyed
+            kept = keyed.take(self._is_kept(keyed.key))
+            joined.pairs.append(await add_predictions(self.connection, self.model.joined(), kept))
+        if joined.features is not None and len(joined.features.batch):
+            batch = joined.features.batch
+            await add_served_features(self.connection, self.model.joined(), batch.key, batch.time_ms)
+        if self.item.labels is not None:
+            joined.pairs.append(await self._add_labels(self.item.labels))
+        return joined
+
+    async def summarise(self, joined: Joined, in_force: InForce) -> None:
+        """Write the deltas of predictions, served features and pairs; the caller holds the pane lock."""
+        if joined.predictions is not None and len(joined.predictions.batch):
+            await self._predictions(joined.predictions, in_force)
+        if joined.features is not None and len(joined.features.batch):
+            await self._features(joined.features, in_force)
+        for pairs in joined.pairs:
+            await self._outcomes(pairs, in_force)
+
+    async def _first_sources(self, in_force: InForce) -> tuple[CodedPredictions | None, CodedFeatures | None]:
         """Leave out what says again what was said before; of an id's features, what came first in the log counts."""
-        predictions, features = self.item.predictions, self._features_with_reference()
+        predictions, features = self.item.predictions, self._features_with_reference(in_force)
         if predictions is not None:
             self._count("prediction", len(predictions.batch))
         if not self.model.settings.has_labels:
@@ -88,13 +127,13 @@ class ModelCommit:
             self._count("repeated_features", n - len(features.batch))
         return predictions, features
 
-    def _features_with_reference(self) -> CodedFeatures | None:
+    def _features_with_reference(self, in_force: InForce) -> CodedFeatures | None:
         """Leave out feature events that can't be counted, so that the features of their predictions are."""
         part = self.item.features
         if part is None:
             return None
         self._count("feature_event", len(part.batch))
-        without = self._by_profile(part.version).get(None, np.zeros(len(part.batch), np.bool_))
+        without = self._by_profile(part.version, in_force).get(None, np.zeros(len(part.batch), np.bool_))
         self._count("features_without_reference", int(without.sum()))
         return part.take(~without)
 
@@ -117,11 +156,17 @@ class ModelCommit:
         counted = await features_counted_before(self.connection, self.model.joined(), key, by_events_only=False)
         return part.take(~counted & first_in_batch(key))
 
-    async def _predictions(self, part: CodedPredictions) -> None:
-        if self.model.settings.has_labels:
-            kept = part.keyed.take(self._is_kept(part.keyed.key))
-            await self._outcomes(await add_predictions(self.connection, self.model.joined(), kept))
-        for profile_id, chosen in self._by_profile(part.keyed.version).items():
+    async def _add_labels(self, part: CodedLabels) -> Pairs:
+        kept = part.take(self._is_kept(part.keyed.key))
+        n_segments = len(self.model.settings.segments)
+        pairs, repeats = await add_labels(self.connection, self.model.joined(), kept.keyed, n_segments)
+        self._count("label", len(part.batch))
+        self._count("label_not_kept", len(part.batch) - len(kept.batch))
+        self._count("repeated_label", repeats)
+        return pairs
+
+    async def _predictions(self, part: CodedPredictions, in_force: InForce) -> None:
+        for profile_id, chosen in self._by_profile(part.keyed.version, in_force).items():
             some = part.take(chosen)
             if profile_id is None:
                 await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
@@ -131,31 +176,20 @@ class ModelCommit:
             pane_ms = self.model.settings.windows.pane_ms
             keyed = some.keyed
             deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
-            await self._panes(profile_id, deltas)
+            await write_panes(self.connection, self.model, profile_id, deltas)
 
-    async def _features(self, part: CodedFeatures) -> None:
-        if self.model.settings.has_labels:
-            await add_served_features(self.connection, self.model.joined(), part.batch.key, part.batch.time_ms)
-        for profile_id, chosen in self._by_profile(part.version).items():
+    async def _features(self, part: CodedFeatures, in_force: InForce) -> None:
+        for profile_id, chosen in self._by_profile(part.version, in_force).items():
             assert profile_id is not None, "features without a reference were left out"
             some = part.take(chosen)
             layout = await self.profiles.layout(self.connection, profile_id)
             batch = with_columns(some.batch, layout.profile)
             pane_ms = self.model.settings.windows.pane_ms
             deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
-            await self._panes(profile_id, deltas)
+            await write_panes(self.connection, self.model, profile_id, deltas)
 
-    async def _labels(self, part: CodedLabels) -> None:
-        kept = part.take(self._is_kept(part.keyed.key))
-        n_segments = len(self.model.settings.segments)
-        pairs, repeats = await add_labels(self.connection, self.model.joined(), kept.keyed, n_segments)
-        self._count("label", len(part.batch))
-        self._count("label_not_kept", len(part.batch) - len(kept.batch))
-        self._count("repeated_label", repeats)
-        await self._outcomes(pairs)
-
-    async def _outcomes(self, pairs: Pairs) -> None:
-        for profile_id, chosen in self._by_profile(pairs.version).items():
+    async def _outcomes(self, pairs: Pairs, in_force: InForce) -> None:
+        for profile_id, chosen in self._by_profile(pairs.version, in_force).items():
             if profile_id is None:
                 continue  # all pairs so far are made at once when the reference is complete
             layout = await self.profiles.layout(self.connection, profile_id)
@@ -163,17 +197,14 @@ class ModelCommit:
             self._count("pair", int(some.weight.sum()))
             await write_outcomes(self.connection, self.model, profile_id, layout, some)
 
-    def _by_profile(self, version: Ints) -> dict[int | None, Any]:
+    def _by_profile(self, version: Ints, in_force: InForce) -> dict[int | None, Any]:
         """Return, by profile id (None while the reference is still collected), which rows belong to it."""
         names = self.model.names("version")
         chosen: dict[int | None, Any] = {}
         for code in np.unique(version).tolist():
-            profile_id = profile_of_version(self.in_force, self.model, names[code])
+            profile_id = profile_of_version(in_force, self.model, names[code])
             chosen[profile_id] = chosen.get(profile_id, False) | (version == code)
         return chosen
-
-    async def _panes(self, profile_id: int, deltas: PaneDeltas) -> None:
-        await write_panes(self.connection, self.model, profile_id, deltas)
 
     def _count(self, reason: str, n: int) -> None:
         if n:

@@ -1,12 +1,13 @@
 """Files instead of Kafka: the same commit, the same evaluation, as fast as they go.
 
 Rows are sorted by time and handed over like fetches of two partitions, one of predictions and one of labels, whichever
-is behind in event time first; so windows close while the replay runs, as they do live. At the end of the files
-everything that is open is closed.
+is behind in event time first; so windows close while the replay runs, as they do live: over a connection of their own,
+beside the next commit. At the end of the files everything that is open is closed.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, LabelBatch, PredictionBatch
 from driftline.store.connection import Connection, run
 from streams.commit import Pipeline, Position, commit_fetch
-from streams.evaluate import evaluate
+from streams.evaluate import Restate, evaluate
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel
 from streams.watermarks import LATEST_MS
@@ -91,6 +92,7 @@ def in_time_order(batch: _Batch) -> _Batch:
 
 async def replay(
     connection: Connection,
+    evaluator: Connection,
     pipeline: Pipeline,
     model: MonitoredModel,
     predictions: PredictionBatch,
@@ -103,6 +105,8 @@ async def replay(
 
     Parameters
     ----------
+    evaluator
+        A second connection, over which windows are closed.
     categories_max
         Bound on the categories of a feature, for a reference that is frozen on the way.
     progress
@@ -119,41 +123,55 @@ async def replay(
     for source in sources:
         await run(connection, "register_partition", topic=source.topic, partition=0, topic_id="", next=0)
     result = ReplayResult()
-    while unread := [source for source in sources if not source.is_read]:
-        source = min(unread, key=lambda source: source.next_ms)
-        position, decoded = source.take(model.name)
-        batch = source.batch.time_ms[position.start : position.next]
-        committed = await commit_fetch(connection, pipeline, position, decoded, batch, _dead_letter_of(position))
-        assert committed is not None, "somebody else writes into the replay's store"
-        result.counts.update({reason: n for (_, reason), n in committed.counts.items()})
-        result.dead += committed.dead
-        progress(position.next - position.start)
-        await _advance(connection, pipeline, model, sources, result, categories_max)
-    await _advance(connection, pipeline, model, sources, result, categories_max, last=True)
+    closing = asyncio.create_task(asyncio.sleep(0))
+
+    async def closed() -> None:
+        """Wait until all that could be closed is: what closing finds must not depend on which of the two is quicker."""
+        await closing
+
+    try:
+        while unread := [source for source in sources if not source.is_read]:
+            source = min(unread, key=lambda source: source.next_ms)
+            position, decoded = source.take(model.name)
+            times = source.batch.time_ms[position.start : position.next]
+            letter_of = _dead_letter_of(position)
+            committed = await commit_fetch(connection, pipeline, position, decoded, times, letter_of, closed)
+            assert committed is not None, "somebody else writes into the replay's store"
+            result.counts.update({reason: n for (_, reason), n in committed.counts.items()})
+            result.dead += committed.dead
+            progress(position.next - position.start)
+            if (watermark_ms := _watermark(sources, model)) is not None:
+                await freeze_references(
+                    connection, pipeline.profiles, model, watermark_ms, categories_max=categories_max
+                )
+                closing = asyncio.create_task(_close(evaluator, pipeline, model, watermark_ms, result))
+        await closing
+    finally:
+        closing.cancel()
+    await freeze_references(connection, pipeline.profiles, model, END_OF_TIME_MS, categories_max=categories_max)
+    await _close(evaluator, pipeline, model, END_OF_TIME_MS, result)
     return result
 
 
-async def _advance(
+def _watermark(sources: Sequence[_Source], model: MonitoredModel) -> int | None:
+    newest = [source.newest_ms for source in sources]
+    known = [ms for ms in newest if ms is not None]
+    return min(known) - model.settings.windows.out_of_orderness_ms if len(known) == len(newest) else None
+
+
+async def _close(
     connection: Connection,
     pipeline: Pipeline,
     model: MonitoredModel,
-    sources: Sequence[_Source],
+    watermark_ms: int,
     result: ReplayResult,
-    categories_max: int,
-    *,
-    last: bool = False,
 ) -> None:
-    """Close what the sources' watermark allows; at the end of the files, everything."""
-    newest = [source.newest_ms for source in sources]
-    known = [ms for ms in newest if ms is not None]
-    if len(known) < len(newest):
-        return
-    watermark_ms = min(known) - (0 if last else model.settings.windows.out_of_orderness_ms)
-    await freeze_references(connection, pipeline.profiles, model, watermark_ms, categories_max=categories_max)
+    """Close what a watermark allows; at the end of time, everything."""
+    # When restatements are due is told by the clock on the wall, and a replay must not depend on it.
+    restate: Restate = "now" if watermark_ms == END_OF_TIME_MS else "not now"
     behind = True
     while behind:
-        # When restatements are due is told by the clock on the wall, and a replay must not depend on it.
-        done = await evaluate(connection, pipeline.profiles, model, watermark_ms, restate="now" if last else "not now")
+        done = await evaluate(connection, pipeline.profiles, model, watermark_ms, restate=restate)
         result.windows += done.windows
         behind = done.behind
 

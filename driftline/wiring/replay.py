@@ -68,7 +68,7 @@ async def run_replay(
     prediction_tables, label_tables = read_tables(request.predictions), read_tables(request.labels)
     types = types_in(profiles) or feature_types(prediction_tables[0][1], model_settings)
     with _database(request.database) as url:
-        async with connected(url) as connection:
+        async with connected(url) as connection, connected(url) as evaluator:
             await migrate(connection)
             if (await the_row(connection, "holds_events")).found:
                 raise StateError(
@@ -92,6 +92,7 @@ async def run_replay(
             model = models[request.model]
             result = await replay(
                 connection,
+                evaluator,
                 pipeline,
                 model,
                 data.predictions,

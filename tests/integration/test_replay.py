@@ -10,7 +10,7 @@ import pytest_asyncio
 from driftline.store.connection import Connection
 from streams import replay as replaying
 from streams.replay import ReplayResult, replay
-from tests.support.pipelines import DAY, MINUTE, SECOND, Event, Lab, lab, label, migrated, prediction
+from tests.support.pipelines import DAY, MINUTE, SECOND, Event, Lab, beside, lab, label, migrated, prediction
 
 pytestmark = pytest.mark.postgres
 
@@ -45,7 +45,10 @@ async def replayed(made: Lab, events: list[Event], labels: list[Event]) -> Repla
         made.decode("predictions", events).predictions[name],
         made.decode("labels", labels).labels[name],
     )
-    return await replay(made.connection, made.pipeline, made.model, predictions, truths, categories_max=50)
+    async with beside(made.connection) as evaluator:
+        return await replay(
+            made.connection, evaluator, made.pipeline, made.model, predictions, truths, categories_max=50
+        )
 
 
 async def rows_of(made: Lab) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from driftline.events import DeadLetter, Decoded, FeatureType
@@ -212,7 +213,15 @@ async def put_reference_in_force(made: Lab, events: Events, version: str = EVERY
     batch = made.decode("predictions", events).predictions[made.model.name]
     only = made.model.settings
     types = [FeatureType(feature.name, feature.type) for feature in only.features or ()]
-    profile = profile_from_batch(batch, types, task=only.task, bins=only.drift.bins, categories_max=50)
+    profile = profile_from_batch(
+        batch,
+        types,
+        task=only.task,
+        bins=only.drift.bins,
+        categories_max=50,
+        segments=only.segments,
+        segments_max=50,
+    )
     async with made.connection.transaction():
         await put_profile_in_force(made.connection, made.model, version, profile)
     return profile.digest
@@ -227,6 +236,16 @@ async def migrated(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def beside(connection: Connection) -> AsyncIterator[Connection]:
+    """Connect once more to the store of a connection."""
+    other = await connect(make_conninfo(connection.info.dsn, password=connection.info.password))
+    try:
+        yield other
+    finally:
+        await other.close()
 
 
 def json_bytes(event: Event) -> bytes:
