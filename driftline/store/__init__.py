@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import LiteralString
 
@@ -20,18 +21,24 @@ _NAME = re.compile(r"^-- name: (\w+)\n-- (.+)\n", re.MULTILINE)
 def statements() -> Mapping[str, str]:
     """Return all statements by name.
 
-    Raises
-    ------
-    ValueError
-        If two statements share a name.
-
     Examples
     --------
     >>> "lock_offset" in statements()
     True
     """
+    return statements_in(resources.files(__package__).joinpath("queries"))
+
+
+def statements_in(folder: Traversable) -> Mapping[str, str]:
+    """Read the statements of a folder's files, by name.
+
+    Raises
+    ------
+    ValueError
+        If two statements share a name.
+    """
     found: dict[str, str] = {}
-    for file in sorted(resources.files(__package__).joinpath("queries").iterdir(), key=lambda f: f.name):
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
         pieces = _NAME.split(file.read_text("utf-8"))
         for name, _purpose, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
             if name in found:
