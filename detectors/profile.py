@@ -111,6 +111,14 @@ class FeatureProfile:
 
 
 @dataclass(frozen=True)
+class SegmentCounts:
+    """Reference counts of a segment such as ``SEX=1`` in the bins of all rows, one feature's bins after the other."""
+
+    name: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """The frozen summary of a model's reference data: what later windows are compared with.
 
@@ -134,6 +142,8 @@ class Profile:
         there are no labels. 1.0 for classification.
     label_delay_p90_ms
         The delay within which nine of ten reference labels came, if known.
+    segments
+        The segments that the reference has rows of, by name; each is compared with its own counts.
     """
 
     task: Task
@@ -144,6 +154,7 @@ class Profile:
     score_counts: tuple[tuple[int, int, int, int], ...]
     error_scale: float
     label_delay_p90_ms: int | None
+    segments: tuple[SegmentCounts, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -155,6 +166,16 @@ class Profile:
         """Index of the bin of rows without a finite score, after all score bins."""
         return len(self.score_edges) + 1
 
+    def counts_of(self, segment: str | None) -> tuple[int, ...]:
+        """Return the reference counts of a segment, or of all rows for None; 0 for a segment without rows.
+
+        They are those of all features' bins, one feature after the other.
+        """
+        if segment is None:
+            return tuple(count for feature in self.features for count in feature.counts)
+        nothing = (0,) * sum(feature.n_bins for feature in self.features)
+        return next((of.counts for of in self.segments if of.name == segment), nothing)
+
     def to_json(self) -> str:
         """Return the profile as canonical JSON: sorted keys, no blanks, floats by their shortest exact text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -165,8 +186,10 @@ class Profile:
         fields: dict[str, Any] = json.loads(text)
         features = tuple(_feature_from_json(feature) for feature in fields["features"])
         score_counts = tuple((int(s), int(p), int(t), int(count)) for s, p, t, count in fields["score_counts"])
+        segments = tuple(SegmentCounts(segment["name"], tuple(segment["counts"])) for segment in fields["segments"])
         tuples = {"classes": tuple(fields["classes"]), "score_edges": tuple(fields["score_edges"])}
-        return cls(**{**fields, **tuples, "features": features, "score_counts": score_counts})
+        parts = {"features": features, "score_counts": score_counts, "segments": segments}
+        return cls(**{**fields, **tuples, **parts})
 
     @cached_property
     def _score_edge_array(self) -> FloatArray:

@@ -229,9 +229,9 @@ def conditional_moments(
         2 * n / (n - 3) * (rows_flat - rows_uneven) * (columns_flat - columns_uneven)
         + n * n / (n - 1) * rows_uneven * columns_uneven
     )
-    constant = (filled < 2) | (variance <= _TIE * mean * mean)
-    small = n_reference + n_current <= 3
-    return mean, np.where(filled < 2, 0.0, np.where(small, 2.0 * mean, np.where(constant, 0.0, variance)))
+    one_table = (filled < 2) | (np.minimum(n_reference, n_current) < 1)
+    small, constant = n_reference + n_current <= 3, variance <= _TIE * mean * mean
+    return mean, np.where(one_table, 0.0, np.where(small, 2.0 * mean, np.where(constant, 0.0, variance)))
 
 
 def _approximated(tables: _Tables, significance: float) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:

@@ -225,7 +225,8 @@ class _Evaluation:
         keys = (RollupKey("features", ms, group, profile_id) for ms in grains_of(*stretch, self.model.grain_ms))
         vectors = [rollups[key].vector for key in keys if key in rollups]
         merged = await self.store.merge_vectors("features", profile_id, vectors)
-        verdicts = psi_verdicts(merged, layout, self.model.settings.drift, ready=ready)
+        segment = self.model.segment_name(group.segment)
+        verdicts = psi_verdicts(merged, layout, self.model.settings.drift, ready=ready, segment=segment)
         return JudgedGroup(stretch[0], group, profile_id, verdicts)
 
     def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:

@@ -5,9 +5,11 @@ It holds the model's join lock and pane lock alone, so no prediction or label is
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from driftline.events import FeatureType
+from driftline.events import Coded, FeatureType, Ints
 from driftline.settings import ReferenceSettings
 from driftline.store.connection import Connection, rows, run
 from labels_join.join import all_pairs
@@ -72,19 +74,33 @@ async def _freeze(
         if watermark_ms < pane_end_ms + windows.allowed_lateness_ms:
             return False
         first = np.arange(len(kept.batch)) < n
-        batch = kept.batch.take(first)
-        types = _feature_types(model, batch.raw_features or ())
+        reference, pane_ms = kept.take(first), windows.pane_ms
+        batch = replace(reference.batch, segments=_segment_columns(model, reference.segments))
         profile = profile_from_batch(
-            batch, types, task=model.settings.task, bins=model.settings.drift.bins, categories_max=categories_max
+            batch,
+            _feature_types(model, batch.raw_features or ()),
+            task=model.settings.task,
+            bins=model.settings.drift.bins,
+            categories_max=categories_max,
+            segments=model.settings.segments,
+            segments_max=model.names_max["segment"],
         )
         profile_id = await put_profile_in_force(connection, model, name, profile)
-        reference, pane_ms = kept.take(first), windows.pane_ms
         counted = count_predictions(batch.time_ms, reference.version, reference.segments, reference.late, pane_ms)
         await write_panes(connection, model, NO_PROFILE, counted)
         await _summarise_rest(connection, profiles, model, profile_id, kept.take(~first))
         await _pair_all(connection, profiles, model, profile_id, name)
         await run(connection, "end_warm_up", model_id=model.model_id, version=name)
     return True
+
+
+def _segment_columns(model: MonitoredModel, segments: Ints) -> tuple[Coded, ...]:
+    """Undo the codes: the values of each segment, as decoding gave them, the rest under its names."""
+    names = model.names("segment")
+    return tuple(
+        Coded(codes.astype(np.int32), tuple(name.removeprefix(f"{of}=") for name in names))
+        for of, codes in zip(model.settings.segments, segments.T, strict=True)
+    )
 
 
 def _feature_types(model: MonitoredModel, raw: tuple[dict[str, object], ...]) -> tuple[FeatureType, ...]:

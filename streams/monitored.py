@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from psycopg.types.json import Jsonb
 
 from detectors.profile import Profile
+from detectors.summaries import ALL_TRAFFIC
 from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
 from driftline.settings import ModelSettings, Settings
 from driftline.store.arrays import pg_array
@@ -27,6 +29,7 @@ REST_NAMES = ("other", "missing")
 """What stands for names beyond the bound and for no name; they always have a code, and do not count."""
 
 EVERY_VERSION = "*"
+ALL_SEGMENTS = "*"
 
 
 @dataclass(slots=True)
@@ -145,12 +148,18 @@ class MonitoredModel:
             codes.setdefault(item.kind, {})[item.name] = item.code
         self.codes = codes
 
+    async def admit_segments(self, connection: Connection, names: Iterable[str] = ()) -> None:
+        """Give codes to segments; however many values one segment has, the others keep a code for their rest."""
+        rest = [f"{name}={of}" for name in self.settings.segments for of in REST_NAMES]
+        await self.admit(connection, "segment", [*rest, *names])
+
+    def segment_name(self, code: int) -> str | None:
+        """Return the name of a segment such as `SEX=1`, or None for all traffic."""
+        return None if code == ALL_TRAFFIC else self.names("segment")[code]
+
     async def encode_segments(self, connection: Connection, segments: Sequence[Coded], n_rows: int) -> Ints:
         """Return int64 [rows, names]: codes of the segment values."""
-        # However many values one segment has, the others keep a code for their rest.
-        await self.admit(
-            connection, "segment", [f"{name}={rest}" for name in self.settings.segments for rest in REST_NAMES]
-        )
+        await self.admit_segments(connection)
         encoded = np.empty((n_rows, len(segments)), np.int64)
         for place, (name, column) in enumerate(zip(self.settings.segments, segments, strict=True)):
             encoded[:, place] = await self.encode(connection, "segment", column, f"{name}=")
@@ -227,21 +236,30 @@ def profile_of_version(in_force: Mapping[tuple[int, str], int], model: Monitored
 async def put_profile_in_force(connection: Connection, model: MonitoredModel, version: str, profile: Profile) -> int:
     """Keep a profile and compare with it from now on; return its id."""
     kept = await the_row(connection, "add_profile", digest=profile.digest, content=profile.to_json())
-    features, bins, labels, counts = [], [], [], []
-    for feature in profile.features:
-        for place, (label, n) in enumerate(zip(feature.bin_labels(), feature.counts, strict=True)):
-            features.append(feature.name)
-            bins.append(place)
-            labels.append(label)
-            counts.append(n)
+    bins = [
+        (feature.name, place, label) for feature in profile.features for place, label in enumerate(feature.bin_labels())
+    ]
     await run(
         connection,
         "add_profile_bins",
         profile_id=kept.profile_id,
-        feature=features,
-        bin=pg_array("int4", bins),
-        label=labels,
-        n=pg_array("int8", counts),
+        feature=[feature for feature, _, _ in bins],
+        bin=pg_array("int4", [place for _, place, _ in bins]),
+        label=[label for _, _, label in bins],
+    )
+    layout = pane_layout(profile)
+    counts = [
+        (ALL_SEGMENTS if segment is None else segment, feature.name, profile.counts_of(segment)[start:end])
+        for segment in (None, *(segment.name for segment in profile.segments))
+        for feature, (start, end) in zip(profile.features, pairwise(layout.starts.tolist()), strict=True)
+    ]
+    await run(
+        connection,
+        "add_profile_counts",
+        profile_id=kept.profile_id,
+        segment=[segment for segment, _, _ in counts],
+        feature=[feature for _, feature, _ in counts],
+        counts=["{" + ",".join(map(str, of_bins)) + "}" for _, _, of_bins in counts],
     )
     await run(
         connection,

@@ -1,13 +1,15 @@
 """How does a model's reference become a profile?
 
 Invariants: a file and the same rows sent as events give the same profile, bit for bit; `@prediction` and `@score` come
-last; rows without features do not count as rows whose features are missing.
+last; rows without features do not count as rows whose features are missing; a segment's rows are counted by the very
+code that counts the traffic, so what does not change compares as equal.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,19 +21,23 @@ from detectors.profile import (
     SCORE,
     FeatureProfile,
     Profile,
+    SegmentCounts,
     build_profile,
     categorical_feature,
     numeric_feature,
 )
 from detectors.profile import Coded as ProfileCoded
+from detectors.summaries import ALL_TRAFFIC
 from driftline.errors import InputError, problem_line
-from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, PredictionBatch
+from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, Ints, PredictionBatch
 from driftline.settings.models import ModelSettings, Task
 from driftline.settings.services import LimitSettings
 from streams.decode.arrow import finder
 from streams.decode.batches import feature_column
 from streams.decode.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
 from streams.decode.shapes import EventShape, event_shape
+from streams.monitored import REST_NAMES
+from streams.panes import pane_layout, summarise_predictions
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""
@@ -86,6 +92,8 @@ def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSe
         task=settings.task,
         bins=settings.drift.bins,
         categories_max=limits.categories_max,
+        segments=settings.segments,
+        segments_max=limits.segments_max,
     )
 
 
@@ -116,6 +124,8 @@ def profile_from_batch(
     task: Task,
     bins: int,
     categories_max: int,
+    segments: Sequence[str] = (),
+    segments_max: int = 0,
 ) -> Profile:
     """Freeze a batch of predictions as the reference.
 
@@ -129,6 +139,10 @@ def profile_from_batch(
         Quantile bins of a numeric feature.
     categories_max
         Categories kept of a categorical feature; the rest is other.
+    segments
+        The names of the batch's segments.
+    segments_max
+        Segments kept, the largest; the rest of each name is other, besides what is missing.
     """
     columns = batch.features if batch.raw_features is None else columns_from_raw(batch.raw_features, types)
     profiles = [
@@ -139,13 +153,55 @@ def profile_from_batch(
     score = batch.score if np.isfinite(batch.score).any() else None
     if score is not None:
         profiles.append(numeric_feature(SCORE, score, np.isnan(score), bins))
-    return build_profile(
+    profile = build_profile(
         task,
         profiles,
         prediction=_outcome(batch.prediction),
         score=score,
         label=None if labels is None else _outcome(labels),
     )
+    counts = _segment_counts(replace(batch, features=dict(columns)), profile, segments, segments_max)
+    return replace(profile, segments=counts)
+
+
+def _segment_counts(
+    batch: PredictionBatch, profile: Profile, names: Sequence[str], segments_max: int
+) -> tuple[SegmentCounts, ...]:
+    layout, nothing = pane_layout(profile), np.zeros(len(batch), np.int64)
+    at_one_time = replace(batch, time_ms=nothing)
+    found = []
+    # One name at a time: all at once would be a summary for each combination of their values.
+    for rows, segments in _segments_of_rows(batch, names, segments_max):
+        deltas = summarise_predictions(at_one_time, nothing, rows[:, np.newaxis], nothing > 0, layout, 1)
+        for segment, vector in zip(deltas.segment.tolist(), deltas.vectors, strict=True):
+            if segment != ALL_TRAFFIC:
+                counts = np.frombuffer(vector, "<i8")[: layout.n_bins].tolist()
+                found.append(SegmentCounts(segments[segment], tuple(counts)))
+    return tuple(sorted(found, key=lambda segment: segment.name))
+
+
+def _segments_of_rows(
+    batch: PredictionBatch, names: Sequence[str], segments_max: int
+) -> list[tuple[Ints, dict[int, str]]]:
+    """Return, for each name, the segment of each row as a number, and what the numbers stand for."""
+    columns = list(zip(names, batch.segments, strict=True))
+    n_rows: Counter[str] = Counter()
+    for name, column in columns:
+        codes, counts = np.unique(column.codes[column.codes >= 0], return_counts=True)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+            n_rows[f"{name}={column.values[code]}"] += count
+    rest = {f"{name}={of}" for name in names for of in REST_NAMES}
+    ranked = sorted(n_rows.keys() - rest, key=lambda segment: (-n_rows[segment], segment))
+    kept = {*rest, *ranked[:segments_max]}
+    found = []
+    for name, column in columns:
+        # Codes -1 and -2 find their segments at the table's end.
+        table = [f"{name}={value}" for value in (*column.values, *REST_NAMES)]
+        table = [segment if segment in kept else f"{name}={REST_NAMES[0]}" for segment in table]
+        number = {segment: place for place, segment in enumerate(table)}
+        rows = np.array([number[segment] for segment in table], np.int64)[column.codes]
+        found.append((rows, {place: segment for segment, place in number.items()}))
+    return found
 
 
 def _feature_profile(name: str, column: FeatureColumn, bins: int, categories_max: int) -> FeatureProfile:

@@ -52,23 +52,27 @@ class Verdict:
 
 
 @lru_cache(maxsize=4096)
-def _reference_counts(layout: PaneLayout) -> Ints:
-    return np.concatenate([np.array(feature.counts, np.int64) for feature in layout.profile.features])
+def _reference_counts(layout: PaneLayout, segment: str | None) -> Ints:
+    return np.array(layout.profile.counts_of(segment), np.int64)
 
 
-def psi_verdicts(vector: Ints, layout: PaneLayout, drift: DriftSettings, *, ready: bool) -> list[Verdict]:
-    """Judge every feature of a window by PSI.
+def psi_verdicts(
+    vector: Ints, layout: PaneLayout, drift: DriftSettings, *, ready: bool, segment: str | None = None
+) -> list[Verdict]:
+    """Judge every feature of a window by PSI, each segment against its own rows of the reference.
 
     Parameters
     ----------
     vector
         int64; the window's merged pane vector.
+    segment
+        Whose vector it is, such as `SEX=1`; None for all traffic. One that the reference has no row of is `not_ready`.
     ready
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
     """
     current = vector[: layout.n_bins]
     judged = judge_psi(
-        _reference_counts(layout),
+        _reference_counts(layout, segment),
         current,
         layout.starts[:-1],
         effect=drift.psi.effect,

@@ -38,7 +38,13 @@ def file_profiles(settings: Settings, model: ModelSettings) -> dict[str, Profile
 async def put_references_in_force(
     connection: Connection, models: Mapping[str, MonitoredModel], profiles: Mapping[str, Mapping[str, Profile]]
 ) -> None:
-    """Compare every model with its reference files from now on; what is in force already stays."""
+    """Compare every model with its reference files from now on; what is in force already stays.
+
+    Segments of the references come first where `limits.segments_max` leaves no room for all.
+    """
+    for name, of_model in profiles.items():
+        segments = {segment.name for profile in of_model.values() for segment in profile.segments}
+        await models[name].admit_segments(connection, sorted(segments))
     async with connection.transaction():
         for name, of_model in profiles.items():
             for version, profile in of_model.items():

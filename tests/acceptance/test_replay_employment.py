@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -62,8 +61,7 @@ class Truth:
 
     @cached_property
     def segments(self) -> dict[str, np.ndarray]:
-        sex = self.current["SEX"]
-        return {"*": np.full(len(sex), True), "SEX=1": sex == "1", "SEX=2": sex == "2"}
+        return _segments(self.current)
 
     def rows(self, segment: str, start_ms: int, end_ms: int) -> np.ndarray:
         """Which predictions of a segment were made in a stretch of time."""
@@ -73,6 +71,11 @@ class Truth:
 def _columns(path: Path) -> dict[str, np.ndarray]:
     table = pq.read_table(path)
     return {name: np.array(table[name].to_pylist()) for name in table.column_names}
+
+
+def _segments(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    sex = columns["SEX"]
+    return {"*": np.full(len(sex), True), "SEX=1": sex == "1", "SEX=2": sex == "2"}
 
 
 @cache
@@ -236,19 +239,17 @@ def bisect(beyond: Callable[[float], float], outside: float, inside: float) -> f
     return inside
 
 
-def reference_counts(truth: Truth, feature: str) -> tuple[Any, np.ndarray]:
-    """Return how a feature is binned, and its counts in the reference without missing and other."""
+def bins_of(truth: Truth, feature: str) -> np.ndarray:
+    """Return how a feature is binned, whatever the segment: edges or categories of all rows of the reference."""
     values = column(truth.reference, feature)
     if feature in NUMERIC:
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, 11)[1:-1]))
-        return edges, np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-    categories, counts = np.unique(values.astype(str), return_counts=True)
-    return categories, counts
+        return np.unique(np.quantile(values, np.linspace(0, 1, 11)[1:-1]))
+    return np.unique(values.astype(str))
 
 
-def current_counts(truth: Truth, feature: str, bins: Any, chosen: np.ndarray) -> np.ndarray:
-    """Return counts of some predictions with missing and other behind: nothing is missing in these files."""
-    values = column(truth.current, feature)[chosen]
+def counts_of(columns: dict[str, np.ndarray], feature: str, bins: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return counts of some rows with missing and other behind: nothing is missing in these files."""
+    values = column(columns, feature)[chosen]
     if feature in NUMERIC:
         counts = np.bincount(np.searchsorted(bins, values, side="left"), minlength=len(bins) + 1)
     else:
@@ -270,18 +271,21 @@ def psi(reference: np.ndarray, current: np.ndarray) -> float:
 def test_every_psi_is_the_formulas(found: Replayed, truth: Truth) -> None:
     rows = by_key([row for row in found.drift if row["detector"] == "psi"], "window_end", "segment", "feature")
     n_rows = 0
+    assert sum(rows_of.sum() for rows_of in _segments(truth.reference).values()) == 2 * 68_785
     for feature in truth.features:
-        bins, reference = reference_counts(truth, feature)
+        bins = bins_of(truth, feature)
         for segment in SEGMENTS:
+            # A segment is compared with its own rows of the reference.
+            reference = counts_of(truth.reference, feature, bins, _segments(truth.reference)[segment])
             for window in range(truth.last_window + 1):
                 start_ms = START_MS + window * HOUR_MS
                 chosen = truth.rows(segment, start_ms, start_ms + HOUR_MS)
-                current = current_counts(truth, feature, bins, chosen)
+                current = counts_of(truth.current, feature, bins, chosen)
                 row = rows[hour(window + 1), segment, feature]
                 n_rows += 1
                 assert window_of(row) == (start_ms, start_ms + HOUR_MS)
-                assert number(row, "score") == pytest.approx(psi(np.append(reference, [0, 0]), current), abs=1e-9)
-                assert (int(row["n_reference"]), int(row["n_current"])) == (68_785, len(chosen))
+                assert number(row, "score") == pytest.approx(psi(reference, current), abs=1e-9)
+                assert (int(row["n_reference"]), int(row["n_current"])) == (reference.sum(), len(chosen))
                 ready = len(chosen) >= MIN_EVENTS
                 assert (row["level"] == "drift") == (ready and number(row, "score") >= number(row, "threshold"))
                 assert (row["level"] == "not_ready") == (not ready)

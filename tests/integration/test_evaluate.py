@@ -84,6 +84,9 @@ def windows_of(at_ms: int, length_ms: int, slide_ms: int) -> list[tuple[int, int
     return [(start, start + length_ms) for start in starts if start <= at_ms < start + length_ms]
 
 
+SEGMENTS = ("*", "c=a", "c=b", "c=new")
+
+
 def psi(reference: np.ndarray, current: np.ndarray) -> float:
     k = len(reference)
     p, q = (reference + 0.5) / (reference.sum() + 0.5 * k), (current + 0.5) / (current.sum() + 0.5 * k)
@@ -91,10 +94,16 @@ def psi(reference: np.ndarray, current: np.ndarray) -> float:
 
 
 def expected_drift(events: list[Event], length_ms: int, slide_ms: int) -> dict[tuple[Any, ...], tuple[float, int]]:
-    """By (version, segment, feature, window): PSI and size."""
-    reference = [event["features"]["x"] for event in reference_events()]
-    edges = np.unique(np.quantile(reference, np.linspace(0, 1, 11)[1:-1]))
-    known = np.append(np.bincount(np.searchsorted(edges, reference, "left"), minlength=10), [0, 0])
+    """By (version, segment, feature, window): PSI against the segment's rows of the reference, and size."""
+    reference = [event["features"] for event in reference_events()]
+    edges = np.unique(np.quantile([of["x"] for of in reference], np.linspace(0, 1, 11)[1:-1]))
+
+    def counts(features: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        x = np.searchsorted(edges, [of["x"] for of in features], "left").astype(int)
+        c = [[of["c"] for of in features].count(name) for name in ("a", "b", "missing", "new")]
+        return np.bincount(x, minlength=12), np.array(c)
+
+    known = {segment: counts([of for of in reference if segment in ("*", f"c={of['c']}")]) for segment in SEGMENTS}
     values: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
     for event in events:
         for window in windows_of(event["timestamp"] - START_MS, length_ms, slide_ms):
@@ -102,10 +111,11 @@ def expected_drift(events: list[Event], length_ms: int, slide_ms: int) -> dict[t
                 values[(*group, *window)].append(event)
     found = {}
     for (version, segment, *window), inside in values.items():
-        x = np.searchsorted(edges, [event["features"]["x"] for event in inside], "left")
-        found[version, segment, "x", *window] = psi(known, np.bincount(x, minlength=12)), len(inside)
-        c = [[event["features"]["c"] for event in inside].count(name) for name in ("a", "b", "missing", "new")]
-        found[version, segment, "c", *window] = psi(np.array([100, 100, 0, 0]), np.array(c)), len(inside)
+        for feature, before, now in zip(
+            "xc", known[segment], counts([event["features"] for event in inside]), strict=True
+        ):
+            score = psi(before, now) if before.any() else 0.0  # nothing to compare with
+            found[version, segment, feature, *window] = score, len(inside)
     return found
 
 

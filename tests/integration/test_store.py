@@ -5,7 +5,7 @@ import asyncio
 import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -257,22 +257,31 @@ async def test_a_worker_lags_by_what_its_partitions_have_not_read(connection: Co
     assert [tuple(worker) for worker in workers] == [("w", 5)]
 
 
-async def verdict(connection: Connection, counts: list[int], n_reference: int = 100) -> None:
-    """One verdict of PSI on feature `f`, whose profile has as many bins as there are counts."""
+async def verdict(connection: Connection, counts: list[int], references: Mapping[int, list[int]] | None = None) -> None:
+    """Verdicts of PSI on feature `f`: of all traffic (-1) and of segments, with what the reference counted of each."""
     model = await register(connection)
     await admit(connection, model.model_id, ["v1"])
+    names = await rows(
+        connection, "admit_names", model_id=model.model_id, kind="segment", names=["s=1", "s=2"], names_max=2
+    )
+    segment_of = {-1: "*", **{item.code: item.name for item in names}}
     profile = await the_row(connection, "add_profile", digest="d", content="{}")
     for bin_, label in enumerate([f"bin {number}" for number in range(len(counts) - 2)] + ["missing", "other"]):
         await connection.execute(
-            "insert into driftline.profile_bin values (%s, 'f', %s, %s, %s)",
-            [profile.profile_id, bin_, label, n_reference // len(counts)],
+            "insert into driftline.profile_bin values (%s, 'f', %s, %s)", [profile.profile_id, bin_, label]
         )
-    await connection.execute(
-        "insert into driftline.verdict (model_id, version, segment, feature, detector, window_start, window_end, score,"
-        " threshold, n_reference, n_current, level, profile_id, counts)"
-        " values (%s, 0, -1, 'f', 'psi', 'epoch', 'epoch', 0, 0, %s, %s, 'ok', %s, %s)",
-        [model.model_id, n_reference, sum(counts), profile.profile_id, counts],
-    )
+    for segment, of_bins in (references or {-1: [25, 25, 25, 25]}).items():
+        if any(of_bins):  # a profile holds the segments that the reference has rows of
+            await connection.execute(
+                "insert into driftline.profile_count values (%s, %s, 'f', %s)",
+                [profile.profile_id, segment_of[segment], of_bins],
+            )
+        await connection.execute(
+            "insert into driftline.verdict (model_id, version, segment, feature, detector, window_start, window_end,"
+            " score, threshold, n_reference, n_current, level, profile_id, counts)"
+            " values (%s, 0, %s, 'f', 'psi', 'epoch', 'epoch', 0, 0, %s, %s, 'ok', %s, %s)",
+            [model.model_id, segment, sum(of_bins), sum(counts), profile.profile_id, counts],
+        )
 
 
 async def test_shares_of_a_distribution_add_up_to_one_on_both_sides(connection: Connection) -> None:
@@ -287,6 +296,21 @@ async def test_shares_of_a_distribution_add_up_to_one_on_both_sides(connection: 
         ("bin 1", 0.25, 0.0),
         ("missing", 0.25, 0.3),
         ("other", 0.25, 0.2),
+    ]
+
+
+async def test_a_segments_shares_are_those_of_its_own_rows_of_the_reference(connection: Connection) -> None:
+    await verdict(connection, [5, 0, 3, 2], {-1: [5, 1, 1, 1], 0: [4, 0, 0, 0], 1: [0, 0, 0, 0]})
+
+    found = await connection.execute(
+        "select segment, array_agg(reference_share order by bin), sum(current_share) from driftline.v_distribution"
+        " group by segment order by segment"
+    )
+
+    assert [tuple(of) for of in await found.fetchall()] == [
+        ("*", [0.625, 0.125, 0.125, 0.125], 1.0),
+        ("s=1", [1.0, 0.0, 0.0, 0.0], 1.0),
+        ("s=2", [None] * 4, 1.0),
     ]
 
 

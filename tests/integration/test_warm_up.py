@@ -57,7 +57,10 @@ async def frozen(made: Lab, version: str = EVERY_VERSION) -> Profile | None:
 def built(made: Lab, events: list[Event]) -> Profile:
     """Build the profile of some events directly."""
     batch = made.decode("predictions", events).predictions[made.model.name]
-    return profile_from_batch(batch, TYPES, task=made.model.settings.task, bins=10, categories_max=50)
+    only = made.model.settings
+    return profile_from_batch(
+        batch, TYPES, task=only.task, bins=10, categories_max=50, segments=only.segments, segments_max=50
+    )
 
 
 async def test_the_first_events_become_the_reference_and_the_later_ones_count(store: Connection) -> None:
@@ -89,6 +92,26 @@ async def test_the_first_events_become_the_reference_and_the_later_ones_count(st
     traffic = await made.rows("select window_start, n_predictions, n_labelled from driftline.v_traffic order by 1")
     assert [(row["n_predictions"], row["n_labelled"]) for row in traffic] == [(180, 90), (180, 90), (40, 20)]
     assert await made.count("warm_up") == 0
+
+
+async def test_segments_are_compared_with_their_own_first_events(store: Connection) -> None:
+    made = await lab(store, warm_up(segments=["d"]))
+    events = stream(400)
+    for row, event in enumerate(events):
+        event["segment"] = {"d": [None, "a", "b", "c"][row % 4]} if row < 300 else {"d": "new"}
+    await made.commit("predictions", *events)
+    await made.close()
+
+    profile = await frozen(made)
+    assert profile is not None
+    assert profile.digest == built(made, events[:N]).digest
+    assert [segment.name for segment in profile.segments] == ["d=a", "d=b", "d=c", "d=missing"]
+    sizes = {
+        (row["segment"], row["n_reference"], row["level"] == "not_ready")
+        for row in await made.drift(detector="psi", feature="x")
+    }
+    segments = {(f"d={name}", N // 4, False) for name in ("a", "b", "c", "missing")}
+    assert sizes == {("*", N, False), *segments, ("d=new", 0, True)}
 
 
 async def test_nothing_is_judged_before_there_are_enough(store: Connection) -> None:

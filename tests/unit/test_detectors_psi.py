@@ -135,7 +135,7 @@ def test_a_verdict_depends_on_its_own_counts_and_seed_only() -> None:
 
 
 def test_without_data_on_either_side_a_verdict_is_not_ready() -> None:
-    for reference, current in (([0, 0], [5, 5]), ([5, 5], [0, 0]), ([0, 0], [0, 0])):
+    for reference, current in (([0, 0], [5, 5]), ([5, 5], [0, 0]), ([0, 0], [0, 0]), ([0, 0, 0], [0, 2, 1])):
         verdict = judge(reference, current)
         assert (verdict.level, verdict.score, verdict.p_value) == ("not_ready", 0.0, 1.0)
         assert np.isfinite(verdict.threshold)

@@ -137,6 +137,40 @@ def test_events_without_features_do_not_count_as_missing_features() -> None:
     assert [sum(feature.counts) for feature in profile.features] == [4, 4, 8]
 
 
+def test_each_segment_has_its_own_counts_in_the_bins_of_all_rows(table: pa.Table) -> None:
+    regions = ["east", "west", None, "other"]
+    table = table.append_column("region", pa.array([regions[row % 7 % 4] for row in range(ROWS)]))
+    profile = profile_from_table(table, settings(segments=["region", "city"]), LimitSettings(), "r.parquet")
+    segments_of = [(f"region={row['region'] or 'missing'}", f"city={row['city']}") for row in table.to_pylist()]
+    assert [segment.name for segment in profile.segments] == sorted({name for of in segments_of for name in of})
+    age, city = profile.features[:2]
+    for segment in profile.segments:
+        own = table.filter(pa.array([segment.name in of for of in segments_of]))
+        ages = np.array([value for value in own["age"].to_pylist() if value is not None])
+        in_bins = np.bincount(np.searchsorted(age.edges, ages), minlength=len(age.edges) + 1).tolist()
+        cities = Counter(own["city"].to_pylist())
+        expected = (*in_bins, own["age"].null_count, 0, *(cities.get(label, 0) for label in city.bin_labels()))
+        assert profile.counts_of(segment.name)[: len(expected)] == expected
+        assert sum(segment.counts) == len(profile.features) * own.num_rows
+    everything = np.sum([profile.counts_of(name) for name in {of[1] for of in segments_of}], axis=0)
+    assert tuple(everything.tolist()) == profile.counts_of(None)
+    assert set(profile.counts_of("city=Paris")) == {0}
+
+
+def test_segments_beyond_the_bound_are_the_rest_of_their_name(table: pa.Table) -> None:
+    sizes = {"a": 200, "b": 100, "c": 60, "d": 30, "e": 10}
+    regions = [value for value, n in sizes.items() for _ in range(n)]
+    table = table.append_column("region", pa.array(regions))
+    profile = profile_from_table(table, settings(segments=["region", "city"]), LimitSettings(segments_max=4), "r")
+    cities = Counter(table["city"].to_pylist())
+    largest = sorted({**sizes, **cities}.items(), key=lambda item: -item[1])[:4]
+    n_rows = {segment.name.partition("=")[2]: sum(segment.counts[-12:]) for segment in profile.segments}
+    assert {name: n for name, n in n_rows.items() if name != "other"} == dict(largest)
+    rest = {segment.name: sum(segment.counts[-12:]) for segment in profile.segments if segment.name.endswith("=other")}
+    assert rest["region=other"] == sum(n for name, n in sizes.items() if name not in dict(largest))
+    assert sum(rest.values()) == 2 * ROWS - sum(dict(largest).values())
+
+
 def test_types_are_inferred_from_all_values_that_are_not_null() -> None:
     raw = [{"a": 1, "b": 1, "c": None, "d": True}, {"a": 2.5, "b": "x", "d": None}, {"e": "only here"}]
     assert {each.name: each.kind for each in infer_feature_types(raw)} == {

@@ -12,8 +12,9 @@ from detectors.summaries import Ints, merge_vectors
 from driftline.settings.models import AdwinSettings, DriftSettings, PsiSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
 from streams.panes import PaneLayout, pane_layout, summarise_predictions
+from streams.reference import profile_from_batch
 from streams.verdicts import Pane, SequentialDetectors, Verdict, psi_verdicts, sequential_spec, series_layout
-from tests.support.profiles import Event, batch_of, event, profile_of
+from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
 
 PANE_MS = 1_000
 DRIFT = DriftSettings()
@@ -105,6 +106,35 @@ def test_each_feature_has_a_psi_verdict_on_its_own_bins() -> None:
         assert 0 < verdict.p_value <= 1
     scored = sum("score" in each for each in events)
     assert by_feature(found)["@score"].counts[-2] == len(events) - scored
+
+
+def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothing_without_any() -> None:
+    # In the reference x is below a half where c is a, and above where c is b: apart from all, but never in drift.
+    reference = [
+        event(row, row, row % 2, features={"x": (row % 200 + 200 * (row % 2)) / 400, "c": "ab"[row % 2]})
+        for row in range(400)
+    ]
+    profile = profile_from_batch(
+        batch_of(reference, segments=["c"]),
+        TYPES,
+        task="binary",
+        bins=10,
+        categories_max=50,
+        segments=["c"],
+        segments_max=9,
+    )
+    of = pane_layout(profile)
+    for value in "ab":
+        own = [each for each in reference if each["features"]["c"] == value]
+        of_all, of_own, of_none = (
+            psi_verdicts(vector_of(own, of), of, DRIFT, ready=True, segment=segment)
+            for segment in (None, f"c={value}", "c=new")
+        )
+        assert {verdict.level for verdict in of_all} == {"drift"}
+        for verdict, all_verdict, none in zip(of_own, of_all, of_none, strict=True):
+            assert (verdict.level, verdict.score, verdict.n_reference) == ("ok", 0.0, 200)
+            assert (none.level, none.score, none.n_reference, none.n_current) == ("not_ready", 0.0, 0, 200)
+            assert verdict.counts == all_verdict.counts == none.counts
 
 
 def test_a_window_that_is_not_ready_keeps_its_scores() -> None:

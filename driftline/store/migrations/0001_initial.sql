@@ -62,18 +62,29 @@ create table driftline.profile_bin (
     feature text not null,
     bin integer not null,
     label text not null,
-    n bigint not null,
     primary key (profile_id, feature, bin)
 );
+
+create table driftline.profile_count (
+    profile_id integer not null references driftline.profile,
+    segment text not null,
+    feature text not null,
+    counts bigint[] not null,
+    primary key (profile_id, segment, feature)
+);
+comment on table driftline.profile_count is 'reference counts by bin, of all traffic (*) and of each segment it has rows of';
 
 create table driftline.profile_in_force (
     model_id smallint not null references driftline.model,
     version text not null,
     profile_id integer not null references driftline.profile,
+    accepted_over integer references driftline.profile,
     since timestamptz not null default now(),
     primary key (model_id, version)
 );
 comment on column driftline.profile_in_force.version is 'a version with a reference of its own, or * for all others';
+comment on column driftline.profile_in_force.accepted_over is
+    'which profile, of a file or of the first events, stood there before a person accepted another one; null if none did';
 
 -- The log: how far it is read, by topic and partition. The truth about offsets lives here.
 
@@ -381,10 +392,14 @@ create table driftline.outbox (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null default now(),
     last_error text,
+    fanned_out_at timestamptz,
     payload jsonb not null
 );
-create index on driftline.outbox (sequence) where published_at is null and failed_at is null;
+create index on driftline.outbox (topic, sequence) where published_at is null and failed_at is null;
+create index on driftline.outbox (sequence) where fanned_out_at is null;
+create index on driftline.outbox (episode_id, sequence);
 comment on column driftline.outbox.failed_at is 'when it was given up, older than outbox.age_max';
+comment on column driftline.outbox.fanned_out_at is 'when a delivery was made for each webhook that wants it';
 
 -- One row for each message and each webhook that wants it.
 create table driftline.delivery (
@@ -396,9 +411,12 @@ create table driftline.delivery (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null default now(),
     last_error text,
+    dropped_at timestamptz,
     primary key (event_id, webhook)
 );
-create index on driftline.delivery (webhook, next_attempt_at) where delivered_at is null and failed_at is null;
+create index on driftline.delivery (webhook, next_attempt_at) where delivered_at is null and failed_at is null and dropped_at is null;
+comment on column driftline.delivery.attempts is 'the attempt under way or made last: whoever made an earlier one has no say any more';
+comment on column driftline.delivery.dropped_at is 'when it had become pointless: its episode was snoozed, and closed before that ended';
 
 -- Who did what by hand.
 create table driftline.audit (
@@ -470,13 +488,15 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
 create view driftline.v_distribution as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
        d.feature, d.window_start, b.bin, b.label,
-       b.n / nullif(d.n_reference, 0)::float8 as reference_share,
+       r.counts[b.bin + 1] / nullif(d.n_reference, 0)::float8 as reference_share,
        d.counts[b.bin + 1] / nullif(d.n_current, 0)::float8 as current_share
   from driftline.verdict d
   join driftline.model m using (model_id)
   join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
   left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
   join driftline.profile_bin b on b.profile_id = d.profile_id and b.feature = d.feature
+  left join driftline.profile_count r
+         on r.profile_id = d.profile_id and r.segment = coalesce(s.name, '*') and r.feature = d.feature
  where d.detector = 'psi' and d.counts is not null;
 
 create view driftline.v_data_quality as
@@ -521,6 +541,19 @@ select model, champion, challenger, metric, estimate, low, high, verdict, next_s
 create view driftline.v_dead_letters as
 select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload, published_at
   from driftline.dead_letter;
+
+create view driftline.v_deliveries as
+select event_id, 'topic' as channel, topic as destination, type, model, version, episode_id, created_at,
+       case when published_at is not null then 'delivered' when failed_at is not null then 'failed' else 'waiting' end as state,
+       published_at as delivered_at, failed_at, attempts, next_attempt_at, last_error
+  from driftline.outbox
+union all
+select event_id, 'webhook', d.webhook, o.type, o.model, o.version, o.episode_id, d.created_at,
+       case when d.delivered_at is not null then 'delivered' when d.failed_at is not null then 'failed'
+            when d.dropped_at is not null then 'dropped' else 'waiting' end,
+       d.delivered_at, d.failed_at, d.attempts, d.next_attempt_at, d.last_error
+  from driftline.delivery d
+  join driftline.outbox o using (event_id);
 
 create view driftline.v_counts as
 select model, reason, topic, partition, n from driftline.event_count;

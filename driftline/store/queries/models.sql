@@ -39,16 +39,25 @@ returning profile_id;
 
 -- name: add_profile_bins
 -- The bins of a profile, for views.
-insert into driftline.profile_bin (profile_id, feature, bin, label, n)
-select %(profile_id)s, * from unnest(%(feature)s::text[], %(bin)s::integer[], %(label)s::text[], %(n)s::bigint[])
+insert into driftline.profile_bin (profile_id, feature, bin, label)
+select %(profile_id)s, * from unnest(%(feature)s::text[], %(bin)s::integer[], %(label)s::text[])
+on conflict do nothing;
+
+-- name: add_profile_counts
+-- What a profile counted in its bins, of all traffic and of each segment, for views.
+insert into driftline.profile_count (profile_id, segment, feature, counts)
+select %(profile_id)s, i.segment, i.feature, i.counts::bigint[]
+  from unnest(%(segment)s::text[], %(feature)s::text[], %(counts)s::text[]) i (segment, feature, counts)
 on conflict do nothing;
 
 -- name: put_profile_in_force
--- From now on this profile is what "no drift" means for a version (or * for all others).
+-- From now on this profile is what "no drift" means for a version (or * for all others), unless it meant that already
+-- when a person accepted another one.
 insert into driftline.profile_in_force (model_id, version, profile_id)
 values (%(model_id)s, %(version)s, %(profile_id)s)
-on conflict (model_id, version) do update set profile_id = excluded.profile_id, since = now()
- where profile_in_force.profile_id <> excluded.profile_id;
+on conflict (model_id, version) do update set profile_id = excluded.profile_id, accepted_over = null, since = now()
+ where profile_in_force.profile_id <> excluded.profile_id
+   and profile_in_force.accepted_over is distinct from excluded.profile_id;
 
 -- name: profiles_in_force
 -- Which profile is in force for each version of the given models.
