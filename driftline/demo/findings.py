@@ -1,110 +1,144 @@
-"""Which incidents were found, by what and when, and which verdicts were false alarms? Pure functions of what is stored.
+"""Which incidents were found, by what and when, and which episodes were false alarms? Pure functions of what is stored.
 
-Invariants: a verdict belongs to an incident only if the incident moves its feature and their times meet; the way back
-to normal is a change, too, and counts as the incident's for `RECOVERY_MS`; whatever belongs to none is a false alarm.
+Invariants: an episode belongs to an incident only if the incident moves one of its causes and their times meet; the way
+back to normal is a change, too, and counts as the incident's for `RECOVERY_MS`; whatever belongs to none is a false
+alarm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from driftline.demo.traffic import HOUR_MS, INCIDENTS, RELATION, Incident
+from driftline.demo.traffic import HOUR_MS, INCIDENTS, Incident
 
-WARM_UP_MS = 2 * HOUR_MS
 RECOVERY_MS = 4 * HOUR_MS
-MATURE_MS = 4 * HOUR_MS
-"""So long after its end at least 19 in 20 of a window's frauds are known, so its recall and precision hardly move."""
+
+_NAMES = {
+    "@error.1": "frauds that are missed (@error.1)",
+    "@error.0": "good payments taken for fraud (@error.0)",
+    "@score": "the model's score (@score)",
+    "@prediction": "the model's answers (@prediction)",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """A verdict with level `drift`."""
-
-    segment: str
-    feature: str
-    detector: str
-    start_ms: int
-    end_ms: int
-    score: float
-    threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Recall of all traffic in a mature window; None where nothing can be said."""
-
-    start_ms: int
-    end_ms: int
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """The first thing that shows an incident.
+class Cause:
+    """One of the things that opened an episode.
 
     Parameters
     ----------
+    name
+        The feature, series or metric.
     told
-        What was seen, for people.
-    end_ms
-        End of the window in which it was seen.
+        The evidence, for people.
     """
 
+    name: str
     told: str
-    end_ms: int
 
 
-def first_sight(incident: Incident, start_ms: int, drifts: Iterable[Drift], recalls: Sequence[Recall]) -> Sight | None:
-    """Find what showed an incident first.
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """An alarm, from its first evidence to its last.
+
+    Parameters
+    ----------
+    kind
+        `drift` or `performance`.
+    closed_ms
+        None while it is open.
+    causes
+        The clearest first.
+    """
+
+    episode_id: str
+    kind: str
+    opened_ms: int
+    closed_ms: int | None
+    causes: tuple[Cause, ...]
+
+    @property
+    def told(self) -> str:
+        """Its clearest cause and the names of the others, for people."""
+        if not self.causes:
+            return self.kind
+        others = list(dict.fromkeys(cause.name for cause in self.causes if cause.name != self.causes[0].name))
+        return self.causes[0].told + (f" (also {', '.join(others)})" if others else "")
+
+
+def name_in_words(name: str) -> str:
+    """Say what a series is, beside its name.
+
+    Examples
+    --------
+    >>> name_in_words("amount"), name_in_words("@error.1")
+    ('amount', 'frauds that are missed (@error.1)')
+    """
+    return _NAMES.get(name, name)
+
+
+def cause_of(stored: Mapping[str, Any]) -> Cause:
+    """Read a cause as episodes keep it.
+
+    Examples
+    --------
+    >>> cause_of({"segment": "DE", "feature": "amount", "detector": "psi", "score": 0.281, "threshold": 0.1}).told
+    'amount in DE drifts, psi 0.28 over its threshold 0.10'
+    >>> cause_of({"segment": "*", "metric": "recall", "value": 0.3, "floor": 0.5, "low": 0.2, "high": 0.4}).told
+    'recall is 0.30 [0.20, 0.40], below its floor 0.50'
+    """
+    where = "" if stored["segment"] == "*" else f" in {stored['segment']}"
+    if "metric" in stored:
+        interval = f" [{stored['low']:.2f}, {stored['high']:.2f}]" if stored.get("low") is not None else ""
+        told = f"{stored['metric']}{where} is {stored['value']:.2f}{interval}, below its floor {stored['floor']:.2f}"
+        return Cause(stored["metric"], told)
+    feature, detector = stored["feature"], stored["detector"]
+    score, threshold = stored["score"], stored["threshold"]
+    told = f"{name_in_words(feature)}{where} drifts, {detector} {score:.2f} over its threshold {threshold:.2f}"
+    return Cause(feature, told)
+
+
+def incident_of(episode: Episode, start_ms: int) -> Incident | None:
+    """Find the incident that explains an episode.
 
     Parameters
     ----------
     start_ms
         When the traffic began.
-    recalls
-        In the order of time.
     """
-    sights = [
-        Sight(_told(drift), drift.end_ms)
-        for drift in sorted(drifts, key=lambda of: (of.end_ms, of.segment, -of.score / of.threshold))
-        if drift.feature == incident.watched and _meets(drift, incident, start_ms, 0)
-    ]
-    if incident is RELATION:
-        sights += _fallen(incident, start_ms, recalls)
-    return min(sights, key=lambda sight: sight.end_ms, default=None)
+    return next((of for of in INCIDENTS if _meets(episode, of, start_ms, of.moves, RECOVERY_MS)), None)
 
 
-def _fallen(incident: Incident, start_ms: int, recalls: Sequence[Recall]) -> list[Sight]:
-    """Find windows whose recall lies below that of every earlier window, intervals and all."""
-    began_ms = start_ms + incident.start_hour * HOUR_MS
-    before = [recall.low for recall in recalls if recall.end_ms <= began_ms and recall.low is not None]
-    return [
-        Sight(f"recall at most {recall.high:.2f}, before at least {min(before):.2f}", recall.end_ms + MATURE_MS)
-        for recall in recalls
-        if before and recall.start_ms >= began_ms and recall.high is not None and recall.high < min(before)
-    ]
+def found_by(incident: Incident, start_ms: int, episodes: Iterable[Episode]) -> Episode | None:
+    """Find the first episode that shows an incident while it lasts."""
+    showing = [episode for episode in episodes if _meets(episode, incident, start_ms, incident.shows_in, 0)]
+    return min(showing, key=lambda episode: episode.opened_ms, default=None)
 
 
-def false_alarms(start_ms: int, drifts: Iterable[Drift]) -> list[Drift]:
-    """Return the verdicts that no incident explains, after the first `WARM_UP_MS`."""
-    return [
-        drift
-        for drift in drifts
-        if drift.end_ms > start_ms + WARM_UP_MS
-        and not any(
-            drift.feature in incident.moves and _meets(drift, incident, start_ms, RECOVERY_MS) for incident in INCIDENTS
-        )
-    ]
+def false_alarms(start_ms: int, episodes: Iterable[Episode]) -> list[Episode]:
+    """Return the episodes that no incident explains."""
+    return [episode for episode in episodes if incident_of(episode, start_ms) is None]
 
 
-def _meets(drift: Drift, incident: Incident, start_ms: int, longer_ms: int) -> bool:
+def findings(start_ms: int, episodes: Sequence[Episode]) -> dict[str, object]:
+    """Return what the last line of the demo says about the script.
+
+    Examples
+    --------
+    >>> findings(0, [])
+    {'detected': [], 'missed': ['shift', 'missing', 'relation'], 'false_alarms': 0}
+    """
+    found = {incident.name: found_by(incident, start_ms, episodes) is not None for incident in INCIDENTS}
+    return {
+        "detected": [name for name, is_found in found.items() if is_found],
+        "missed": [name for name, is_found in found.items() if not is_found],
+        "false_alarms": len(false_alarms(start_ms, episodes)),
+    }
+
+
+def _meets(episode: Episode, incident: Incident, start_ms: int, names: frozenset[str], longer_ms: int) -> bool:
     begins_ms = start_ms + incident.start_hour * HOUR_MS
     ends_ms = start_ms + incident.end_hour * HOUR_MS + longer_ms
-    return drift.end_ms > begins_ms and drift.start_ms < ends_ms
-
-
-def _told(drift: Drift) -> str:
-    where = "" if drift.segment == "*" else f" in {drift.segment}"
-    return f"{drift.detector} on {drift.feature}{where}: {drift.score:.2f}, threshold {drift.threshold:.2f}"
+    return begins_ms < episode.opened_ms <= ends_ms and any(cause.name in names for cause in episode.causes)

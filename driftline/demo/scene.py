@@ -1,44 +1,43 @@
 """Which services does the demo run on, and how do they end?
 
 Invariants: whatever is not given is embedded and ours alone; ports, topics, group and folder belong to one run; all
-of it ends with the context, and also when this process is killed (see `driftline.embedded.keeper`); the user's own
-`DRIFTLINE__…` variables never reach the worker, so it can't write into another database than the demo's.
+of it ends with the context, and also when this process is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from pyarrow import parquet
 
-from driftline.demo.traffic import CATEGORICAL, NUMERIC, reference_table
-from driftline.embedded import embedded_postgres, keeper, temporary_folder
-from driftline.errors import ServiceUnavailableError, StateError
+from driftline.demo.process import Process, started
+from driftline.demo.receiver import Receiver, receiver
+from driftline.demo.story import FLOOR, JUDGE_AFTER_MS
+from driftline.demo.traffic import CATEGORICAL, HOUR_MS, NUMERIC, reference_table
+from driftline.embedded import embedded_postgres, temporary_folder
+from driftline.errors import ServiceUnavailableError
 from driftline.kafka_admin import create_topics
 from driftline.store.connection import connect, place_of
 from driftline.store.migrate import migrate
 
-START_SECONDS_MAX = 60
 BROKER_SECONDS_MAX = 10
 PARTITIONS = 4
 """What every topic of the mock has."""
 MOCK_LINGER_MS = 1_000
 BROKER_DEFAULT = -1
+TOPICS = ("predictions", "labels", "drift", "retraining", "retraining_status", "dead_letters")
+LABELLED_MIN = 600
+"""A country's hour by night has a handful of frauds: too few to say anything about its recall."""
 
 _POLL_S = 0.05
 
@@ -61,59 +60,37 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """The real worker, in a process of its own.
-
-    Parameters
-    ----------
-    log
-        What it writes: a file without a name, which outlasts the folder.
-    """
-
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-
-    def require_running(self) -> None:
-        """Check that it has not ended.
-
-        Raises
-        ------
-        StateError
-            If it has; with the last line it wrote.
-        """
-        if self.process.poll() is not None:
-            told = next((line for line in reversed(self._text().splitlines()) if line.strip()), "it says nothing")
-            raise StateError(f"the worker ended with {self.process.returncode}: {told}", where="driftline run")
-
-    def is_watching(self) -> bool:
-        """Tell whether it has connected to its services."""
-        return "watching " in self._text()
-
-    def _text(self) -> str:
-        size = os.fstat(self.log.fileno()).st_size
-        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")  # leaves the place where it writes
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """Everything that runs while the demo plays.
 
     Parameters
     ----------
     topics
-        By kind: `predictions` and `labels`.
+        By kind, as in `kafka.topics`.
     """
 
     producer: Producer
     topics: dict[str, str]
     url: str
     model: str
-    worker: Worker
+    receiver: Receiver
+    processes: tuple[Process, ...]
+
+    def require_running(self) -> None:
+        """Check that no process has ended.
+
+        Raises
+        ------
+        StateError
+            If one has; with the last line it wrote.
+        """
+        for process in self.processes:
+            process.require_running()
 
 
 @contextmanager
 def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
-    """Set up the services, and start a worker between them.
+    """Set up the services, and start a worker and a retraining consumer between them.
 
     Parameters
     ----------
@@ -128,8 +105,8 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     run = f"driftline-demo-{secrets.token_hex(4)}"
     # A database that is not ours may hold an earlier run, which this one must not go on from.
     model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
-    topics = {kind: f"{run}-{kind}" for kind in ("predictions", "labels", "dead-letters")}
-    with _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
+    topics = {kind: f"{run}-{kind.replace('_', '-')}" for kind in TOPICS}
+    with receiver() as hook, _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
         embedded = f"{url}, embedded and gone afterwards (--postgres URL takes a real one)"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
         mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
@@ -137,10 +114,13 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
         with temporary_folder(run) as folder:
             config = folder / "monitor.yaml"
             parquet.write_table(reference_table(request.seed), config.with_name("reference.parquet"))
-            config.write_text(yaml.safe_dump(_configuration(run, servers, topics, url, model), sort_keys=False))
-            with _worker(config) as worker:
+            setting = configuration(run, servers, topics, url, model, hook)
+            config.write_text(yaml.safe_dump(setting, sort_keys=False))
+            with started("driftline run", ["-m", "driftline.cli", "run", "--config", str(config)], folder) as worker:
+                worker.wait_until_it_says("watching ")
                 told(f"worker    driftline run --config {config}")
-                yield Scene(producer, topics, url, model, worker)
+                told(f"webhook   {hook.url}, a receiver in this process that verifies every signature")
+                yield Scene(producer, topics, url, model, hook, (worker,))
 
 
 @contextmanager
@@ -199,24 +179,18 @@ def _touch(producer: Producer, topic: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _configuration(run: str, servers: str, topics: dict[str, str], url: str, model: str) -> dict[str, Any]:
+def configuration(
+    run: str, servers: str, topics: dict[str, str], url: str, model: str, hook: Receiver
+) -> dict[str, Any]:
     """Write the worker's configuration: what a user's monitor.yaml would say."""
     features = [
         *({"name": name, "type": "numeric"} for name in NUMERIC),
         *({"name": name, "type": "categorical"} for name in CATEGORICAL),
     ]
     return {
-        "kafka": {
-            "bootstrap_servers": servers,
-            "group": run,
-            "topics": {
-                "predictions": topics["predictions"],
-                "labels": topics["labels"],
-                "features": f"{run}-features",
-                "dead_letters": topics["dead-letters"],
-            },
-        },
+        "kafka": {"bootstrap_servers": servers, "group": run, "topics": topics | {"features": f"{run}-features"}},
         "postgres": {"url": url},
+        "alerts": {"webhooks": {"demo": {"url": hook.url, "secret": hook.secret}}},
         "models": {
             model: {
                 "task": "binary",
@@ -227,40 +201,13 @@ def _configuration(run: str, servers: str, topics: dict[str, str], url: str, mod
                 # An hour of event time passes in about a second, so labels have to show without waiting for long.
                 "windows": {"length": "1h", "restate_after": "1s"},
                 "labels": {"horizon": "7d"},
-                "performance": {"metrics": ["precision", "recall", "roc_auc"]},
+                "performance": {
+                    "metrics": ["recall", "precision", "roc_auc"],
+                    "min_labelled": LABELLED_MIN,
+                    "floor": {"recall": FLOOR},
+                    "judge_after": f"{JUDGE_AFTER_MS // HOUR_MS}h",
+                },
+                "retraining": {"when": ["drift", "performance"], "consecutive": 2, "cooldown": "6h"},
             }
         },
     }
-
-
-@contextmanager
-def _worker(config: Path) -> Iterator[Worker]:
-    """Run `driftline run` until the context ends, or this process does."""
-    folder = config.parent
-    command = [sys.executable, "-P", "-m", "driftline.cli", "run", "--config", str(config)]
-    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("DRIFTLINE__")}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 - our own files
-            [sys.executable, "-I", "-S", keeper.__file__, str(folder), "-1", "-1", *command],
-            cwd=folder,
-            env=inherited | {"TMPDIR": str(folder)},
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us, who then end the worker in order
-        )
-        worker = Worker(process, log)
-        try:
-            _wait_until_watching(worker)
-            yield worker
-        finally:
-            process.communicate()  # closes its standard input, and waits
-
-
-def _wait_until_watching(worker: Worker) -> None:
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while not worker.is_watching():
-        worker.require_running()
-        if time.monotonic() > deadline:
-            raise ServiceUnavailableError(f"the worker does not start within {START_SECONDS_MAX} s")
-        time.sleep(_POLL_S)

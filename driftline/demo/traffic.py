@@ -47,47 +47,59 @@ class Incident:
     ----------
     told
         What happens, for people.
-    watched
-        In which feature or series it has to be found.
+    told_over
+        What is so afterwards, for people.
+    shows_in
+        The features, series or metrics in one of which it has to be found.
     moves
-        All features and series that it changes, by itself or through the model's answers.
+        All of them that it changes, by itself or through the model's answers.
     start_hour, end_hour
         When, counted from the first event.
+    advice
+        What whoever watches such a model would do.
     """
 
     name: str
     told: str
-    watched: str
+    told_over: str
+    shows_in: frozenset[str]
     moves: frozenset[str]
     start_hour: int
     end_hour: int
+    advice: str
 
 
-_ANSWERS = frozenset({"@prediction", "@score", "@error.0", "@error.1"})
+_ANSWERS = frozenset({"@prediction", "@score", "@error.0", "@error.1", "recall"})
 
 SHIFT = Incident(
     name="shift",
     told="amounts grow by half",
-    watched="amount",
+    told_over="amounts are as before",
+    shows_in=frozenset({"amount"}),
     moves=_ANSWERS | {"amount"},
-    start_hour=8,
-    end_hour=12,
+    start_hour=6,
+    end_hour=10,
+    advice="ask who owns the data what changed; if this is the new normal, accept it as the reference",
 )
 MISSING = Incident(
     name="missing",
     told="account_age_days is empty in 4 of 10 events",
-    watched="account_age_days",
+    told_over="account_age_days is filled in again",
+    shows_in=frozenset({"account_age_days"}),
     moves=_ANSWERS | {"account_age_days"},
-    start_hour=16,
-    end_hour=20,
+    start_hour=14,
+    end_hour=18,
+    advice="mend the source of account_age_days; a model retrained on the gap would learn the fault",
 )
 RELATION = Incident(
     name="relation",
     told="fraudsters change their ways, the model does not",
-    watched="@error.1",
-    moves=frozenset({"@error.0", "@error.1"}),
-    start_hour=24,
-    end_hour=HOURS,
+    told_over="fraudsters are back at their old ways",
+    shows_in=frozenset({"@error.1", "recall"}),
+    moves=frozenset({"@error.0", "@error.1", "recall"}),
+    start_hour=22,
+    end_hour=29,
+    advice="retrain on what came since the change: the inputs look as ever, but they mean something else now",
 )
 INCIDENTS = (SHIFT, MISSING, RELATION)
 

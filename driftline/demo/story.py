@@ -1,0 +1,213 @@
+"""How is what happened told in words? Pure functions of what was seen; times are event time, in days counted from 1.
+
+Invariants: a line that was told once is told the same way again (its key says what it is about); the words are ASCII,
+so they can be printed anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from driftline.demo.findings import Episode, false_alarms, found_by, incident_of
+from driftline.demo.receiver import Received
+from driftline.demo.seen import Feature, Recall, Retraining, Seen
+from driftline.demo.traffic import HOUR_MS, INCIDENTS, Incident
+
+FEATURES_TOLD_MAX = 3
+FLOOR = 0.5
+"""Recall below which the model is degraded."""
+
+JUDGE_AFTER_MS = 3 * HOUR_MS
+"""So long after its end at least 9 in 10 of a window's frauds are known, so it is judged against the floor."""
+
+Kind = Literal["script", "FOUND", "over", "retrain", "webhook"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that happened.
+
+    Parameters
+    ----------
+    key
+        What it is about.
+    at_ms
+        When, counted from the beginning.
+    kind
+        `script` goes wrong or right again, the rest is what Driftline did about it.
+    """
+
+    key: str
+    at_ms: int
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        """Write it for a terminal that shows lines only."""
+        return f"{day_and_time(self.at_ms)}  {self.kind:<8} {self.text}"
+
+
+def day_and_time(offset_ms: int) -> str:
+    """Write event time: the day, counted from 1, and the time of day.
+
+    Examples
+    --------
+    >>> day_and_time(21 * HOUR_MS), day_and_time(24 * HOUR_MS + 90_000)
+    ('day 1 21:00', 'day 2 00:01')
+    """
+    minutes = offset_ms // 60_000
+    return f"day {minutes // 1440 + 1} {minutes // 60 % 24:02}:{minutes % 60:02}"
+
+
+def going_on(offset_ms: int) -> Incident | None:
+    """Return what goes wrong at a time, if anything."""
+    return next((of for of in INCIDENTS if of.start_hour * HOUR_MS <= offset_ms < of.end_hour * HOUR_MS), None)
+
+
+def lines(seen: Seen, start_ms: int, offset_ms: int) -> list[Line]:
+    """Tell everything that has happened until now, in the order of event time.
+
+    Parameters
+    ----------
+    offset_ms
+        Now, counted from the beginning; what has no event time of its own happens now.
+    """
+    told = [*_script(offset_ms)]
+    for episode in seen.episodes:
+        told += _of_episode(episode, start_ms)
+    for retraining in seen.retrainings:
+        told += _of_retraining(retraining, seen, start_ms, offset_ms)
+    told += [_of_message(message, offset_ms) for message in seen.received]
+    return sorted(told, key=lambda line: line.at_ms)
+
+
+def _script(offset_ms: int) -> Iterator[Line]:
+    for of in INCIDENTS:
+        begins_ms, ends_ms = of.start_hour * HOUR_MS, of.end_hour * HOUR_MS
+        if offset_ms >= begins_ms:
+            yield Line(f"script {of.name}", begins_ms, "script", f"{of.told}, until {day_and_time(ends_ms)}")
+        if offset_ms >= ends_ms:
+            yield Line(f"end of {of.name}", ends_ms, "script", of.told_over)
+
+
+def _of_episode(episode: Episode, start_ms: int) -> Iterator[Line]:
+    opened_ms = episode.opened_ms - start_ms
+    yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", f"{episode.told}")
+    if episode.closed_ms is not None:
+        text = f"the {episode.kind} episode of {day_and_time(opened_ms)} is closed, all is as before"
+        yield Line(f"over {episode.episode_id}", episode.closed_ms - start_ms, "over", text)
+
+
+def _of_retraining(of: Retraining, seen: Seen, start_ms: int, offset_ms: int) -> Iterator[Line]:
+    because = next((episode for episode in seen.episodes if episode.episode_id == of.episode_id), None)
+    what = f"the {because.kind} of {day_and_time(because.opened_ms - start_ms)}" if because else "an episode"
+    yield Line(f"request {of.request_id}", of.requested_ms - start_ms, "retrain", f"requested because of {what}")
+    if of.finished_ms is not None:
+        yield Line(f"finished {of.request_id}", offset_ms, "retrain", f"{outcome_of(of)}, as asked because of {what}")
+
+
+def outcome_of(of: Retraining) -> str:
+    """Say how far a retraining is, and what came of it.
+
+    Examples
+    --------
+    >>> outcome_of(Retraining("id", "episode", "succeeded", 0, 1, "v2"))
+    'succeeded: v2'
+    """
+    return of.state + (f": {of.outcome}" if of.outcome and of.outcome != of.state else "")
+
+
+def _of_message(message: Received, offset_ms: int) -> Line:
+    verdict = "signature verified" if message.is_signed else "SIGNATURE WRONG, not believed"
+    return Line(f"webhook {message.event_id}", offset_ms, "webhook", f"{message.type} received, {verdict}")
+
+
+def status(seen: Seen, start_ms: int, offset_ms: int) -> str:
+    """Write how things are, for a terminal that shows lines only."""
+    told = f"{day_and_time(offset_ms)}  status   {seen.predictions:,} predictions, {seen.labels_joined:,} labels joined"
+    if seen.features:
+        told += "; nearest to drift: " + ", ".join(map(feature_told, seen.features[:FEATURES_TOLD_MAX]))
+    newest = next((of for of in seen.recalls if of.value is not None and is_mature(of, seen)), None)
+    if newest is not None:
+        hour = day_and_time(newest.start_ms - start_ms)
+        told += f"\n{' ' * 22}payments from {hour} on: {recall_told(newest, seen)}"
+    return told
+
+
+def feature_told(of: Feature) -> str:
+    """Write a score beside its threshold.
+
+    Examples
+    --------
+    >>> feature_told(Feature("amount", "psi", 0.281, 0.1, "drift"))
+    'amount 0.28 >= 0.10'
+    """
+    return f"{of.name} {of.score:.2f} {'>=' if of.score >= of.threshold else '<'} {of.threshold:.2f}"
+
+
+def is_mature(of: Recall, seen: Seen) -> bool:
+    """Whether enough labels had time to come."""
+    return seen.closed_through_ms is not None and of.end_ms + JUDGE_AFTER_MS <= seen.closed_through_ms
+
+
+def recall_told(of: Recall, seen: Seen) -> str:
+    """Write recall with its interval, its maturity and what the floor says of it."""
+    if of.value is None or of.low is None or of.high is None:
+        return f"recall unknown, {of.coverage:.0%} of labels in"
+    verdict = ("BELOW" if of.value < FLOOR else "above") + f" its floor {FLOOR:.2f}"
+    judged = verdict if is_mature(of, seen) else "too early to judge"
+    return f"recall {of.value:.2f} [{of.low:.2f}, {of.high:.2f}], {of.coverage:.0%} of labels in, {judged}"
+
+
+def ending(seen: Seen, start_ms: int, *, kept: bool) -> list[str]:
+    """Tell what went wrong, what was found of it, and what one would do now.
+
+    Parameters
+    ----------
+    kept
+        Whether the results stay where they can be looked at.
+    """
+    told = ["", "What went wrong, what was found, and what you would do", ""]
+    for number, incident in enumerate(INCIDENTS, 1):
+        begins, ends = (day_and_time(hour * HOUR_MS) for hour in (incident.start_hour, incident.end_hour))
+        told.append(f"{number}. {incident.told} ({begins} to {ends}, scripted as `{incident.name}`)")
+        found = found_by(incident, start_ms, seen.episodes)
+        if found is None:
+            told.append("   missed")
+        for episode in (of for of in seen.episodes if incident_of(of, start_ms) is incident):
+            told += _of_ending(episode, incident, seen, start_ms)
+        told += [f"   to do     {incident.advice}", ""]
+    alarms = false_alarms(start_ms, seen.episodes)
+    told.append(f"False alarms (episodes that nothing in the script explains): {len(alarms)}")
+    told += [f"   {day_and_time(of.opened_ms - start_ms)}  {of.told}" for of in alarms]
+    told.append(
+        f"The webhook received {len(seen.received)} messages; {seen.verified} had a signature that was verified."
+    )
+    return [*told, "", *(NEXT_KEPT if kept else ()), *NEXT]
+
+
+def _of_ending(episode: Episode, incident: Incident, seen: Seen, start_ms: int) -> Iterator[str]:
+    opened_ms = episode.opened_ms - start_ms
+    hours = opened_ms / HOUR_MS - incident.start_hour
+    yield f"   found     {day_and_time(opened_ms)}, {hours:.0f} h after it began: {episode.told}"
+    requests = [of for of in seen.retrainings if of.episode_id == episode.episode_id]
+    yield from (f"   retrain   requested, {outcome_of(of)}" for of in requests)
+    is_open = episode.closed_ms is None
+    yield f"   over      {'not yet' if is_open else day_and_time((episode.closed_ms or 0) - start_ms)}"
+
+
+NEXT_KEPT = (
+    "The results stay in your database: views v_drift, v_performance, v_episodes and v_events of schema driftline.",
+    "",
+)
+NEXT = (
+    "Your own model next:",
+    "   driftline init FILE           a first configuration from a data file of yours (docs/ten-minutes.md)",
+    "   driftline replay              what would have been found in the past",
+    "   driftline run                 watch the live topics",
+    "   driftline episodes list|ack   what is wrong now, and who has seen it",
+    "   driftline reference accept    this is the new normal",
+    "",
+)
