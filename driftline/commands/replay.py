@@ -13,41 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from dashboards.pictures import write_pictures
+from driftline.arguments import Duration, Time
 from driftline.errors import ConfigurationError
-from driftline.settings import ModelSettings, Settings, load_settings, parse_duration_ms
+from driftline.settings import ModelSettings, Settings, load_settings
 from driftline.wiring.replay import ReplayRequest, run_replay
-from streams.decode.values import file_time_ms
 from streams.replay_files import ReplayTimes
-
-
-class _Duration(click.ParamType):
-    """A duration such as 250ms, 10s, 5m, 1h or 30d."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Turn text into milliseconds."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_duration_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Time(click.ParamType):
-    """A moment such as 2016-01-01T00:00:00Z; without an offset it is UTC."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Turn text into milliseconds since 1970 UTC."""
-        if isinstance(value, int):
-            return value
-        moment = file_time_ms(value)
-        if moment is None:
-            self.fail(f"{value!r} is no time such as 2016-01-01T00:00:00Z", param, ctx)
-        return moment
 
 
 @click.command("replay")
@@ -69,10 +39,10 @@ class _Time(click.ParamType):
     help="File of labels; may be repeated. Without one, labels are looked for beside the predictions.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--start", type=_Time(), help="Time of the first row, for files without a time column.")
-@click.option("--interval", type=_Duration(), help="Time from one row to the next, with --start.")
+@click.option("--start", type=Time(), help="Time of the first row, for files without a time column.")
+@click.option("--interval", type=Duration(), help="Time from one row to the next, with --start.")
 @click.option(
-    "--label-delay", default="0s", type=_Duration(), help="How long after its prediction a label without a time comes."
+    "--label-delay", default="0s", type=Duration(), help="How long after its prediction a label without a time comes."
 )
 @click.option("--database", help="URL of an empty Postgres database to keep; an embedded one is thrown away.")
 @click.option("--no-pictures", is_flag=True, help="Write no drift.png and performance.png.")

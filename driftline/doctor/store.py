@@ -19,6 +19,7 @@ SEEN_MS_AGO_MAX = 30_000
 """A worker beats every few seconds; one that was not seen for so long is gone or stuck."""
 
 _GRANTS_SHOWN_MAX = 5
+_EPISODES_SHOWN_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ async def _ask(connection: Connection, place: str, topics: Collection[str], stor
     stored.workers_alive = sum(worker.seen_ms_ago <= SEEN_MS_AGO_MAX for worker in workers)
     stored.findings += check_workers(workers)
     stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
+    stored.findings += check_episodes(await rows(connection, "open_episodes"))
     stored.positions = [
         Position(*found) for found in await rows(connection, "positions_of_topics", topics=list(topics))
     ]
@@ -152,3 +154,23 @@ def check_dead_letters(reasons: Sequence[Any]) -> list[Finding]:
         return [ok("dead letters", "none in the last day")]
     told = ", ".join(f"{found.n} {found.reason}" for found in reasons)
     return [warn("dead letters", f"in the last day: {told}; v_dead_letters shows each with its place")]
+
+
+def check_episodes(episodes: Sequence[Any]) -> list[Finding]:
+    """Tell of episodes that nobody looks after.
+
+    Parameters
+    ----------
+    episodes
+        The open ones, the grave ones first, with `episode_id`, `model`, `version`, `kind`, `severity`, `acknowledged`.
+    """
+    loose = [episode for episode in episodes if not episode.acknowledged]
+    if not loose:
+        return [ok("episodes", f"{len(episodes)} open, all acknowledged" if episodes else "none open")]
+    told = [
+        f"{of.severity} {of.kind} of {of.model} {of.version} ({of.episode_id.hex[:8]})"
+        for of in loose[:_EPISODES_SHOWN_MAX]
+    ]
+    if len(loose) > _EPISODES_SHOWN_MAX:
+        told.append(f"and {len(loose) - _EPISODES_SHOWN_MAX} more")
+    return [warn("episodes", f"open, and nobody acknowledged: {', '.join(told)}; `driftline episodes list` says why")]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from driftline.doctor.store import (
     SEEN_MS_AGO_MAX,
     Position,
     check_dead_letters,
+    check_episodes,
     check_rights,
     check_version,
     check_workers,
@@ -207,3 +209,15 @@ def test_a_package_of_ours_from_elsewhere_ends_with_2_and_is_named(tmp_path: Pat
     assert levels([finding]) == [("fail", 2)]
     assert f"detectors comes from {project / 'detectors'}" in finding.what
     assert "no_such_package is not found" in finding.what
+
+
+def test_only_episodes_that_nobody_acknowledged_are_worth_a_look() -> None:
+    def episode(number: int, acknowledged: bool) -> SimpleNamespace:
+        named = {"model": "churn", "version": "7", "kind": "drift", "severity": "critical"}
+        return SimpleNamespace(episode_id=UUID(int=number << 96), acknowledged=acknowledged, **named)
+
+    assert levels(check_episodes([])) == levels(check_episodes([episode(1, True)])) == [("ok", 0)]
+    [finding] = check_episodes([episode(1, True), *(episode(number, False) for number in range(2, 7))])
+    assert (finding.level, finding.exit_code) == ("warn", 0)
+    assert "critical drift of churn 7 (00000002)" in finding.what
+    assert "and 2 more" in finding.what

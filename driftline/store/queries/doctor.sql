@@ -31,3 +31,11 @@ select reason, count(*) as n
  where at > now() - interval '1 day'
  group by reason
  order by n desc, reason;
+
+-- name: open_episodes
+-- Episodes that are open, and whether anybody looks after each.
+select e.episode_id, m.name as model, e.version, e.kind, e.severity, e.acknowledged_by is not null as acknowledged
+  from driftline.episode e
+  join driftline.model m using (model_id)
+ where e.closed_at is null
+ order by e.severity, e.opened_at, e.episode_id;

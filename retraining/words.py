@@ -1,0 +1,79 @@
+"""How are an episode's causes and times said to a person? Pure functions of what is stored.
+
+Invariants: a text is one line; a cause that lacks a number is told without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+OWN_SERIES = {"@prediction": "the predictions", "@score": "the scores", "@error": "the errors"}
+ALL_TRAFFIC = ("*", None)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(ms: int) -> str:
+    """Write a time in UTC, as every `--from` and `--to` reads it; seconds only where there are any.
+
+    Examples
+    --------
+    >>> moment(1_451_606_400_000), moment(1_451_606_401_500)
+    ('2016-01-01T00:00Z', '2016-01-01T00:00:01.500Z')
+    """
+    at = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=None)
+    precision = "milliseconds" if ms % 1000 else "seconds" if ms % 60_000 else "minutes"
+    return f"{at.isoformat(timespec=precision)}Z"
+
+
+def cause_in_words(cause: Mapping[str, Any]) -> str:
+    """Say what drifted or which floor is broken, and by how much.
+
+    Parameters
+    ----------
+    cause
+        As messages carry them: of drift with `feature`, `detector`, `score`, `threshold`; of performance with `metric`,
+        `basis`, `value`, `floor`; both with `segment`.
+
+    Examples
+    --------
+    >>> cause_in_words({"segment": "*", "feature": "age", "detector": "psi", "score": 0.312, "threshold": 0.1})
+    'age (psi 0.31, drift from 0.1)'
+    >>> cause_in_words({"segment": "sex=f", "metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75})
+    'recall of sex=f (cohort 0.61, floor 0.75)'
+    """
+    segment = cause.get("segment")
+    of = "" if segment in ALL_TRAFFIC else f" of {segment}"
+    if "metric" in cause:
+        numbers = _numbers((cause.get("basis", "value"), cause.get("value")), ("floor", cause.get("floor")))
+        return f"{cause['metric']}{of}{numbers}"
+    numbers = _numbers((cause.get("detector", "score"), cause.get("score")), ("drift from", cause.get("threshold")))
+    return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}"
+
+
+def _series(feature: str) -> str:
+    own, _, true_class = feature.partition(".")
+    if own not in OWN_SERIES:
+        return feature
+    return f"{OWN_SERIES[own]} on class {true_class}" if true_class else OWN_SERIES[own]
+
+
+def _numbers(*named: tuple[str, Any]) -> str:
+    told = [
+        f"{name} {value:.2g}" if abs(value) < 1 else f"{name} {value:.4g}" for name, value in named if value is not None
+    ]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def causes_in_words(causes: Sequence[Mapping[str, Any]], causes_max: int = 3) -> str:
+    """Say the first causes, which are the clearest, and how many more there are.
+
+    Examples
+    --------
+    >>> causes_in_words([{"feature": "age"}, {"feature": "city"}, {"feature": "@score"}], 2)
+    'age; city; and 1 more'
+    """
+    told = [cause_in_words(cause) for cause in causes[:causes_max]]
+    more = [f"and {len(causes) - causes_max} more"] if len(causes) > causes_max else []
+    return "; ".join([*told, *more])
