@@ -92,6 +92,8 @@ def _as_text(built: Built, output: Path | None) -> Iterator[str]:
             yield f"{name}, {EVERY_VERSION_SHOWN.get(version, version)}: {profile.n} usable rows of {_from_here(path)}"
             yield f"digest {profile.digest}"
             yield from _table([HEADING, *map(_facts, profile.features)])
+            if segments := _segments(profile):
+                yield f"  rows of {', '.join(f'{name}: {n}' for name, n in segments.items())}"
             yield ""
     yield f"Wrote {output}." if output is not None else "Nothing written; --output FILE.json keeps the profiles."
 
@@ -105,6 +107,12 @@ def _facts(feature: FeatureProfile) -> tuple[str, ...]:
     missing, other = _share(feature, feature.missing_index), _share(feature, feature.other_index)
     warning = "no usable value: is its type right?" if missing + other == 1 else ""
     return feature.name, feature.kind, str(feature.n_bins - 2), f"{missing:.2%}", f"{other:.2%}", warning
+
+
+def _segments(profile: Profile) -> dict[str, int]:
+    """Count the rows of each segment: each of them is in one bin of the last feature, the model's own output."""
+    n_bins = profile.features[-1].n_bins
+    return {segment.name: sum(segment.counts[-n_bins:]) for segment in profile.segments}
 
 
 def _share(feature: FeatureProfile, at: int) -> float:
@@ -151,4 +159,5 @@ def _profile_facts(path: Path, profile: Profile) -> dict[str, object]:
             }
             for feature in profile.features
         ],
+        "segments": _segments(profile),
     }

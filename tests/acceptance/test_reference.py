@@ -61,6 +61,16 @@ def test_the_table_shows_type_bins_and_shares_of_each_feature(folder: Path) -> N
     assert "--output" in last
 
 
+def test_the_rows_of_each_segment_are_told(folder: Path) -> None:
+    (folder / "monitor.yaml").write_text(CONFIG + "    segments: [sex, region]\n")
+
+    *_, rows, _, _ = build(folder).stdout.splitlines()
+    facts = json.loads(build(folder, "--json").stdout)["models"]["churn"]["*"]
+
+    assert rows == "  rows of region=missing: 40, sex=f: 20, sex=m: 20"
+    assert facts["segments"] == {"region=missing": 40, "sex=f": 20, "sex=m": 20}
+
+
 def test_the_same_file_has_the_same_digest_and_another_has_another(folder: Path) -> None:
     digests = []
     for text in (CSV, CSV, CSV.replace(",m,", ",w,")):
