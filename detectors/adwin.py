@@ -55,9 +55,9 @@ class AdwinSpec:
 
 
 class Cut(NamedTuple):
-    """The best place to cut each series' window after one pane; all arrays have shape ``(S,)``.
+    """The best place to cut each series' window; all arrays have shape ``(S,)``.
 
-    A series that was not tested has gap 0, its range as epsilon and sizes 0.
+    A series of which nothing is told has gap 0, its range as epsilon and sizes 0.
     """
 
     detected: BoolArray
@@ -115,6 +115,8 @@ class AdwinBank:
         self._starts_ms: list[int] = []
         # Row b holds the totals of the window's oldest b buckets; row 0 is zero.
         self._totals = np.zeros((3, 16, self._size), dtype=np.int64)
+        nothing = np.zeros(self._size, dtype=np.int64)
+        self._nothing = Cut(nothing > 0, np.zeros(self._size), ranges, nothing, nothing, nothing)
 
     @property
     def buckets(self) -> int:
@@ -134,7 +136,7 @@ class AdwinBank:
         Returns
         -------
         Cut
-            For each series the boundary with the largest ratio of gap to epsilon, before anything was dropped.
+            Of each series that has changed, its best cut before anything was dropped; nothing of the others.
 
         Raises
         ------
@@ -144,22 +146,27 @@ class AdwinBank:
         if (counts < 0).any():
             raise ValueError("a pane's counts are at least 0")
         if not counts.any():
-            return self._untested()
+            return self._nothing
         self._append(np.stack([counts, sums, squares]), start_ms)
         self._merge_buckets()
         self._forget_beyond_bound()
         self._tick += 1
-        if self._tick % self._spec.clock:
-            return self._untested()
-        first: Cut | None = None
-        changed = np.arange(self._size)
+        if not self._is_tested():
+            return self._nothing
+        first = self._nothing
+        changed = self._suspects()
         while self.buckets > 1 and changed.size:
             cut, boundaries = self._best_cuts(changed)
-            first = first or cut
-            changed = changed[cut.detected]
+            changed, boundaries = changed[cut.detected], boundaries[cut.detected]
             if changed.size:
-                self._drop(changed, boundaries[cut.detected])
-        return first or self._untested()
+                if first is self._nothing:
+                    first = self._spread(changed, cut)
+                self._drop(changed, boundaries)
+        return first
+
+    def clearest(self) -> Cut:
+        """Return each series' best cut as it stands: the boundary with the largest ratio of gap to epsilon."""
+        return self._best_cuts(np.arange(self._size))[0] if self._is_tested() else self._nothing
 
     def snapshot(self) -> bytes:
         """Return the state; `restore` continues from it exactly."""
@@ -202,9 +209,30 @@ class AdwinBank:
     def _window(self) -> IntArray:
         return self._totals[:, 1 : self.buckets + 1]
 
-    def _untested(self) -> Cut:
-        nothing = np.zeros(self._size, dtype=np.int64)
-        return Cut(nothing > 0, np.zeros(self._size), self._ranges.copy(), nothing, nothing.copy(), nothing.copy())
+    def _is_tested(self) -> bool:
+        return self.buckets > 1 and self._tick % self._spec.clock == 0
+
+    def _suspects(self) -> IntArray:
+        """Name the few series that may have changed: those with a gap of at least what any epsilon comes to there."""
+        counts = self._totals[0, 1 : self.buckets]
+        width = self._totals[0, self.buckets]
+        gaps = np.abs(self._gaps(slice(None)))
+        # The second term of epsilon alone, with the smaller part's size as it is, and a little less for rounding.
+        least = (2.0 / 3.0 - 1e-9) * self._confidence(width) * self._ranges
+        is_suspect = gaps >= self._effects
+        is_suspect &= gaps * np.minimum(counts, width - counts) >= least
+        return np.flatnonzero(is_suspect.any(axis=0))
+
+    def _confidence(self, width: IntArray) -> FloatArray:
+        confidence: FloatArray = np.log(2.0 * np.log(np.maximum(width, 3)) / self._spec.delta)
+        return confidence
+
+    def _spread(self, changed: IntArray, cut: Cut) -> Cut:
+        """Put what is detected of some series among all series."""
+        spread = self._nothing._replace(**{name: column.copy() for name, column in self._nothing._asdict().items()})
+        for column, found in zip(spread, cut, strict=True):
+            column[changed] = found[cut.detected]
+        return spread
 
     def _append(self, pane: IntArray, start_ms: int) -> None:
         if self.buckets + 1 == self._totals.shape[1]:
@@ -238,21 +266,28 @@ class AdwinBank:
             kept, self._totals[:, 1 : self.buckets + 1, series] - older[:, None], 0
         )
 
+    def _gaps(self, columns: slice | IntArray) -> FloatArray:
+        """Return, by boundary and series, the newer part's mean minus the older part's, in natural units."""
+        counts, sums = self._totals[:2, 1 : self.buckets, columns]
+        width, total = self._totals[:2, self.buckets, columns]
+        gaps: FloatArray = (total - sums) / np.maximum(width - counts, 1) - sums / np.maximum(counts, 1)
+        gaps *= self._units[columns]
+        return gaps
+
     def _best_cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
         """Return the best cut of each of `series` and the boundary that it is at."""
         spec = self._spec
         columns = slice(None) if series.size == self._size else series  # a view costs nothing
-        counts, sums = self._totals[:2, 1 : self.buckets, columns]
+        counts = self._totals[0][1 : self.buckets, columns]
         width, total, square = self._totals[:, self.buckets, columns]
         ranges, units, effects = self._ranges[columns], self._units[columns], self._effects[columns]
 
+        gap = self._gaps(columns)
         n_old = counts.astype(np.float64)
         n_new = width - n_old
-        gap = (total - sums) / np.maximum(n_new, 1.0) - sums / np.maximum(n_old, 1.0)
-        gap *= units
         reciprocal = 1.0 / np.maximum(n_old - (spec.min_window - 1), _TOO_FEW)
         reciprocal += 1.0 / np.maximum(n_new - (spec.min_window - 1), _TOO_FEW)
-        confidence = np.log(2.0 * np.log(np.maximum(width, 3)) / spec.delta)
+        confidence = self._confidence(width)
         variance = units * units * _variance(width, total, square)
         epsilon = np.sqrt(2.0 * variance * confidence * reciprocal)
         epsilon += (2.0 / 3.0) * confidence * ranges * reciprocal

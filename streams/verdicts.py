@@ -216,39 +216,34 @@ class SequentialDetectors:
         return self._bank.snapshot()
 
     def judge(self, panes: Iterable[Pane]) -> list[Verdict]:
-        """Feed the panes of one window and return its verdicts, one for each watched name."""
+        """Feed the panes of one window and return its verdicts, one for each watched name.
+
+        Of each series it is the clearest change that was detected on the way, else the best cut where the window ends.
+        """
         series = self._series
-        n_series = len(series.owner)
-        ratio = np.full(n_series, -1.0)
-        gap, epsilon = np.zeros(n_series), series.ranges.copy()
-        n_old, n_new, since = (np.zeros(n_series, np.int64) for _ in range(3))
-        detected = np.zeros(n_series, np.bool_)
+        found: Cut | None = None
         for pane in panes:
             cut = self._bank.update(*self._values(pane), pane.start_ms)
-            clearer = _clearness(cut) > ratio
-            # A change found earlier in the window is not outshone by a test that found none.
-            clearer &= cut.detected | ~detected
-            ratio = np.where(clearer, _clearness(cut), ratio)
-            gap, epsilon = np.where(clearer, cut.gap, gap), np.where(clearer, cut.epsilon, epsilon)
-            n_old, n_new = np.where(clearer, cut.n_old, n_old), np.where(clearer, cut.n_new, n_new)
-            since = np.where(clearer, cut.since_ms, since)
-            detected |= cut.detected
+            if cut.detected.any():
+                found = cut if found is None else _clearer(found, cut)
+        best = self._bank.clearest() if found is None else _told(found, self._bank.clearest())
+        ratio = _clearness(best)
         verdicts = []
         for index, name in enumerate(series.names):
             own = np.flatnonzero(series.owner == index)
-            best = int(own[np.argmax(ratio[own])])
-            level = "drift" if detected[best] else "ok" if n_old[best] else "not_ready"
+            clearest = int(own[np.argmax(ratio[own])])
+            level = "drift" if best.detected[clearest] else "ok" if best.n_old[clearest] else "not_ready"
             verdicts.append(
                 Verdict(
                     name,
                     "adwin",
-                    abs(float(gap[best])),
-                    float(epsilon[best]),
+                    abs(float(best.gap[clearest])),
+                    float(best.epsilon[clearest]),
                     float("nan"),
-                    int(n_old[best]),
-                    int(n_new[best]),
+                    int(best.n_old[clearest]),
+                    int(best.n_new[clearest]),
                     level,
-                    changed_ms=int(since[best]) if detected[best] else None,
+                    changed_ms=int(best.since_ms[clearest]) if best.detected[clearest] else None,
                 )
             )
         return verdicts
@@ -268,6 +263,20 @@ class SequentialDetectors:
         if self._with_errors and pane.outcomes is not None:
             counts[n_features:], sums[n_features:], squares[n_features:] = watched_errors(pane.outcomes, layout.profile)
         return counts, sums, squares
+
+
+def _clearer(one: Cut, other: Cut) -> Cut:
+    """Return, series by series, whichever of two is clearer."""
+    return _choose(_clearness(other) > _clearness(one), other, one)
+
+
+def _told(found: Cut, last: Cut) -> Cut:
+    """Return what was detected; where nothing was, how it stands now, though it is no change."""
+    return _choose(found.detected, found, last)
+
+
+def _choose(first: np.ndarray[tuple[int], np.dtype[np.bool_]], one: Cut, other: Cut) -> Cut:
+    return Cut(*(np.where(first, *of) for of in zip(one, other, strict=True)))
 
 
 def _clearness(cut: Cut) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -57,9 +57,18 @@ def test_a_series_is_never_changed_by_what_its_neighbours_measure(stream: list) 
 def test_a_cut_is_finite_within_range_and_at_least_epsilon_and_effect(stream: list) -> None:
     target = bank()
     for index, pane in enumerate(stream):
-        cut = add(target, pane, index)
-        assert np.isfinite([cut.gap, cut.epsilon]).all()
-        assert (np.abs(cut.gap) <= RANGES).all()
-        assert (cut.epsilon >= EFFECTS).all()
-        assert (cut.detected == ((np.abs(cut.gap) >= cut.epsilon) & (cut.n_old > 0))).all()
-        assert (cut.since_ms <= index).all()
+        for cut in (add(target, pane, index), target.clearest()):
+            assert np.isfinite([cut.gap, cut.epsilon]).all()
+            assert (np.abs(cut.gap) <= RANGES).all()
+            assert (cut.epsilon >= EFFECTS).all()
+            assert (cut.detected == ((np.abs(cut.gap) >= cut.epsilon) & (cut.n_old > 0))).all()
+            assert (cut.since_ms <= index).all()
+
+
+@given(panes)
+@settings(max_examples=100, deadline=None)
+def test_what_stands_after_a_pane_is_no_change_that_was_overlooked(stream: list) -> None:
+    target = bank()
+    for index, pane in enumerate(stream):
+        add(target, pane, index)
+        assert not target.clearest().detected.any()
