@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from faust.types.tuples import TP
 from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.settings import KafkaSecurity, KafkaSettings
 from streams.positions import LogPositions
-from streams.relay import Send
+from streams.timer import every
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
 
@@ -30,7 +30,6 @@ PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
-SEND_S_MAX = 10.0
 STOP_S_MAX = 6.0
 FAREWELL_S_MAX = 1.0
 FETCH_CODEC = "driftline-fetch"
@@ -73,7 +72,6 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
         broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
         broker_max_poll_records=1_000_000,
-        producer_request_timeout=SEND_S_MAX,
         stream_wait_empty=False,
         stream_ack_cancelled_tasks=True,
     )
@@ -102,9 +100,7 @@ def credentials(security: KafkaSecurity) -> faust.SASLCredentials | faust.SSLCre
     return None if context is None else faust.SSLCredentials(context=context)
 
 
-async def run_app(
-    app: faust.App, worker: Worker, positions: LogPositions, topics: Iterable[str], letters_topic: str, ends: Ends
-) -> None:
+async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topics: Iterable[str], ends: Ends) -> None:
     """Run until the worker is told to stop.
 
     Raises
@@ -114,7 +110,7 @@ async def run_app(
     """
     _add_agent(app, worker, list(topics))
     tasks = [
-        asyncio.create_task(_every(seconds, worker, what, do))
+        asyncio.create_task(every(seconds, worker.stopping, what, do))
         for seconds, what, do in (
             (TICK_S, "closing windows", worker.close_windows),
             (BEAT_S, "beating", lambda: worker.beat("running", _assigned(app))),
@@ -122,7 +118,6 @@ async def run_app(
             (LOOK_S, "looking at topics", positions.look),
             (PACE_S, "pacing labels", lambda: _pace(app, worker)),
             (TIDY_S, "tidying", worker.tidy),
-            (TICK_S, "publishing", lambda: worker.publish_dead_letters(letters_topic, _sender(app))),
         )
     ]
     starting = asyncio.create_task(app.start())
@@ -223,29 +218,3 @@ def _assigned(app: faust.App) -> list[tuple[str, int]]:
         return sorted((tp.topic, tp.partition) for tp in app.consumer.assignment())
     except ConsumerNotStarted:
         return []
-
-
-def _sender(app: faust.App) -> Send:
-    async def send(topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        await app.maybe_start_producer()
-        pending = [await app.producer.send(topic, key, value, None, None, {}) for key, value in messages]
-        await asyncio.gather(*pending)
-
-    return send
-
-
-async def _every(seconds: float, worker: Worker, what: str, do: Callable[[], Awaitable[None]]) -> None:
-    """Do something again and again; a failure is told and waits for the next time."""
-    failures = 0
-    while not worker.stopping.is_set():
-        try:
-            await do()
-            failures = 0
-        except Exception as error:
-            if failures % 30 == 0:
-                _log.warning("%s: %s: %s", what, type(error).__name__, str(error).strip().split("\n")[0])
-            failures += 1
-        try:
-            await asyncio.wait_for(worker.stopping.wait(), seconds)
-        except TimeoutError:
-            continue

@@ -31,7 +31,6 @@ from streams.faults import fault_of, one_line
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel, horizon_s_of
 from streams.positions import LogPositions
-from streams.relay import Send, relay_dead_letters
 from streams.transport import Fetch
 from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
 
@@ -365,13 +364,6 @@ class Worker:
             before = timestamp(min(known) - horizon_s * 1000)
             for parent in ("prediction", "label", "served_features"):
                 await run(connection, "drop_partitions", parent=parent, horizon_s=horizon_s, before=before)
-
-    async def publish_dead_letters(self, topic: str, send: Send) -> None:
-        """Send dead letters to their topic."""
-        async with self._connection() as connection:
-            while await relay_dead_letters(connection, topic, send):
-                if self.stopping.is_set():
-                    return
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,18 @@ import asyncio
 import logging
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
-from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
+from driftline.errors import StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo, partition_ends, topic_ids
-from driftline.settings import KafkaSettings, PostgresSettings, Settings
-from driftline.store.connection import Connection, connect, open_pool, place_of, the_row
+from driftline.settings import KafkaSettings, Settings
+from driftline.store.connection import connect, open_pool, place_of
 from driftline.store.migrate import require_current_schema
 from driftline.wiring.references import file_profiles, put_references_in_force, types_in
+from driftline.wiring.relay import relaying
+from driftline.wiring.start import require_rights, services, told
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
 from streams.decode.decoder import Decoder
@@ -47,60 +46,32 @@ class KafkaBroker:
         return {at: ends.end for at, ends in self.ends(partitions).items()}
 
 
-def _services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
-    if settings.kafka is None or settings.postgres is None:
-        absent = "kafka" if settings.kafka is None else "postgres"
-        raise ConfigurationError(f"has no {absent} section", where="the configuration", remedy=f"add {absent}: {{…}}")
-    return settings.kafka, settings.postgres
-
-
 _log = logging.getLogger("driftline.run")
 
-GRANTS_SHOWN_MAX = 5
-GRANT = "grant what docs/operations.md lists"
 
-
-@contextmanager
-def _told(place: str) -> Iterator[None]:
-    """Tell errors of Postgres as ours."""
-    try:
-        yield
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise StateError(error.diag.message_primary or "permission denied", where=place, remedy=GRANT) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-        text = " ".join(str(error).split())
-        raise ServiceUnavailableError(f"gone while starting: {text}", where=place, remedy="start again") from None
-
-
-async def _require_rights(connection: Connection, place: str) -> None:
-    missing = (await the_row(connection, "missing_rights")).words
-    if missing:
-        more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""
-        what = f"{connection.info.user} lacks {', '.join(missing[:GRANTS_SHOWN_MAX])}{more}"
-        raise StateError(what, where=place, remedy=GRANT)
-
-
-async def run_worker(settings: Settings, started: Callable[[str], None]) -> None:
+async def run_worker(settings: Settings, started: Callable[[str], None], *, relays: bool = True) -> None:
     """Watch the models of a configuration until SIGINT or SIGTERM.
 
     Parameters
     ----------
     started
         Told, in one line, what is being watched.
+    relays
+        Whether this worker also publishes messages and delivers alerts; else `driftline relay` has to.
 
     Raises
     ------
     ConfigurationError, InputError, StateError, ServiceUnavailableError
     """
-    kafka, postgres = _services(settings)
+    kafka, postgres = services(settings)
     url = postgres.url.get_secret_value()
     place = place_of(url)
     profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
     connection = await connect(url, connect_timeout_ms=postgres.connect_timeout_ms)
-    with _told(place):
+    with told(place):
         async with connection:
             await require_current_schema(connection)
-            await _require_rights(connection, place)
+            await require_rights(connection, place)
             models = await register_models(connection, settings)
             await put_references_in_force(connection, models, profiles)
             secret = await id_secret(connection, settings)
@@ -111,7 +82,7 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
     decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
     async with open_pool(url, postgres) as pool:
         positions = LogPositions(pool, broker, found)
-        with _told(place):
+        with told(place):
             await positions.register(found)
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
         worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
@@ -120,8 +91,8 @@ async def run_worker(settings: Settings, started: Callable[[str], None]) -> None
         with tempfile.TemporaryDirectory(prefix="driftline-") as folder:
             app = build_app(kafka, positions, settings.limits.buffered_fetches_max, folder)
             started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
-            letters_topic = kafka.topics.dead_letters
-            await run_app(app, worker, positions, sorted(found), letters_topic, broker.log_ends)
+            async with relaying(settings, pool, worker.stopping) if relays else nullcontext():
+                await run_app(app, worker, positions, sorted(found), broker.log_ends)
 
 
 async def _existing_topics(

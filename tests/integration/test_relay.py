@@ -12,7 +12,8 @@ import pytest
 
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, connect, run
-from streams.relay import LETTERS_A_BATCH, PAYLOAD_BYTES_MAX, relay_dead_letters
+from streams.publish import Message
+from streams.relay import LETTERS_A_BATCH, PAYLOAD_BYTES_MAX, UnsentError, relay_dead_letters
 
 pytestmark = pytest.mark.postgres
 
@@ -24,13 +25,16 @@ class Topic:
         self.takes = takes
         self.messages: list[tuple[bytes, dict[str, Any]]] = []
 
-    async def send(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
         assert topic == "letters"
-        for key, value in messages:
-            if len(self.messages) >= self.takes:
-                raise ConnectionError("the broker is away")
-            self.messages.append((key, json.loads(value)))
+        answers: list[str | None] = []
+        for message in messages:
+            taken = len(self.messages) < self.takes
+            if taken:
+                self.messages.append((message.key, json.loads(message.value)))
+            answers.append(None if taken else "the broker is away")
             await asyncio.sleep(0)
+        return answers
 
     @property
     def ids(self) -> list[str]:
@@ -91,16 +95,31 @@ async def test_letters_leave_in_their_order_however_many_there_are(connection: C
     assert topic.ids == ids
 
 
-async def test_after_a_failure_everything_unconfirmed_is_sent_again_with_the_same_ids(connection: Connection) -> None:
+async def test_after_a_failure_what_was_not_taken_is_sent_again(connection: Connection) -> None:
     topic = Topic(takes=5)
     ids = await bury(connection, 8)
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(UnsentError, match="the broker is away"):
         await relay_dead_letters(connection, "letters", topic.send)
     topic.takes = 10**6
     await relay_all(connection, topic)
 
-    assert topic.ids == ids[:5] + ids
+    assert topic.ids == ids
+
+
+async def test_what_was_sent_but_not_marked_is_sent_again_with_the_same_ids(connection: Connection) -> None:
+    topic = Topic()
+    ids = await bury(connection, 3)
+
+    async def send_and_die(name: str, messages: Sequence[Message]) -> list[str | None]:
+        await topic.send(name, messages)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await relay_dead_letters(connection, "letters", send_and_die)
+    await relay_all(connection, topic)
+
+    assert topic.ids == ids + ids
 
 
 async def test_two_relays_at_once_do_not_send_the_same_letters(connection: Connection, postgres_url: str) -> None:

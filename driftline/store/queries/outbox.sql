@@ -1,0 +1,132 @@
+-- name: bound_relay
+-- Lets a transaction that holds messages not outlive a relay that was stopped in it.
+select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true);
+
+-- name: topics_with_messages_due
+-- Where something waits to be published.
+select distinct topic
+  from driftline.outbox
+ where published_at is null and failed_at is null and next_attempt_at <= now()
+ order by topic;
+
+-- name: messages_due
+-- What may be published now: of each episode the oldest; another relay's are left to it.
+select m.sequence, m.event_id, m.episode_id, m.attempts, m.payload::text as payload
+  from driftline.outbox m
+ where m.topic = %(topic)s and m.published_at is null and m.failed_at is null and m.next_attempt_at <= now()
+   and not exists (select from driftline.outbox earlier
+                    where earlier.episode_id = m.episode_id and earlier.sequence < m.sequence
+                      and earlier.published_at is null and earlier.failed_at is null)
+ order by m.sequence
+ limit %(messages_max)s
+   for update skip locked;
+
+-- name: mark_published
+-- They are in their topic now.
+update driftline.outbox
+   set published_at = now(), attempts = attempts + 1, last_error = null
+ where sequence = any (%(sequences)s);
+
+-- name: postpone_message
+-- It could not be published: tried again later, or given up if it is too old.
+update driftline.outbox
+   set attempts = attempts + 1, last_error = %(last_error)s,
+       next_attempt_at = now() + make_interval(secs => %(wait_ms)s / 1000.0),
+       failed_at = case when created_at <= now() - make_interval(secs => %(age_max_ms)s / 1000.0) then now() end
+ where sequence = %(sequence)s
+returning failed_at is not null as given_up;
+
+-- name: messages_to_fan_out
+-- Messages for which nobody has made deliveries; another relay is waited for, so that they are made in order.
+select sequence, event_id, type, model
+  from driftline.outbox
+ where fanned_out_at is null
+ order by sequence
+ limit %(messages_max)s
+   for update;
+
+-- name: add_deliveries
+-- One for each message and each webhook that wants it.
+insert into driftline.delivery (event_id, webhook)
+select * from unnest(%(event_id)s::text[], %(webhook)s::text[])
+on conflict do nothing;
+
+-- name: mark_fanned_out
+-- Their deliveries are made.
+update driftline.outbox set fanned_out_at = now() where sequence = any (%(sequences)s);
+
+-- name: drop_pointless_deliveries
+-- An episode that was snoozed, and closed by the time that ended, is told to nobody.
+update driftline.delivery d
+   set dropped_at = now(), last_error = 'its episode was snoozed, and closed by then'
+  from driftline.outbox m
+  join driftline.episode e using (episode_id)
+ where d.webhook = %(webhook)s and d.delivered_at is null and d.failed_at is null and d.dropped_at is null
+   and m.event_id = d.event_id
+   and e.closed_at is not null and e.snoozed_until > d.created_at and e.snoozed_until <= now();
+
+-- name: claim_delivery
+-- Takes the oldest delivery that may be made now, in order for each episode, for as long as an attempt may last.
+update driftline.delivery d
+   set attempts = d.attempts + 1, next_attempt_at = now() + make_interval(secs => %(lease_ms)s / 1000.0)
+  from (select due.event_id, m.type, m.payload::text as payload
+          from driftline.delivery due
+          join driftline.outbox m using (event_id)
+          left join driftline.episode e using (episode_id)
+         where due.webhook = %(webhook)s and due.next_attempt_at <= now()
+           and due.delivered_at is null and due.failed_at is null and due.dropped_at is null
+           and (e.snoozed_until is null or e.snoozed_until <= now())
+           and not (e.closed_at is not null and coalesce(e.snoozed_until > due.created_at, false))
+           and not exists (select from driftline.outbox o
+                             join driftline.delivery earlier on earlier.event_id = o.event_id and earlier.webhook = due.webhook
+                            where o.episode_id = m.episode_id and o.sequence < m.sequence
+                              and earlier.delivered_at is null and earlier.failed_at is null and earlier.dropped_at is null)
+         order by m.sequence
+         limit 1
+           for update of due skip locked) claimed
+ where d.event_id = claimed.event_id and d.webhook = %(webhook)s
+returning d.event_id, d.attempts, claimed.type, claimed.payload;
+
+-- name: mark_delivered
+-- The receiver has it, whoever brought it.
+update driftline.delivery
+   set delivered_at = now(), failed_at = null, last_error = null
+ where event_id = %(event_id)s and webhook = %(webhook)s and delivered_at is null;
+
+-- name: postpone_delivery
+-- It could not be delivered: tried again later, or given up if the receiver wants none or it is too old.
+update driftline.delivery d
+   set last_error = %(last_error)s,
+       next_attempt_at = now() + make_interval(secs => %(wait_ms)s / 1000.0),
+       failed_at = case when %(unwanted)s
+                          or greatest(d.created_at, e.snoozed_until) <= now() - make_interval(secs => %(age_max_ms)s / 1000.0)
+                        then now() end
+  from driftline.outbox m
+  left join driftline.episode e using (episode_id)
+ where d.event_id = %(event_id)s and d.webhook = %(webhook)s and d.attempts = %(attempts)s and d.delivered_at is null
+   and m.event_id = d.event_id
+returning d.failed_at is not null as given_up;
+
+-- name: give_up_deliveries_of_nobody
+-- Deliveries to webhooks that no configuration names any more do not wait for ever.
+update driftline.delivery
+   set failed_at = now(), last_error = 'there is no such webhook in the configuration any more'
+ where delivered_at is null and failed_at is null and dropped_at is null
+   and webhook <> all (%(webhooks)s)
+   and created_at <= now() - make_interval(secs => %(age_max_ms)s / 1000.0);
+
+-- name: state_of_messages
+-- By destination: what waits and since when, and what was given up in the last day.
+select channel, destination,
+       count(*) filter (where state = 'waiting' and attempts > 0) as n_tried,
+       count(*) filter (where state = 'waiting') as n_waiting,
+       coalesce((extract(epoch from now() - min(created_at) filter (where state = 'waiting' and snoozed is not true)) * 1000)::bigint, 0)
+           as oldest_ms,
+       count(*) filter (where state = 'failed' and failed_at > now() - interval '1 day') as n_failed,
+       max(last_error) filter (where state in ('waiting', 'failed')) as last_error
+  from (select v.*, e.snoozed_until > now() and v.channel = 'webhook' as snoozed
+          from driftline.v_deliveries v
+          left join driftline.episode e using (episode_id)
+         where v.state = 'waiting' or v.failed_at > now() - interval '1 day') found
+ group by channel, destination
+ order by channel, destination;

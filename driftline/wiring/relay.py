@@ -1,0 +1,110 @@
+"""What takes messages out of Postgres is put together from: for workers, and for `driftline relay`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from psycopg_pool import AsyncConnectionPool
+
+from alerts.deliveries import Deliverer
+from alerts.post import open_post
+from driftline.kafka_admin import topic_ids
+from driftline.settings import Settings
+from driftline.store.connection import Connection, connect, open_pool, place_of
+from driftline.store.migrate import require_current_schema
+from driftline.wiring.start import require_rights, services, told
+from streams.publish import Publisher, Send
+from streams.relay import OutboxRelay, relay_dead_letters
+from streams.timer import every
+
+_log = logging.getLogger("driftline.relay")
+
+TICK_S = 1.0
+GRACE_S_MAX = 5.0
+"""How long what is under way may take when we are told to stop; what is cut short is done again, with the same id."""
+
+
+@asynccontextmanager
+async def relaying(
+    settings: Settings, pool: AsyncConnectionPool[Connection], stopping: asyncio.Event
+) -> AsyncIterator[None]:
+    """Publish dead letters and messages, and deliver alerts, for as long as this context is open.
+
+    Parameters
+    ----------
+    stopping
+        Set when nothing new is to be begun; leaving the context sets it.
+    """
+    kafka, _ = services(settings)
+    publisher = Publisher(kafka)
+    outbox = OutboxRelay(pool, publisher.send, settings.outbox.age_max_ms)
+    letters = partial(_publish_letters, pool, kafka.topics.dead_letters, publisher.send, stopping)
+    async with open_post() as post:
+        deliverer = Deliverer(pool, post, settings.alerts.webhooks, settings.outbox.age_max_ms)
+        timers: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("publishing dead letters", letters),
+            ("publishing messages", outbox.publish),
+            ("making deliveries", deliverer.fan_out),
+            *(
+                (f"webhook {name}", partial(deliverer.deliver, name, stopping.is_set))
+                for name in settings.alerts.webhooks
+            ),
+        ]
+        tasks = [asyncio.create_task(every(TICK_S, stopping, what, do)) for what, do in timers]
+        try:
+            yield
+        finally:
+            stopping.set()
+            _, left = await asyncio.wait(tasks, timeout=GRACE_S_MAX)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            publisher.close()
+
+
+async def _publish_letters(
+    pool: AsyncConnectionPool[Connection], topic: str, send: Send, stopping: asyncio.Event
+) -> None:
+    async with pool.connection() as connection:
+        while await relay_dead_letters(connection, topic, send):
+            if stopping.is_set():
+                return
+
+
+async def run_relay(settings: Settings, started: Callable[[str], None]) -> None:
+    """Do nothing but relay, until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    started
+        Told, in one line, what is being relayed.
+
+    Raises
+    ------
+    ConfigurationError, StateError, ServiceUnavailableError
+    """
+    kafka, postgres = services(settings)
+    url = postgres.url.get_secret_value()
+    place = place_of(url)
+    connection = await connect(url, connect_timeout_ms=postgres.connect_timeout_ms)
+    with told(place):
+        async with connection:
+            await require_current_schema(connection)
+            await require_rights(connection, place)
+    written = sorted(kafka.topics.written())
+    there = await asyncio.to_thread(topic_ids, kafka.bootstrap_servers, written, security=kafka.security)
+    for topic in written:
+        if topic not in there:
+            _log.warning("there is no topic %s: until there is, what belongs there waits in postgres", topic)
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with open_pool(url, postgres) as pool, relaying(settings, pool, stopping):
+        webhooks = ", ".join(settings.alerts.webhooks) or "none"
+        started(f"relaying from {postgres.place} to {kafka.bootstrap_servers}; webhooks: {webhooks}")
+        await stopping.wait()

@@ -1,0 +1,57 @@
+"""What must hold before a process that needs both services begins, and whose fault it is if it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
+from driftline.settings import KafkaSettings, PostgresSettings, Settings
+from driftline.store.connection import Connection, the_row
+
+GRANTS_SHOWN_MAX = 5
+GRANT = "grant what docs/operations.md lists"
+
+
+def services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
+    """Return the two services that all but a replay needs.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them is not configured.
+    """
+    if settings.kafka is None or settings.postgres is None:
+        absent = "kafka" if settings.kafka is None else "postgres"
+        raise ConfigurationError(f"has no {absent} section", where="the configuration", remedy=f"add {absent}: {{…}}")
+    return settings.kafka, settings.postgres
+
+
+@contextmanager
+def told(place: str) -> Iterator[None]:
+    """Tell errors of Postgres as ours."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StateError(error.diag.message_primary or "permission denied", where=place, remedy=GRANT) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        text = " ".join(str(error).split())
+        raise ServiceUnavailableError(f"gone while starting: {text}", where=place, remedy="start again") from None
+
+
+async def require_rights(connection: Connection, place: str) -> None:
+    """Check that this role may do what a worker does.
+
+    Raises
+    ------
+    StateError
+        If it lacks a right.
+    """
+    missing = (await the_row(connection, "missing_rights")).words
+    if missing:
+        more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""
+        what = f"{connection.info.user} lacks {', '.join(missing[:GRANTS_SHOWN_MAX])}{more}"
+        raise StateError(what, where=place, remedy=GRANT)

@@ -1,0 +1,130 @@
+"""How does a message get into a Kafka topic, and why did it not?
+
+librdkafka's producer: it connects when it has something to send, comes back by itself when a broker does, and tells of
+each message whether the broker has it. Invariants: an answer comes in bounded time; messages of one call keep their
+order; what is told of a failure names what to do and holds no secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from driftline.settings import KafkaSecurity, KafkaSettings
+
+ANSWER_MS_MAX = 5_000
+"""How long a message may be under way."""
+
+TOPIC_MS_MAX = 2_000
+"""How long a topic that the broker does not know may take to appear."""
+
+_MARGIN_S = 5.0
+_silent = logging.getLogger("driftline.librdkafka")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False  # what it says ends in our failures
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes into a topic."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Send = Callable[[str, Sequence[Message]], Awaitable[list[str | None]]]
+"""Sends messages to a topic, in this order; says of each why it is not there, or None once the broker has it."""
+
+
+class Publisher:
+    """Sends messages to the topics of a broker; nothing connects before the first one."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._trouble = ""
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                **producer_options(kafka.security),
+                "acks": "all",
+                "partitioner": "murmur2_random",  # as Java's clients choose
+                "max.in.flight.requests.per.connection": 1,  # a retry overtakes nothing
+                "message.timeout.ms": ANSWER_MS_MAX,
+                "topic.metadata.propagation.max.ms": TOPIC_MS_MAX,
+                "topic.metadata.refresh.interval.ms": ANSWER_MS_MAX,  # a topic that is made later is found
+                "linger.ms": 0,
+                "error_cb": self._note_trouble,
+            },
+            logger=_silent,
+        )
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
+        """Send messages in their order; return for each why it was not taken, or None."""
+        return await asyncio.to_thread(self._send, topic, messages)
+
+    def _send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
+        failures: list[str | None] = [f"no answer within {ANSWER_MS_MAX // 1000}s"] * len(messages)
+
+        def noting(place: int) -> Callable[[KafkaError | None, Any], None]:
+            def delivered(error: KafkaError | None, _message: Any) -> None:
+                failures[place] = None if error is None else self._told(topic, error)
+
+            return delivered
+
+        self._trouble = ""
+        for place, message in enumerate(messages):
+            try:
+                self._producer.produce(
+                    topic, message.value, message.key, headers=list(message.headers), on_delivery=noting(place)
+                )
+            except (KafkaException, BufferError) as error:
+                reason = error.args[0]
+                failures[place] = self._told(topic, reason) if isinstance(reason, KafkaError) else "too much waits"
+        self._producer.flush(ANSWER_MS_MAX / 1000 + _MARGIN_S)
+        return list(failures)
+
+    def close(self) -> None:
+        """Forget what was not sent."""
+        self._producer.purge()
+        self._producer.flush(0)
+
+    def _note_trouble(self, error: KafkaError) -> None:
+        self._trouble = self._trouble or error.str()
+
+    def _told(self, topic: str, error: KafkaError) -> str:
+        code = error.code()
+        if code in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
+            return f"there is no topic {topic}; `driftline topics --create` makes it, or whoever runs the cluster"
+        if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return f"we have no right to write topic {topic}; have Write on it granted to this user"
+        if code == KafkaError.TOPIC_EXCEPTION:
+            return f"topic {topic} may not be written"
+        if code == KafkaError._MSG_TIMED_OUT:
+            trouble = f": {self._trouble}" if self._trouble else ""
+            return f"no answer within {ANSWER_MS_MAX // 1000}s{trouble}"
+        return error.str()
+
+
+def producer_options(security: KafkaSecurity) -> dict[str, Any]:
+    """Write our security settings as librdkafka's.
+
+    Examples
+    --------
+    >>> producer_options(KafkaSecurity())
+    {'security.protocol': 'plaintext'}
+    """
+    options = {
+        "security.protocol": security.protocol,
+        "sasl.mechanism": security.sasl_mechanism,
+        "sasl.username": security.username,
+        "sasl.password": security.password.get_secret_value() if security.password else None,
+        "ssl.ca.location": security.ca_file and str(security.ca_file),
+        "ssl.certificate.location": security.certificate_file and str(security.certificate_file),
+        "ssl.key.location": security.key_file and str(security.key_file),
+    }
+    return {name: value for name, value in options.items() if value is not None}
