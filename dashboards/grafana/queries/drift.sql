@@ -35,7 +35,7 @@ select feature, detector, model, version, level, score / nullif(threshold, 0) as
 select label as "bin", reference_share as "reference", current_share as "last window"
   from (select *, rank() over (order by window_start desc, model, version) as age
           from driftline.v_distribution
-         where $__timeFilter(window_start)
+         where window_start >= $__timeFrom() and window_start < $__timeTo()
            and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
            and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
            and segment = ${segment:sqlstring} and feature = ${feature:sqlstring}) known
