@@ -208,6 +208,26 @@ def security_options(security: KafkaSecurity) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def client_options(
+    bootstrap: str, *, security: KafkaSecurity = PLAINTEXT, timeout_ms: int = TIMEOUT_MS
+) -> dict[str, Any]:
+    """Ask a broker how it is to be spoken with, and write that as kafka-python's options for any of its clients.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If no broker answers in time, or it refuses us.
+    """
+    with _connected(bootstrap, security, timeout_ms) as client:
+        spoken = client.config["api_version"]
+    return {
+        "bootstrap_servers": bootstrap,
+        "bootstrap_timeout_ms": timeout_ms,
+        **security_options(security),
+        **({"api_version": spoken} if spoken == _OLDEST_BROKER else {}),
+    }
+
+
 class _Client(KafkaAdminClient):  # type: ignore[misc]
     """kafka-python's client, which ends its thread also when it can't connect."""
 
