@@ -54,7 +54,10 @@ async def check_store(postgres: PostgresSettings, topics: Collection[str]) -> St
     url, stored = postgres.url.get_secret_value(), Stored()
     try:
         connection = await connect(
-            url, connect_timeout_ms=postgres.connect_timeout_ms, application_name="driftline doctor"
+            url,
+            connect_timeout_ms=postgres.connect_timeout_ms,
+            silence_ms_max=postgres.answer_timeout_ms,
+            application_name="driftline doctor",
         )
     except DriftlineError as error:
         stored.findings += fail("postgres", error)

@@ -102,6 +102,7 @@ class PostgresSettings(Section):
 
     url: SecretStr
     connect_timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="connect_timeout")
+    answer_timeout_ms: DurationMs = Field(default=60_000, ge=1_000, alias="answer_timeout")
     idle_in_transaction_timeout_ms: DurationMs = Field(default=5_000, gt=0, alias="idle_in_transaction_timeout")
     pool_size_max: int = Field(default=8, ge=1, le=1_000)
 

@@ -67,7 +67,9 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
     url = postgres.url.get_secret_value()
     place = place_of(url)
     profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
-    connection = await connect(url, connect_timeout_ms=postgres.connect_timeout_ms)
+    connection = await connect(
+        url, connect_timeout_ms=postgres.connect_timeout_ms, silence_ms_max=postgres.answer_timeout_ms
+    )
     with told(place):
         async with connection:
             await require_current_schema(connection)

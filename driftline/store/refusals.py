@@ -1,0 +1,55 @@
+"""Why does Postgres not let us in: is it away, or was it configured wrongly?
+
+Before it knows who asks, the server says so in words only, so the words are what there is to go by; what is not known
+here, or is told in another language, counts as a service that is away. No line holds a secret.
+"""
+
+from __future__ import annotations
+
+import re
+
+from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError
+
+_REMEDIES = {
+    r"password authentication failed|SASL authentication failed|no password supplied": "correct the user and the "
+    "password in postgres.url",
+    r"(certificate|Peer|Ident) authentication failed|role \".*\" does not exist|no such user|not permitted to log in": (
+        "correct the user in postgres.url, or have it admitted"
+    ),
+    r"database \".*\" does not exist|no such database": "correct the database in postgres.url, or create it",
+    r"pg_hba\.conf": "have this user admitted from this host (pg_hba.conf), or correct postgres.url",
+    r"does not support SSL|certificate verify failed|server certificate for|certificate file|private key file": (
+        "correct sslmode and the certificates in postgres.url"
+    ),
+}
+"""What the server, PgBouncer or libpq says when it is of no use to try again, and what to do about it."""
+
+_BEFORE = re.compile(r"(connection failed: )?(.*FATAL: +)?")
+"""What libpq puts before the server's words, which `place` says already."""
+
+
+def refusal(text: str, place: str) -> DriftlineError:
+    r"""Write why no connection could be made as an error of ours.
+
+    Parameters
+    ----------
+    text
+        What libpq says: a line for each attempt, and lines of advice, which begin with a tab.
+    place
+        Where it was tried.
+
+    Examples
+    --------
+    >>> error = refusal('FATAL:  database "ml" does not exist', "postgres at db:5432/ml")
+    >>> error.exit_code, str(error).partition(";")[0]
+    (2, 'postgres at db:5432/ml: can\'t connect: database "ml" does not exist')
+    >>> refusal("FATAL:  the database system is starting up", "postgres at db:5432/ml").exit_code
+    4
+    """
+    told = [_BEFORE.sub("", line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    for words, remedy in _REMEDIES.items():
+        for line in told:
+            if re.search(words, line):
+                return ConfigurationError(f"can't connect: {line}", where=place, remedy=remedy)
+    reason = told[-1] if told else "it says nothing"
+    return ServiceUnavailableError(f"can't connect: {reason}", where=place, remedy="check the server and postgres.url")
