@@ -2,6 +2,9 @@
 
 Files and JSON disagree on how they spell one value (``1``, ``1.0``, ``"1"``; ``true``, ``"True"``). Everything that is
 compared by equality goes through `canonical` first. The function is idempotent, so text may pass through it twice.
+
+Text is touched only where it spells a whole number without an exponent, or a truth value. Anything else that looks like
+a number may be none: ``"1.10"`` is a version or a section and not ``"1.1"``, ``"12345e67"`` is a digest.
 """
 
 import math
@@ -10,7 +13,7 @@ import re
 import numpy as np
 
 _BOOLEANS = {"true": "true", "True": "true", "TRUE": "true", "false": "false", "False": "false", "FALSE": "false"}
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<inexact>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 
 
 def canonical(value: str | int | float | bool | np.generic) -> str:
@@ -19,8 +22,8 @@ def canonical(value: str | int | float | bool | np.generic) -> str:
     Parameters
     ----------
     value
-        A JSON scalar or its numpy counterpart. Text that is a plain JSON number is taken as that number; any other
-        text, such as one with leading zeros or blanks, stands for itself.
+        A JSON scalar or its numpy counterpart. Text that is a whole number, be it with zeros behind the point, is taken
+        as that number; any other text, such as one with leading zeros, blanks or an exponent, stands for itself.
 
     Returns
     -------
@@ -35,8 +38,8 @@ def canonical(value: str | int | float | bool | np.generic) -> str:
 
     Examples
     --------
-    >>> [canonical(value) for value in (1, 1.0, "1", "1.0", True, "True", "01", -0.0)]
-    ['1', '1', '1', '1', 'true', 'true', '01', '0']
+    >>> [canonical(value) for value in (1, 1.0, "1", "1.0", True, "True", "01", -0.0, 1.10, "1.10")]
+    ['1', '1', '1', '1', 'true', 'true', '01', '0', '1.1', '1.10']
     """
     scalar: object = value.item() if isinstance(value, np.generic) else value
     if isinstance(scalar, bool):
@@ -57,11 +60,7 @@ def _canonical_float(value: float) -> str:
 def _canonical_text(text: str) -> str:
     if text in _BOOLEANS:
         return _BOOLEANS[text]
-    number = _NUMBER.fullmatch(text)
-    if number is None:
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
         return text
-    if not number["inexact"]:
-        return "0" if text == "-0" else text
-    parsed = float(text)
-    # A number beyond double precision's range is not a number any producer could have sent: it is an id.
-    return _canonical_float(parsed) if math.isfinite(parsed) else text
+    return "0" if whole[1] == "-0" else whole[1]

@@ -159,6 +159,8 @@ class RetrainingSettings(Section):
     when: Annotated[tuple[Trigger, ...], Unique] = ("drift", "performance")
     consecutive: int = Field(default=2, ge=1, le=1_000)
     cooldown_ms: DurationMs = Field(default=21_600_000, alias="cooldown")
+    registry_uri: str | None = Field(default=None, min_length=1, max_length=1_000)
+    data_version: str | None = Field(default=None, min_length=1, max_length=1_000)
 
 
 class ModelSettings(Section):
@@ -209,6 +211,14 @@ class ModelSettings(Section):
         if info.data.get("task", "binary") != "binary":
             refuse_value(f"only a binary task has a positive class, this one is {info.data['task']}")
         return canonical_class(value)
+
+    @field_validator("versions")
+    @classmethod
+    def _as_events_name_them(cls, versions: dict[str, VersionSettings]) -> dict[str, VersionSettings]:
+        named = {canonical_class(version): settings for version, settings in versions.items()}
+        if len(named) < len(versions):
+            refuse_value("names one version twice: versions are compared by canonical text, so 2 and 2.0 are one")
+        return named
 
     @field_validator("reference")
     @classmethod

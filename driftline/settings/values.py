@@ -5,7 +5,6 @@ and becomes whole milliseconds; the attribute carries the unit in its name (`len
 A relative path becomes one below the folder of the configuration file. The functions here are pure.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ DURATION_MS_MAX = 36_500 * UNITS_MS["d"]  # a century: beyond it, sums of times 
 Keys = tuple[str | int, ...]
 """The way down to a setting: keys of mappings and indexes of lists, as they are written in the file."""
 
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)")
 
 
@@ -115,8 +114,10 @@ def canonical_class(value: object) -> str:
 def _canonical_text(text: str) -> str:
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower()
-    number = json.loads(text) if _JSON_NUMBER.fullmatch(text) else math.inf
-    return canonical_class(number) if math.isfinite(number) else text
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
+        return text
+    return "0" if whole[1] == "-0" else whole[1]
 
 
 def dotted(keys: Keys) -> str:

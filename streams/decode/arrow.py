@@ -25,8 +25,8 @@ Find = Callable[[Path], pa.Array | None]
 EXACT_MAX = 2.0**53
 """From here on a float may stand for an integer that it does not equal."""
 
-# Texts that are not their own canonical text: fractions, exponents, minus zero and capital booleans.
-_NOT_CANONICAL = r"^(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)|-0|True|TRUE|False|FALSE)$"
+# Texts that are not their own canonical text: whole numbers with zeros behind the point, minus zero, capital booleans.
+_NOT_CANONICAL = r"^(?:-?(?:0|[1-9][0-9]*)\.0+|-0|True|TRUE|False|FALSE)$"
 # RFC 3339 as nearly all producers write it, in years whose nanoseconds fit 64 bits; the rest goes value by value.
 _COMMON_TIME = (
     r"^(?:19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"

@@ -114,10 +114,12 @@ def test_any_other_timestamp_is_a_dead_letter(fast_rows_min: int, sent: object) 
 
 
 def test_ids_are_canonical_text_whatever_their_type(fast_rows_min: int) -> None:
-    ids = [1, "1", 1.0, "1.0", True, "True", "01", 2**53 + 1, 10**30, "-0", 1e-7]
+    ids = [1, "1", 1.0, "1.0", True, "True", "01", 2**53 + 1, 10**30, "-0", 1e-7, "1.10", 1.10, "1.1", "1e3", 1e3]
     decoded = decode(decoder(shape(), fast_rows_min=fast_rows_min), *({**PREDICTION, "prediction_id": i} for i in ids))
     # A number without fraction is an integer however it is spelt; 1e30 has these digits as a double.
     texts = ["1", "1", "1", "1", "true", "true", "01", "9007199254740993", str(int(1e30)), "0", "1e-07"]
+    # Text that is no whole number is no number at all.
+    texts += ["1.10", "1.1", "1.1", "1e3", "1000"]
     assert decoded.predictions["m"].key.tolist() == event_keys("m", texts, b"secret").tolist()
 
 
@@ -204,6 +206,7 @@ def test_numeric_features_of_a_wrong_type_are_other_and_absent_ones_missing(fast
 
 def test_categories_are_canonical_text_and_unusable_ones_other(fast_rows_min: int) -> None:
     cities = ["Boston", 1, "1", 1.0, True, "TRUE", "01", None, {}, [], "x" * 256, "x" * 257, "é" * 129, "a\0b", ""]
+    cities += ["1.0", "1.10", 1.10, "1e3"]
     events = [PREDICTION | {"features": {"city": city}} for city in cities]
     decoded = decode(decoder(shape(), fast_rows_min=fast_rows_min), *events)
     expected = [
@@ -220,6 +223,10 @@ def test_categories_are_canonical_text_and_unusable_ones_other(fast_rows_min: in
         "x" * 256,
         *["<other>"] * 3,
         "",
+        "1",
+        "1.10",
+        "1.1",
+        "1e3",
     ]
     assert column(decoded.predictions["m"].features["city"]) == expected
 

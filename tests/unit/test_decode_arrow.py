@@ -65,7 +65,8 @@ def test_types_that_json_does_not_have_are_read_as_what_they_stand_for() -> None
     times = pa.array([datetime(1970, 1, 1, 0, 0, second) for second in (1, 2, 3)], pa.timestamp("ns"))
     table = predictions(
         timestamp=times,
-        prediction_id=pa.array(["1", "01", "1.0"]).dictionary_encode(),
+        prediction_id=pa.array(["1.10", "01", "1.0"]).dictionary_encode(),
+        version=pa.array(["1.10", "1.1", "1.0"]),
         prediction=pa.array([True, False, True]),
         score=pa.array([Decimal("0.5")] * 3),
         features=None,
@@ -74,7 +75,8 @@ def test_types_that_json_does_not_have_are_read_as_what_they_stand_for() -> None
     )
     batch = decode(decoder(shape()), arrow(table)).predictions["m"]
     assert batch.time_ms.tolist() == [1000, 2000, 3000]
-    assert batch.key.tolist() == event_keys("m", ["1", "01", "1"], b"secret").tolist()
+    assert batch.key.tolist() == event_keys("m", ["1.10", "01", "1"], b"secret").tolist()
+    assert column(batch.version) == ["1.10", "1.1", "1"]
     assert column(batch.prediction) == ["true", "false", "true"]
     assert batch.score.tolist() == [0.5, 0.5, 0.5]
     assert column(batch.features["age"]) == [1, 2, 3]

@@ -12,15 +12,14 @@ from detectors.canonical import canonical
 @pytest.mark.parametrize(
     ("spellings", "text"),
     [
-        ((1, 1.0, "1", "1.0", "1e0", "10E-1", np.int32(1), np.float64(1.0)), "1"),
-        ((0, 0.0, -0.0, "0", "-0", "-0.0", "0e5"), "0"),
+        ((1, 1.0, "1", "1.0", "1.000", np.int32(1), np.float64(1.0)), "1"),
+        ((0, 0.0, -0.0, "0", "-0", "-0.0"), "0"),
         ((True, "true", "True", "TRUE", np.bool_(True)), "true"),
         ((False, "false", "False", "FALSE"), "false"),
-        ((1.5, "1.5", "1.50", "15e-1"), "1.5"),
+        ((1.5, "1.5"), "1.5"),
         ((-2, "-2", "-2.0"), "-2"),
-        ((1000, "1e3", "1E+3", 1e3), "1000"),
-        ((0.1, "0.1", "0.10"), "0.1"),
-        ((1e-7, "1e-7", "0.0000001"), "1e-07"),
+        ((1000, 1e3, "1000"), "1000"),
+        ((1e-7, "1e-07"), "1e-07"),
     ],
 )
 def test_spellings_of_one_value_have_one_text(spellings: tuple[str | float, ...], text: str) -> None:
@@ -46,19 +45,26 @@ def test_spellings_of_one_value_have_one_text(spellings: tuple[str | float, ...]
         "-",
         "1_000",
         "\N{ARABIC-INDIC DIGIT ONE}",
+        # Versions, and ids that are digests: to take them for numbers would make one of two.
+        "1.10",
+        "1.50",
+        "10.01",
+        "1e3",
+        "12345e67",
+        "1E+3",
+        "1.0.0",
+        "1.0e0",
+        "-1.10",
+        "1.0\n",
     ],
 )
-def test_text_that_is_no_plain_number_stands_for_itself(text: str) -> None:
+def test_text_that_is_no_whole_number_stands_for_itself(text: str) -> None:
     assert canonical(text) == text
 
 
 def test_an_integer_of_any_size_keeps_its_digits() -> None:
     assert canonical(2**63 + 1) == canonical(str(2**63 + 1)) == "9223372036854775809"
-    assert canonical("9" * 400) == "9" * 400
-
-
-def test_a_number_beyond_double_precision_is_an_id_not_infinity() -> None:
-    assert canonical("1e999") == "1e999"
+    assert canonical("9" * 400) == canonical("9" * 400 + ".0") == "9" * 400
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
@@ -67,6 +73,11 @@ def test_nan_and_infinity_are_never_a_category(value: float) -> None:
         canonical(value)
 
 
-@pytest.mark.parametrize("value", [1e22, 1e300, 123456789.125, 5e-324, -1e-5, 2.0**53])
+@pytest.mark.parametrize("value", [123456789.125, 5e-324, -1e-5, 2.0**53, 1.1])
 def test_a_float_and_its_json_text_agree(value: float) -> None:
     assert canonical(value) == canonical(json.dumps(value)) == canonical(canonical(value))
+
+
+@pytest.mark.parametrize("value", [1e22, 1e300])
+def test_a_whole_float_has_all_its_digits(value: float) -> None:
+    assert canonical(value) == canonical(canonical(value)) == str(int(value))

@@ -65,13 +65,15 @@ def test_the_same_rows_are_the_same_batch_in_every_kind_of_file(tmp_path: Path) 
     events = [
         {"id": "a", "ts": "2024-01-01T00:00:00Z", "age": 31.5, "city": "Boston", "score": 0.5, "prediction": 1.0},
         {"id": "b", "ts": "2024-01-01T00:00:00Z", "age": None, "city": "1.0", "score": None, "prediction": 0.0},
+        {"id": "1.10", "ts": "2024-01-01T00:00:00Z", "age": None, "city": "1.10", "score": None, "prediction": 0.0},
+        {"id": "1.1", "ts": "2024-01-01T00:00:00Z", "age": None, "city": "1e3", "score": None, "prediction": 0.0},
     ]
     csv = "id,ts,age,city,score,prediction\r\n" + "".join(
         ",".join("" if value is None else str(value) for value in event.values()) + "\r\n" for event in events
     )
     table = pa.Table.from_pylist(events)
     encoded = table.set_column(3, "city", table["city"].dictionary_encode())
-    moments = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "America/New_York"))
+    moments = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 4, pa.timestamp("us", "America/New_York"))
     files = [
         written(tmp_path, "a.csv", csv),
         written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, events))),
@@ -80,7 +82,8 @@ def test_the_same_rows_are_the_same_batch_in_every_kind_of_file(tmp_path: Path) 
         written(tmp_path, "b.parquet", encoded.set_column(1, "ts", moments)),
     ]
     first, *others = [rows(predictions_from_table(read_table(path), decoder(), "x")[0]) for path in files]
-    assert [row["feature city"] for row in first] == ["Boston", "1"]
+    assert [row["feature city"] for row in first] == ["Boston", "1", "1.10", "1e3"]
+    assert len({row["key"] for row in first}) == 4
     assert [other == first for other in others] == [True] * 4
 
 

@@ -146,6 +146,12 @@ def test_a_model_without_a_reference_needs_one_for_each_version() -> None:
     assert model(**by_version).reference_of("v2") == model().reference
 
 
+def test_versions_are_named_as_events_name_them() -> None:
+    own = {"reference": {"first_events": 5}}
+    assert list(model(versions={"2.0": own, "1.10": own, "1.1": own, "v3": own}).versions) == ["2", "1.10", "1.1", "v3"]
+    assert "versions" in refusals_of_model(versions={"2.0": own, "2": own})
+
+
 @pytest.mark.parametrize(
     ("windows", "key"),
     [
