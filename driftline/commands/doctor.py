@@ -22,7 +22,7 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Check everything that Driftline stands on, and say of each thing whether it is ok and what to do if not.
 
     Looks at Python and its packages, the configuration and its reference files, Postgres (version, schema, rights,
-    workers, dead letters) and Kafka (topics, and whether the log is the one that was read, lag, watermarks). Changes
+    workers, dead letters, messages that wait) and Kafka (topics, and whether the log is the one that was read, lag, watermarks). Changes
     nothing, and prints no secret. Ends with the largest exit code of what failed; warnings leave it at 0.
     """
     findings = []

@@ -28,7 +28,8 @@ def check_everything(config: Path, environ: Mapping[str, str]) -> Iterator[Findi
     if settings.postgres is None:
         yield ok("postgres", "not configured: only replay can be run")
     else:
-        stored = asyncio.run(check_store(settings.postgres, [topic for topic, use in uses.items() if use.models]))
+        read = [topic for topic, use in uses.items() if use.models]
+        stored = asyncio.run(check_store(settings.postgres, read, settings.alerts.webhooks))
         yield from stored.findings
     if settings.kafka is None:
         yield ok("kafka", "not configured: only replay can be run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,16 @@ import psycopg
 
 from driftline.doctor import Finding, fail, ok, warn
 from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
-from driftline.settings import PostgresSettings
+from driftline.settings import PostgresSettings, format_duration
 from driftline.store.connection import Connection, connect, place_of, rows, the_row
 from driftline.store.migrate import require_current_schema, schema_version
 
 SERVER_VERSIONS = range(14, 19)
 SEEN_MS_AGO_MAX = 30_000
 """A worker beats every few seconds; one that was not seen for so long is gone or stuck."""
+
+ARREARS_MS_MAX = 60_000
+"""A message leaves within seconds; one that is older and was never tried waits for a relay."""
 
 _GRANTS_SHOWN_MAX = 5
 _EPISODES_SHOWN_MAX = 3
@@ -43,13 +46,15 @@ class Stored:
     workers_alive: int = 0
 
 
-async def check_store(postgres: PostgresSettings, topics: Collection[str]) -> Stored:
+async def check_store(postgres: PostgresSettings, topics: Collection[str], webhooks: Collection[str]) -> Stored:
     """Check the database, and read from it how far the topics are read.
 
     Parameters
     ----------
     topics
         The topics that are read.
+    webhooks
+        The webhooks of the configuration.
     """
     url, stored = postgres.url.get_secret_value(), Stored()
     try:
@@ -63,7 +68,7 @@ async def check_store(postgres: PostgresSettings, topics: Collection[str]) -> St
         stored.findings += fail("postgres", error)
         return stored
     try:
-        await _ask(connection, place_of(url), topics, stored)
+        await _ask(connection, place_of(url), topics, webhooks, stored)
     except psycopg.OperationalError as error:
         what = f"gone while it was asked: {' '.join(str(error).split())}"
         stored.findings += fail("postgres", ServiceUnavailableError(what, where=place_of(url)))
@@ -75,7 +80,9 @@ async def check_store(postgres: PostgresSettings, topics: Collection[str]) -> St
     return stored
 
 
-async def _ask(connection: Connection, place: str, topics: Collection[str], stored: Stored) -> None:
+async def _ask(
+    connection: Connection, place: str, topics: Collection[str], webhooks: Collection[str], stored: Stored
+) -> None:
     stored.findings += check_version(place, connection.info.server_version // 10_000)
     try:
         await require_current_schema(connection)
@@ -92,6 +99,9 @@ async def _ask(connection: Connection, place: str, topics: Collection[str], stor
     stored.findings += check_workers(workers)
     stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
     stored.findings += check_episodes(await rows(connection, "open_episodes"))
+    messages = await rows(connection, "state_of_messages")
+    stored.findings += check_outbox([found for found in messages if found.channel == "topic"])
+    stored.findings += check_webhooks(webhooks, [found for found in messages if found.channel == "webhook"])
     stored.positions = [
         Position(*found) for found in await rows(connection, "positions_of_topics", topics=list(topics))
     ]
@@ -177,3 +187,47 @@ def check_episodes(episodes: Sequence[Any]) -> list[Finding]:
     if len(loose) > _EPISODES_SHOWN_MAX:
         told.append(f"and {len(loose) - _EPISODES_SHOWN_MAX} more")
     return [warn("episodes", f"open, and nobody acknowledged: {', '.join(told)}; `driftline episodes list` says why")]
+
+
+def check_outbox(topics: Sequence[Any]) -> list[Finding]:
+    """Tell whether messages wait longer than they should, or were given up.
+
+    Parameters
+    ----------
+    topics
+        With `destination`, `n_waiting`, `n_tried` (of them), `oldest_ms`, `n_failed` in the last day, and `last_error`.
+    """
+    told = [what for found in topics for what in _in_arrears(found.destination, found)]
+    return [warn("outbox", what) for what in told] or [ok("outbox", "nothing waits to be published")]
+
+
+def check_webhooks(webhooks: Collection[str], found: Sequence[Any]) -> list[Finding]:
+    """Tell whether deliveries wait longer than they should, or were given up.
+
+    Parameters
+    ----------
+    webhooks
+        Those of the configuration.
+    found
+        By webhook, as for `check_outbox`.
+    """
+    told = [what for each in found if each.destination in webhooks for what in _in_arrears(each.destination, each)]
+    told += [
+        f"{each.destination}: {each.n_waiting} deliveries wait, but the configuration has no such webhook"
+        for each in found
+        if each.destination not in webhooks and each.n_waiting
+    ]
+    names = ", ".join(webhooks) or "none configured"
+    return [warn("webhooks", what) for what in told] or [ok("webhooks", f"{names}; nothing waits")]
+
+
+def _in_arrears(destination: str, found: Any) -> Iterator[str]:
+    why = f": {found.last_error}" if found.last_error else ""
+    if found.n_failed:
+        yield f"{destination}: {found.n_failed} given up in the last day{why}; v_deliveries shows each"
+    if found.n_tried:
+        age = format_duration(found.oldest_ms // 1000 * 1000)
+        yield f"{destination}: {found.n_waiting} wait, the oldest for {age}{why}"
+    elif found.oldest_ms > ARREARS_MS_MAX:
+        age = format_duration(found.oldest_ms // 1000 * 1000)
+        yield f"{destination}: {found.n_waiting} wait, the oldest for {age}; is a worker or `driftline relay` running?"

@@ -16,8 +16,10 @@ from driftline.doctor.store import (
     Position,
     check_dead_letters,
     check_episodes,
+    check_outbox,
     check_rights,
     check_version,
+    check_webhooks,
     check_workers,
 )
 from driftline.kafka_admin import PartitionEnds, TopicInfo, TopicUse
@@ -221,3 +223,38 @@ def test_only_episodes_that_nobody_acknowledged_are_worth_a_look() -> None:
     assert (finding.level, finding.exit_code) == ("warn", 0)
     assert "critical drift of churn 7 (00000002)" in finding.what
     assert "and 2 more" in finding.what
+
+
+def waiting(destination: str = "drift", **state: Any) -> SimpleNamespace:
+    rest = {"n_waiting": 0, "n_tried": 0, "oldest_ms": 0, "n_failed": 0, "last_error": None}
+    return SimpleNamespace(destination=destination, **rest | state)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"n_waiting": 3, "oldest_ms": 5_000}, ["ok nothing waits to be published"]),
+        (
+            {"n_waiting": 3, "oldest_ms": 90_000},
+            ["warn drift: 3 wait, the oldest for 90s; is a worker or `driftline relay` running?"],
+        ),
+        (
+            {"n_waiting": 3, "n_tried": 1, "oldest_ms": 2_500, "last_error": "there is no topic drift"},
+            ["warn drift: 3 wait, the oldest for 2s: there is no topic drift"],
+        ),
+        (
+            {"n_failed": 2, "last_error": "no answer within 5s"},
+            ["warn drift: 2 given up in the last day: no answer within 5s; v_deliveries shows each"],
+        ),
+    ],
+)
+def test_messages_that_wait_in_vain_or_were_given_up_are_told(state: dict[str, Any], said: list[str]) -> None:
+    assert [f"{finding.level} {finding.what}" for finding in check_outbox([waiting(**state)])] == said
+
+
+def test_a_webhook_that_was_taken_out_leaves_nothing_to_wait_unseen() -> None:
+    [finding] = check_webhooks(["chat"], [waiting("pager", n_waiting=2), waiting("chat")])
+
+    assert finding.level == "warn"
+    assert "the configuration has no such webhook" in finding.what
+    assert levels(check_webhooks([], [])) == [("ok", 0)]
