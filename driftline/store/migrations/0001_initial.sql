@@ -328,8 +328,8 @@ create table driftline.verdict (
     changed_at timestamptz,
     primary key (model_id, window_end, version, segment, feature, detector)
 );
--- Verdicts come in the order of their windows, so a tiny index finds those of a time range by their starts, too.
-create index on driftline.verdict using brin (window_start);
+-- For v_distribution, which knows windows by their starts.
+create index on driftline.verdict (model_id, window_start);
 
 comment on column driftline.verdict.changed_at is 'estimated event time of the change that a sequential detector found';
 
