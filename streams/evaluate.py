@@ -6,7 +6,8 @@ slide in the order of event time:
 
 1. **take** the slide's pane deltas and the outcomes that arrived in it;
 2. **fold** them into rollups, also of the cohorts that the outcomes belong to;
-3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival.
+3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival;
+4. **decide** what follows from that: episodes, messages, requests (`streams.policing`).
 
 Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to what is closed are
 found by where they lie; they restate the windows that were judged over them, at most once in `restate_after`.
@@ -17,19 +18,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from detectors.metrics import Estimate
-from detectors.profile import Profile
-from detectors.summaries import Ints
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, row, rows, run, the_row, timestamp
-from labels_join.performance import metrics_of
+from streams.measure import Measures
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
-from streams.results import JudgedGroup, MeasuredGroup, drop_metrics, write_metrics, write_verdicts
-from streams.rollups import Group, Kind, Rollup, RollupKey, RollupStore
+from streams.policing import Policing
+from streams.results import JudgedGroup, write_verdicts
+from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.verdicts import psi_verdicts
+from streams.watermarks import LATEST_MS
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8
@@ -107,6 +107,7 @@ class _Evaluation:
         self.store = RollupStore(connection, profiles, model)
         self.layouts: dict[int, tuple[int, PaneLayout]] = {}
         """By version code: the profile in force and its layout."""
+        self.measures = Measures(connection, profiles, model, self.store, self.layouts)
         self.touched_cohorts: set[int] = set()
 
     async def run(self, watermark_ms: int, restate: Restate) -> Progress:
@@ -120,14 +121,18 @@ class _Evaluation:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
         sequence = await Sequence.load(self.connection, self.model, self.layouts)
+        policing = await Policing.load(self.connection, self.model, self.layouts, self.measures)
         closed, n_windows = 0, 0
         while closed_ms < target_ms and closed < SLIDES_A_TRANSACTION_MAX:
             next_ms = await self._next_slide(closed_ms, target_ms)
             if next_ms is not None:
-                n_windows += await self._close_slide(next_ms, sequence)
+                n_windows += await self._close_slide(next_ms, sequence, policing)
                 closed += 1
             closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
+        if watermark_ms > LATEST_MS and closed_ms >= target_ms:
+            await policing.log_ended()
         await sequence.save()
+        await policing.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
         is_due = state.now - restated_ms >= self.windows.restate_after_ms
         if restate == "now" or (restate == "when due" and is_due):
@@ -177,7 +182,7 @@ class _Evaluation:
     def _grain(self, ms: int) -> int:
         return floor_to(ms, self.model.grain_ms)
 
-    async def _close_slide(self, slide_ms: int, sequence: Sequence) -> bool:
+    async def _close_slide(self, slide_ms: int, sequence: Sequence, policing: Policing) -> bool:
         end_ms = slide_ms + self.windows.slide_ms
         window = (end_ms - self.windows.length_ms, end_ms)
         panes = await self.store.take("take_panes", slide_ms, end_ms)
@@ -185,13 +190,14 @@ class _Evaluation:
         await self.store.fold(panes, outcomes)
         self.touched_cohorts |= {slide_ms, *(delta.cohort_start for delta in outcomes)}
         rollups = await self.store.load(("features", "arrival"), *window)
+        judged: list[JudgedGroup] = []
         if "psi" in self.model.settings.drift.detectors:
-            judged = await self._judge_distributions(window, rollups, sequence)
-            await write_verdicts(self.connection, self.model, end_ms, judged)
+            judged += await self._judge_distributions(window, rollups, sequence)
         if "adwin" in self.model.settings.drift.detectors:
-            judged = await sequence.judge(window, panes, outcomes, self.store)
-            await write_verdicts(self.connection, self.model, end_ms, judged)
-        await self._write_metrics("arrival", window)
+            judged += await sequence.judge(window, panes, outcomes, self.store)
+        await write_verdicts(self.connection, self.model, end_ms, judged)
+        arrivals = await self.measures.write("arrival", window)
+        await policing.slide_closed(window, judged, outcomes, arrivals)
         return bool(rollups)
 
     async def _judge_distributions(
@@ -243,39 +249,6 @@ class _Evaluation:
     def _n(self, counts: Mapping[int, int], stretch: tuple[int, int]) -> int:
         return sum(counts.get(ms, 0) for ms in grains_of(*stretch, self.model.grain_ms))
 
-    async def _write_metrics(self, basis: Kind, window: tuple[int, int]) -> None:
-        """Write the metrics of a window from the rollups of its outcomes, under whatever profiles."""
-        performance, labels = self.model.settings.performance, self.model.settings.labels
-        if performance is None or labels is None:
-            return
-        n_predictions = await self.store.count_predictions(*window)
-        outcomes: dict[Group, dict[int, list[Rollup]]] = defaultdict(lambda: defaultdict(list))
-        for key, rollup in (await self.store.load((basis,), *window)).items():
-            outcomes[key.group][key.profile_id].append(rollup)
-        if basis == "cohort":
-            for delta in await self._waiting_outcomes(window):
-                outcomes[Group(delta.version, delta.segment)][delta.profile_id].append(Rollup(delta.n, delta.vector))
-        measured, emptied = [], []
-        for group in sorted({*outcomes, *(n_predictions if basis == "cohort" else ())}):
-            n_labelled = sum(part.n for parts in outcomes[group].values() for part in parts)
-            if not n_labelled and (basis == "arrival" or not n_predictions.get(group)):
-                emptied.append(group)  # all its labels were corrected by later ones
-                continue
-            if not outcomes[group] and group.version not in self.layouts:
-                continue  # nothing says of which classes there are no labels yet
-            of_profile = outcomes[group] or {self.layouts[group.version][0]: []}
-            merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
-            found = metrics_of(merged, self.model.settings.positive_class)
-            metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
-            sizes = n_predictions.get(group, 0), n_labelled
-            measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
-        await write_metrics(self.connection, self.model, measured)
-        await drop_metrics(self.connection, self.model, window[1], basis, emptied)
-
-    async def _outcomes(self, basis: Kind, profile_id: int, parts: Iterable[Rollup]) -> tuple[Ints, Profile]:
-        layout = await self.profiles.layout(self.connection, profile_id)
-        return await self.store.merge_vectors(basis, profile_id, [part.vector for part in parts]), layout.profile
-
     async def _restate(self, closed_ms: int, seen_outcome: int) -> None:
         """Fold deltas that came to what is closed, and judge anew what was judged over them."""
         panes = await self.store.take("take_panes", EARLIEST_MS, closed_ms)
@@ -294,7 +267,7 @@ class _Evaluation:
             await self._restate_distributions(window)
         arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
-            await self._write_metrics("arrival", window)
+            await self.measures.write("arrival", window)
 
     async def _windows_reaching(self, grains: set[int]) -> list[tuple[int, int]]:
         """Return the windows that were judged over some grains, be it that they reached back over them."""
@@ -348,11 +321,4 @@ class _Evaluation:
     async def _write_cohorts(self, closed_ms: int) -> None:
         """Write the cohort metrics of every closed window that was touched, with all labels that are here."""
         for window in self._closed_windows(self.touched_cohorts, closed_ms):
-            await self._write_metrics("cohort", window)
-
-    async def _waiting_outcomes(self, window: tuple[int, int]) -> list[Any]:
-        """Return outcomes of a window's predictions that arrived in what is still open."""
-        cohort_starts = [timestamp(ms) for ms in grains_of(*window, self.model.grain_ms)]
-        return await rows(
-            self.connection, "waiting_outcomes", model_id=self.model.model_id, cohort_starts=cohort_starts
-        )
+            await self.measures.write("cohort", window)

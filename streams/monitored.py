@@ -17,6 +17,7 @@ from detectors.profile import Profile
 from detectors.summaries import ALL_TRAFFIC
 from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
 from driftline.settings import ModelSettings, Settings
+from driftline.settings.services import KafkaTopics
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, rows, run, the_row
 from labels_join.join import JoinedModel
@@ -42,6 +43,8 @@ class MonitoredModel:
         Every label horizon the model ever had; predictions may lie under each.
     names_max
         By kind, how many names may have a code, with those of the rest.
+    topics
+        Where messages go.
     codes
         By kind (`version`, `variant`, `class`, `segment`), the code of each name.
     partitions
@@ -53,6 +56,7 @@ class MonitoredModel:
     model_id: int
     horizons_s: list[int]
     names_max: Mapping[str, int]
+    topics: KafkaTopics = field(default_factory=KafkaTopics)
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
     partitions: dict[str, set[int]] = field(default_factory=dict)
 
@@ -187,6 +191,7 @@ def horizon_s_of(settings: ModelSettings) -> int:
 async def register_models(connection: Connection, settings: Settings) -> dict[str, MonitoredModel]:
     """Make the configured models known to the store, and return them by name."""
     limits, n_rest = settings.limits, len(REST_NAMES)
+    topics = KafkaTopics() if settings.kafka is None else settings.kafka.topics
     models = {}
     for name, model in settings.models.items():
         registered = await the_row(
@@ -202,7 +207,7 @@ async def register_models(connection: Connection, settings: Settings) -> dict[st
             "segment": limits.segments_max + n_rest * len(model.segments),
             "class": limits.classes_max + n_rest,
         }
-        models[name] = MonitoredModel(name, model, registered.model_id, list(registered.horizons_s), names_max)
+        models[name] = MonitoredModel(name, model, registered.model_id, list(registered.horizons_s), names_max, topics)
         await models[name].refresh_names(connection)
     return models
 
@@ -228,8 +233,9 @@ class Profiles:
 
 def profile_of_version(in_force: Mapping[tuple[int, str], int], model: MonitoredModel, version: str) -> int | None:
     """Return the id of the profile a version is compared with, or None while it is still being collected."""
-    if version in model.settings.versions:
-        return in_force.get((model.model_id, version))
+    own = in_force.get((model.model_id, version))
+    if own is not None or version in model.settings.versions:
+        return own
     return in_force.get((model.model_id, EVERY_VERSION))
 
 

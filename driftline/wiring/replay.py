@@ -115,6 +115,7 @@ async def run_replay(
         "dead_letters": len(data.dead) + len(result.dead),
         "windows": result.windows,
         "drift_events": totals.drift_events,
+        "performance_events": totals.performance_events,
         "retraining_requests": totals.retraining_requests,
         "seconds": round(seconds, 3),
     }

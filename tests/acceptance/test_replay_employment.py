@@ -312,7 +312,6 @@ def test_every_window_with_events_has_one_adwin_row_for_each_watched_name(found:
 
 
 def test_what_is_written_is_what_the_summary_counts(found: Replayed) -> None:
-    assert (found.folder / "events.jsonl").read_text().count("\n") == (
-        found.summary["drift_events"] + found.summary["retraining_requests"]
-    )
+    kinds = ("drift_events", "performance_events", "retraining_requests")
+    assert (found.folder / "events.jsonl").read_text().count("\n") == sum(found.summary[kind] for kind in kinds)
     assert {row["detector"] for row in found.drift} == {"psi", "adwin"}

@@ -1,0 +1,145 @@
+"""Which of a closed slide's verdicts and metrics are evidence for the policy? Pure functions.
+
+A window detector judges every window, so its verdicts count and its silence ends a streak. A sequential detector speaks
+once, when it finds a change: its cut counts as a window, and where nothing else watches the feature it counts for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from detectors.metrics import Estimate
+from driftline.settings import DriftSettings
+from driftline.settings.models import ERROR_METRICS, Metric, PerformanceSettings
+from retraining.policy import Findings
+from retraining.state import Cause, Evidence, Level, Severity
+from streams.results import JudgedGroup, MeasuredGroup
+from streams.verdicts import Verdict
+
+CRITICAL_CLEARNESS = 2.5
+"""From so many times its threshold on a drift is critical: a PSI of 0.25 against the usual 0.1."""
+
+LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift"}
+
+ERRORS = "@error"
+"""How the names of error series begin, which only sequential detectors watch."""
+
+
+def drift_findings(
+    drift: DriftSettings,
+    judged: Iterable[JudgedGroup],
+    window: tuple[int, int],
+    segment_name: Callable[[int], str],
+    followed: Container[Cause],
+) -> Findings:
+    """Return what a window says of drift.
+
+    Parameters
+    ----------
+    judged
+        Of one version, all segments.
+    segment_name
+        Names the segment of a code.
+    followed
+        Causes in a streak, of which it matters that they are `ok`.
+    """
+    has_windows = "psi" in drift.detectors
+    found: dict[Cause, Evidence] = {}
+    cuts: dict[Cause, Evidence] = {}
+    is_judged = False
+    for item in judged:
+        segment = segment_name(item.group.segment)
+        for verdict in item.verdicts:
+            if verdict.level == "not_ready":
+                continue
+            is_window = verdict.detector == "psi"
+            is_judged |= is_window == has_windows
+            cause = Cause(segment, verdict.feature)
+            if is_window and (verdict.level != "ok" or cause in followed):
+                found[cause] = _of_verdict(cause, verdict, item.start_ms, window[1])
+            elif not is_window and verdict.level == "drift":
+                at_once = not has_windows or verdict.feature.startswith(ERRORS)
+                cuts[cause] = _of_verdict(cause, verdict, window[0], window[1], at_once=at_once)
+    for cause, cut in cuts.items():
+        of_window = found.get(cause)
+        if of_window is None or of_window.level != "drift":
+            found[cause] = cut
+        else:
+            found[cause] = replace(of_window, changed_ms=cut.changed_ms)
+    return Findings(tuple(found.values()), window[1] if is_judged else None)
+
+
+def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, at_once: bool = False) -> Evidence:
+    clearness = verdict.score / verdict.threshold if verdict.threshold > 0 else 0.0
+    detail = {
+        "segment": cause.segment,
+        "feature": cause.name,
+        "detector": verdict.detector,
+        "score": _finite(verdict.score),
+        "threshold": _finite(verdict.threshold),
+        "p_value": _finite(verdict.p_value),
+        "n_reference": verdict.n_reference,
+        "n_current": verdict.n_current,
+    }
+    severity: Severity = "critical" if clearness >= CRITICAL_CLEARNESS else "warning"
+    level = LEVELS[verdict.level]
+    return Evidence(cause, start_ms, end_ms, level, clearness, severity, at_once, verdict.changed_ms, detail)
+
+
+def performance_findings(
+    performance: PerformanceSettings | None, measured: Iterable[MeasuredGroup], segment_name: Callable[[int], str]
+) -> Findings:
+    """Return what the metrics of some windows say against their floors.
+
+    Parameters
+    ----------
+    measured
+        Of one version, all segments; cohort windows that are due, and the arrival window.
+    segment_name
+        Names the segment of a code.
+
+    Notes
+    -----
+    A metric that is not defined, or rests on fewer than `min_labelled` labels, is no evidence.
+    """
+    found = []
+    if performance is not None:
+        for item in sorted(measured, key=lambda item: item.window[1]):
+            if item.n_labelled >= performance.min_labelled:
+                segment = segment_name(item.group.segment)
+                of = [(name, item.metrics[name], floor) for name, floor in performance.floor.items()]
+                found += [
+                    _of_metric(Cause(segment, name, item.basis), item, estimate, estimate.value, floor, name)
+                    for name, estimate, floor in of
+                    if estimate.value is not None and math.isfinite(estimate.value)
+                ]
+    return Findings(tuple(found), max((evidence.end_ms for evidence in found), default=None))
+
+
+def _of_metric(
+    cause: Cause, item: MeasuredGroup, estimate: Estimate, value: float, floor: float, metric: Metric
+) -> Evidence:
+    is_error = metric in ERROR_METRICS
+    beyond = value - floor if is_error else floor - value
+    nearest = estimate.low if is_error else estimate.high
+    is_clear = nearest is not None and (nearest > floor if is_error else nearest < floor)
+    detail: dict[str, Any] = {
+        "segment": cause.segment,
+        "metric": cause.name,
+        "basis": cause.basis,
+        "value": value,
+        "floor": floor,
+        "low": _finite(estimate.low),
+        "high": _finite(estimate.high),
+        "n_labelled": item.n_labelled,
+    }
+    level: Level = "drift" if beyond > 0 else "ok"
+    severity: Severity = "critical" if is_clear else "warning"
+    return Evidence(cause, *item.window, level, beyond / max(abs(floor), 1e-9), severity, detail=detail)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,100 @@
+"""Metrics of windows from the outcomes that are known: by cohort as labels mature, by arrival when they come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from detectors.metrics import Estimate
+from detectors.profile import Profile
+from detectors.summaries import Ints
+from driftline.store.connection import Connection, rows, timestamp
+from labels_join.performance import metrics_of
+from streams.monitored import MonitoredModel, Profiles
+from streams.panes import PaneLayout
+from streams.results import MeasuredGroup, drop_metrics, write_metrics
+from streams.rollups import Group, Rollup, RollupStore
+from streams.windows import grains_of
+
+Basis = Literal["cohort", "arrival"]
+
+
+class Measures:
+    """Computes the metrics of one model's windows, inside the caller's transaction.
+
+    Parameters
+    ----------
+    layouts
+        By version code: the profile in force and its layout.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        profiles: Profiles,
+        model: MonitoredModel,
+        store: RollupStore,
+        layouts: Mapping[int, tuple[int, PaneLayout]],
+    ) -> None:
+        self._connection = connection
+        self._profiles = profiles
+        self._model = model
+        self._store = store
+        self._layouts = layouts
+
+    async def write(self, basis: Basis, window: tuple[int, int]) -> list[MeasuredGroup]:
+        """Write the metrics of a window with all labels that are here, and return them.
+
+        Arrival windows are closed, so all their outcomes are in rollups; those of a cohort may be waiting.
+        """
+        waiting = await self._waiting_outcomes(window) if basis == "cohort" and self._model.settings.has_labels else ()
+        measured, emptied = await self._measure(basis, window, waiting)
+        await write_metrics(self._connection, self._model, measured)
+        await drop_metrics(self._connection, self._model, window[1], basis, emptied)
+        return measured
+
+    async def closed_cohort(self, window: tuple[int, int]) -> list[MeasuredGroup]:
+        """Return a cohort's metrics as of the slide that was closed last, whatever came to the store since then."""
+        measured, _ = await self._measure("cohort", window, ())
+        return measured
+
+    async def _measure(
+        self, basis: Basis, window: tuple[int, int], waiting: Iterable[Any]
+    ) -> tuple[list[MeasuredGroup], list[Group]]:
+        """Return the metrics of a window under whatever profiles, and the groups that have nothing to measure."""
+        performance, labels = self._model.settings.performance, self._model.settings.labels
+        if performance is None or labels is None:
+            return [], []
+        n_predictions = await self._store.count_predictions(*window)
+        outcomes: dict[Group, dict[int, list[Rollup]]] = defaultdict(lambda: defaultdict(list))
+        for key, rollup in (await self._store.load((basis,), *window)).items():
+            outcomes[key.group][key.profile_id].append(rollup)
+        for delta in waiting:
+            outcomes[Group(delta.version, delta.segment)][delta.profile_id].append(Rollup(delta.n, delta.vector))
+        measured, emptied = [], []
+        for group in sorted({*outcomes, *(n_predictions if basis == "cohort" else ())}):
+            n_labelled = sum(part.n for parts in outcomes[group].values() for part in parts)
+            if not n_labelled and (basis == "arrival" or not n_predictions.get(group)):
+                emptied.append(group)  # all its labels were corrected by later ones
+                continue
+            if not outcomes[group] and group.version not in self._layouts:
+                continue  # nothing says of which classes there are no labels yet
+            of_profile = outcomes[group] or {self._layouts[group.version][0]: []}
+            merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
+            found = metrics_of(merged, self._model.settings.positive_class)
+            metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
+            sizes = n_predictions.get(group, 0), n_labelled
+            measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
+        return measured, emptied
+
+    async def _outcomes(self, basis: Basis, profile_id: int, parts: Iterable[Rollup]) -> tuple[Ints, Profile]:
+        layout = await self._profiles.layout(self._connection, profile_id)
+        return await self._store.merge_vectors(basis, profile_id, [part.vector for part in parts]), layout.profile
+
+    async def _waiting_outcomes(self, window: tuple[int, int]) -> list[Any]:
+        """Return outcomes of a window's predictions that arrived in what is still open."""
+        cohort_starts = [timestamp(ms) for ms in grains_of(*window, self._model.grain_ms)]
+        return await rows(
+            self._connection, "waiting_outcomes", model_id=self._model.model_id, cohort_starts=cohort_starts
+        )

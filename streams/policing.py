@@ -1,0 +1,271 @@
+"""From what a closed slide says to what is decided and told: the shell around the policy of each model version.
+
+Everything the policy hears is a function of event time: a slide is heard once, when it is closed, never a restatement;
+a cohort window is judged with the first closed slide that ends when it is mature, from the labels that had arrived by
+that end, whatever else may be in the store already. So a live stream and its replay decide alike.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+from psycopg.types.json import Jsonb
+
+from detectors.summaries import ALL_TRAFFIC
+from driftline.store.connection import Connection, rows, run, timestamp
+from labels_join.maturity import Maturity, MaturitySpec, due_ms, mature_through_ms, maturity_from_json, with_delays
+from retraining.messages import Subject
+from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
+from retraining.state import Kind, PolicyState, from_json, to_json
+from streams.decisions import write_decisions
+from streams.evidence import drift_findings, performance_findings
+from streams.measure import Measures
+from streams.monitored import MonitoredModel
+from streams.panes import PaneLayout
+from streams.results import JudgedGroup, MeasuredGroup
+from streams.watermarks import LATEST_MS
+from streams.windows import last_end, windows_with
+
+COHORTS_A_SLIDE_MAX = 16
+"""How many cohort windows one slide may judge; the others follow with the next slides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of one version; `maturity` is None for a model without floors."""
+
+    policy: PolicyState
+    maturity: Maturity | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it is stored."""
+        return {"policy": to_json(self.policy), "maturity": self.maturity and self.maturity.to_json()}
+
+
+_OfGroup = TypeVar("_OfGroup", JudgedGroup, MeasuredGroup)
+
+
+class Policing:
+    """The policies of all versions of one model, for one transaction: loaded once, fed slide by slide, saved once."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        model: MonitoredModel,
+        layouts: Mapping[int, tuple[int, PaneLayout]],
+        measures: Measures,
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._layouts = layouts
+        self._measures = measures
+        self._known: dict[int, Known] = {}
+        self._stored: dict[int, Known] = {}
+        self._decided: list[tuple[Subject, Decision]] = []
+        settings = model.settings.retraining
+        self._spec = PolicySpec(settings.consecutive, settings.cooldown_ms, frozenset(settings.when))
+
+    @classmethod
+    async def load(
+        cls,
+        connection: Connection,
+        model: MonitoredModel,
+        layouts: Mapping[int, tuple[int, PaneLayout]],
+        measures: Measures,
+    ) -> Self:
+        """Read what is remembered of the versions that have a reference.
+
+        Parameters
+        ----------
+        layouts
+            By version code: the profile in force and its pane layout.
+        """
+        policing = cls(connection, model, layouts, measures)
+        for item in await rows(connection, "policy_states", model_id=model.model_id):
+            if item.version in layouts:
+                maturity = item.content["maturity"]
+                policing._stored[item.version] = Known(
+                    from_json(item.content["policy"]), maturity and maturity_from_json(maturity)
+                )
+        policing._known = dict(policing._stored)
+        return policing
+
+    async def slide_closed(
+        self,
+        window: tuple[int, int],
+        judged: Iterable[JudgedGroup],
+        outcomes: Iterable[Any],
+        arrivals: Iterable[MeasuredGroup],
+    ) -> None:
+        """Hear what a closed slide says.
+
+        Parameters
+        ----------
+        window
+            (start, end) of the window that ends with the slide.
+        judged
+            Drift verdicts on the window, each version's segments.
+        outcomes
+            Outcome deltas that arrived in the slide; they are in rollups.
+        arrivals
+            Metrics by arrival of the window.
+        """
+        judged_of, arrivals_of = _by_version(judged), _by_version(arrivals)
+        versions = sorted({*judged_of, *arrivals_of, *self._known} & self._layouts.keys())
+        for version in versions:
+            self._known.setdefault(version, Known(PolicyState(), self._new_maturity(window[1])))
+            self._count_delays(version, outcomes)
+        cohorts_of = await self._mature_cohorts(versions, window[1])
+        for version in versions:
+            measured = [*cohorts_of[version], *arrivals_of[version]]
+            findings: dict[Kind, Findings] = {
+                "drift": drift_findings(
+                    self._model.settings.drift,
+                    judged_of[version],
+                    window,
+                    self._segment,
+                    self._known[version].policy.drift.streaks,
+                ),
+                "performance": performance_findings(self._model.settings.performance, measured, self._segment),
+            }
+            self._decide(version, window, findings)
+
+    async def log_ended(self) -> None:
+        """Judge the cohort windows that are left, each when it would be due; no further label will come."""
+        for version in sorted(self._known.keys() & self._layouts.keys()):
+            while (end_ms := await self._next_due(version)) is not None:
+                cohorts = (await self._mature_cohorts([version], end_ms))[version]
+                window = (end_ms - self._model.settings.windows.length_ms, end_ms)
+                performance = performance_findings(self._model.settings.performance, cohorts, self._segment)
+                self._decide(version, window, {"performance": performance})
+
+    async def save(self) -> None:
+        """Write what was decided, and what is to be remembered."""
+        changed = {version: known for version, known in self._known.items() if known != self._stored.get(version)}
+        if changed:
+            await run(
+                self._connection,
+                "save_policy_states",
+                model_id=self._model.model_id,
+                version=list(changed),
+                content=[Jsonb(known.to_json()) for known in changed.values()],
+            )
+        await write_decisions(self._connection, self._model.model_id, self._decided)
+
+    def _segment(self, code: int) -> str:
+        return "*" if code == ALL_TRAFFIC else self._model.names("segment")[code]
+
+    def _decide(self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings]) -> None:
+        known, digest = self._known[version], self._layouts[version][1].profile.digest
+        policy, decisions = decide(self._spec, known.policy, Slide(*window, digest, findings))
+        maturity = known.maturity and replace(known.maturity, seen_ms=window[1])
+        self._known[version] = Known(policy, maturity)
+        self._decided += [(self._subject(version), decision) for decision in decisions]
+
+    def _subject(self, version: int) -> Subject:
+        settings, topics = self._model.settings.retraining, self._model.topics
+        return Subject(
+            self._model.name,
+            self._model.names("version")[version],
+            topics.drift,
+            topics.retraining,
+            settings.registry_uri,
+            settings.data_version,
+        )
+
+    def _new_maturity(self, end_ms: int) -> Maturity | None:
+        performance = self._model.settings.performance
+        if performance is None or not performance.floor:
+            return None
+        first_ms = end_ms - self._model.settings.windows.slide_ms
+        return Maturity(first_ms, first_ms, first_ms)
+
+    def _maturity_spec(self, version: int) -> MaturitySpec:
+        performance = self._model.settings.performance
+        assert performance is not None
+        given_ms = performance.judge_after_ms
+        if given_ms is None:
+            given_ms = self._layouts[version][1].profile.label_delay_p90_ms
+        return MaturitySpec(given_ms, self._model.horizon_ms, performance.min_labelled)
+
+    def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
+        """Count how long the labels took that arrived in a slide."""
+        known = self._known[version]
+        if known.maturity is None:
+            return
+        from_grain_ms = self._model.grain_ms - self._model.settings.windows.pane_ms
+        delays = [
+            (max(0, delta.arrival_start - delta.cohort_start - from_grain_ms), delta.n)
+            for delta in outcomes
+            if delta.version == version and delta.segment == ALL_TRAFFIC
+        ]
+        self._known[version] = replace(known, maturity=with_delays(known.maturity, delays))
+
+    async def _mature_cohorts(self, versions: Sequence[int], end_ms: int) -> dict[int, list[MeasuredGroup]]:
+        """Measure the cohort windows that are due at the end of a slide and hold anything, by version."""
+        due = {version: await self._take_due(version, end_ms) for version in versions}
+        windows = sorted({window for of in due.values() for window in of}, key=lambda window: window[1])
+        measured = {window: _by_version(await self._measures.closed_cohort(window)) for window in windows}
+        return {version: [item for window in due[version] for item in measured[window][version]] for version in due}
+
+    async def _take_due(self, version: int, end_ms: int) -> list[tuple[int, int]]:
+        """Return the cohort windows of a version that are due, and remember that they are judged."""
+        known = self._known[version]
+        if known.maturity is None:
+            return []
+        through_ms = mature_through_ms(known.maturity, self._maturity_spec(version), end_ms)
+        windows, is_all = await self._unjudged(version, known.maturity, through_ms)
+        due = windows[:COHORTS_A_SLIDE_MAX]
+        is_all = is_all and len(due) == len(windows)
+        judged_ms = through_ms if is_all else due[-1][1]
+        maturity = replace(known.maturity, judged_through_ms=max(known.maturity.judged_through_ms, judged_ms))
+        self._known[version] = replace(known, maturity=maturity)
+        return due
+
+    async def _unjudged(self, version: int, maturity: Maturity, through_ms: int) -> tuple[list[tuple[int, int]], bool]:
+        """Return the next cohort windows that end by a time and hold anything, and whether those are all."""
+        windows = self._model.settings.windows
+        after_ms, grain_ms = maturity.judged_through_ms, self._model.grain_ms
+        if through_ms <= after_ms:
+            return [], True
+        grains_max = COHORTS_A_SLIDE_MAX + windows.length_ms // grain_ms
+        found = await rows(
+            self._connection,
+            "cohort_grains",
+            model_id=self._model.model_id,
+            version=version,
+            grains_max=grains_max,
+            **{"from": timestamp(after_ms + windows.slide_ms - windows.length_ms), "to": timestamp(through_ms)},
+        )
+        grains = [item.grain_start for item in found]
+        is_all = len(grains) < grains_max
+        last_ms = through_ms if is_all else min(through_ms, grains[-1] + grain_ms)
+        holding = {
+            window
+            for ms in grains
+            for window in windows_with(ms, windows.length_ms, windows.slide_ms)
+            if after_ms < window[1] <= last_ms
+        }
+        return sorted(holding, key=lambda window: window[1]), is_all
+
+    async def _next_due(self, version: int) -> int | None:
+        """Return the end of the slide that would judge the next cohort window of a version, if one is left."""
+        maturity = self._known[version].maturity
+        if maturity is None:
+            return None
+        left, _ = await self._unjudged(version, maturity, LATEST_MS)
+        if not left:
+            return None
+        windows = self._model.settings.windows
+        due = max(due_ms(maturity, self._maturity_spec(version), left[0][1]), maturity.seen_ms + windows.slide_ms)
+        return last_end(due + windows.slide_ms - 1, windows.length_ms, windows.slide_ms)
+
+
+def _by_version(items: Iterable[_OfGroup]) -> Mapping[int, list[_OfGroup]]:
+    found: dict[int, list[_OfGroup]] = defaultdict(list)
+    for item in items:
+        found[item.group.version].append(item)
+    return found
