@@ -30,7 +30,7 @@ from driftline.settings.values import parse_duration_ms
 from retraining import keeper
 from retraining.channel import Channel, Ends, Taken, open_channel
 from retraining.inbox import RetrainingRequest, Unusable, file_name, read_request
-from retraining.runs import Run, Work, forget_oldest, next_step
+from retraining.runs import Progress, Run, Work, forget_oldest, next_step
 
 _log = logging.getLogger("driftline.retraining")
 
@@ -97,38 +97,36 @@ class Consumer:
     def _carry_out(self, request: RetrainingRequest) -> bool:
         """Go from step to step until a request is done; return False if told to stop before."""
         run = Run.of(request, self.runs)
-        told = f"request {request.request_id} of model {request.model} {request.version}"
         while not self.stopping.is_set():
-            progress = run.progress()
-            step = next_step(progress)
+            step = next_step(run.progress())
             if step == "done":
                 forget_oldest(self.runs)
                 return True
-            if step == "start":
-                self._start(run, progress.attempts + 1, told)
-            elif step == "give_up":
-                run.give_up(progress.attempts)
-            elif step == "report" and progress.result is not None:
-                if self.channel.publish(run.finished(progress.result)):
-                    run.mark_reported()
-                    _log.info("%s: %s: %s", told, progress.result.state, progress.result.outcome)
-            else:
+            if step == "wait":
                 self.channel.idle()
+                continue
+            with run.lock() as lock:
+                if lock is not None:
+                    self._advance(run, run.progress_but_for_the_lock(), lock)
         return False
 
-    def _start(self, run: Run, attempt: int, told: str) -> None:
-        """Begin an attempt, unless somebody else is about to."""
-        begun, request_id = self._begun, run.request.request_id
-        if begun is not None and (begun.request_id, begun.attempt) == (request_id, attempt):
-            begun.keeper.wait()
-            raise StateError(f"a run can't be begun: {run.keeper_error()}", where=str(run.folder))
-        with run.lock() as lock:
-            now = run.progress_but_for_the_lock()
-            if lock is None or next_step(now) != "start" or now.attempts + 1 != attempt:
-                return
+    def _advance(self, run: Run, progress: Progress, lock: int) -> None:
+        """Take one step, as the only one who does."""
+        step, request = next_step(progress), run.request
+        told = f"request {request.request_id} of model {request.model} {request.version}"
+        if step == "start":
+            attempt = progress.attempts + 1
+            begun, self._begun = self._begun, None
+            if begun is not None and (begun.request_id, begun.attempt) == (request.request_id, attempt):
+                raise StateError(f"a run can't be begun: {run.keeper_error()}", where=str(run.folder))
             if self.channel.publish(run.started(attempt)):
-                self._begun = _Begun(request_id, attempt, run.begin(self.work, attempt, lock))
+                self._begun = _Begun(request.request_id, attempt, run.begin(self.work, attempt, lock))
                 _log.info("%s: started, attempt %s, in %s", told, attempt, run.folder)
+        elif step == "give_up":
+            run.give_up(progress.attempts)
+        elif step == "report" and progress.result is not None and self.channel.publish(run.finished(progress.result)):
+            run.mark_reported()
+            _log.info("%s: %s: %s", told, progress.result.state, progress.result.outcome)
 
 
 class _Command(click.Command):

@@ -1,8 +1,8 @@
 """How far is each request, and what is to be done next? Every request has a folder, which outlives all processes.
 
-Invariants: what is known is read from the folder only, so a consumer may die at any line; a run is started by who holds
-the folder's lock, and its keeper inherits the lock; a request with a result is never run again; the number of folders
-is bounded, and the ones forgotten first are those that were reported longest ago.
+Invariants: what is known is read from the folder only, so a consumer may die at any line; a run is begun, and its
+result reported, by who holds the folder's lock, and its keeper inherits the lock; a request with a result is never run
+again; the number of folders is bounded, and the ones forgotten first are those that were reported longest ago.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Progress:
     Parameters
     ----------
     is_locked
-        A run is going on, or somebody is about to start one.
+        A run is going on, or somebody is about to begin one or to report one.
     attempts
         How many runs have begun.
     is_reported
@@ -71,10 +71,12 @@ def next_step(progress: Progress) -> Step:
     >>> next_step(Progress()), next_step(Progress(is_locked=True)), next_step(Progress(attempts=ATTEMPTS_MAX))
     ('start', 'wait', 'give_up')
     """
-    if progress.result is not None:
-        return "done" if progress.is_reported else "report"
+    if progress.is_reported:
+        return "done"
     if progress.is_locked:
         return "wait"
+    if progress.result is not None:
+        return "report"
     return "give_up" if progress.attempts >= ATTEMPTS_MAX else "start"
 
 
