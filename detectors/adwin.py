@@ -213,15 +213,17 @@ class AdwinBank:
         return self.buckets > 1 and self._tick % self._spec.clock == 0
 
     def _suspects(self) -> IntArray:
-        """Name the few series that may have changed: those with a gap of at least what any epsilon comes to there."""
+        """Name the few series that may have changed: those with a gap of at least what epsilon comes to at the least."""
         counts = self._totals[0, 1 : self.buckets]
-        width = self._totals[0, self.buckets]
+        width, total, square = self._totals[:, self.buckets]
+        confidence = self._confidence(width)
         gaps = np.abs(self._gaps(slice(None)))
-        # The second term of epsilon alone, with the smaller part's size as it is, and a little less for rounding.
-        least = (2.0 / 3.0 - 1e-9) * self._confidence(width) * self._ranges
-        is_suspect = gaps >= self._effects
-        is_suspect &= gaps * np.minimum(counts, width - counts) >= least
-        return np.flatnonzero(is_suspect.any(axis=0))
+        # Epsilon, times the smaller part's size, if the larger part were endless; a little less for rounding.
+        smaller = np.minimum(counts, width - counts)
+        least = np.sqrt(smaller * (2.0 * confidence * self._units * self._units * _variance(width, total, square)))
+        least += (2.0 / 3.0) * confidence * self._ranges
+        least *= 1.0 - 1e-9
+        return np.flatnonzero(((gaps >= self._effects) & (gaps * smaller >= least)).any(axis=0))
 
     def _confidence(self, width: IntArray) -> FloatArray:
         confidence: FloatArray = np.log(2.0 * np.log(np.maximum(width, 3)) / self._spec.delta)
