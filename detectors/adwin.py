@@ -213,7 +213,7 @@ class AdwinBank:
         return self.buckets > 1 and self._tick % self._spec.clock == 0
 
     def _suspects(self) -> IntArray:
-        """Name the few series that may have changed: those with a gap of at least what epsilon comes to at the least."""
+        """Name the few series that may have changed: those with a gap that reaches the least that epsilon can be."""
         counts = self._totals[0, 1 : self.buckets]
         width, total, square = self._totals[:, self.buckets]
         confidence = self._confidence(width)
