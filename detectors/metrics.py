@@ -166,7 +166,11 @@ def roc_auc(histogram: IntArray) -> Auc:
     Notes
     -----
     The interval is Newcombe's fifth: the area's variance by Hanley and McNeil, evaluated at the bound itself as in
-    Wilson's interval, so it neither collapses nor leaves [0, 1] near a perfect score.
+    Wilson's interval, so it neither collapses nor leaves [0, 1] near a perfect score. It is about chance alone.
+
+    With shares p and n of the positives and the negatives by bin, ``resolution_bound`` is ``sum(p * n) / 2``. It is
+    attained when each bin's positives lie all above or all below its negatives. If each of K bins holds the same share
+    of all rows, it is at most ``2 / (3 K)``; scores that gather in few bins make it larger, at most 1/2.
 
     References
     ----------

@@ -84,7 +84,28 @@ def test_auc_is_scikit_learns_of_the_binned_scores_and_within_its_bound_of_the_e
         auc = roc_auc(histogram)
         assert auc.value == pytest.approx(sk.roc_auc_score(true, codes), abs=1e-12)
         assert abs(auc.value - sk.roc_auc_score(true, scores)) <= auc.resolution_bound
-    assert auc.resolution_bound < 1e-3
+
+
+@pytest.mark.parametrize("positives", [0.5, 0.25, 0.1, 0.01])
+@pytest.mark.parametrize("bins", [16, 1024])
+def test_the_auc_bound_is_half_the_pairs_of_a_bin_is_attained_and_is_small_where_bins_are_equally_full(
+    positives: float, bins: int
+) -> None:
+    generator = np.random.default_rng(4)
+    scores = generator.random(bins * 64)
+    true = generator.random(scores.size) < np.clip(2 * positives * scores, 0, 1)
+    codes = np.searchsorted(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]), scores, side="left")
+    histogram = np.stack([np.bincount(codes[true == positive], minlength=bins) for positive in (False, True)], axis=1)
+    auc = roc_auc(histogram)
+    shares = histogram / histogram.sum(axis=0)
+    assert auc.resolution_bound == pytest.approx((shares[:, 0] * shares[:, 1]).sum() / 2, abs=1e-15)
+    assert set(histogram.sum(axis=1)) == {64}
+    assert auc.resolution_bound <= 2 / (3 * bins)
+    # Within each bin all positives above all negatives, or below: the farthest that binning can have moved the area.
+    for sign in (1, -1):
+        assert sk.roc_auc_score(true, codes + sign * true / 2) - auc.value == pytest.approx(
+            sign * auc.resolution_bound, abs=1e-12
+        )
 
 
 @pytest.mark.parametrize(("positives", "negatives"), [(10, 10), (20, 1000), (100, 100)])
