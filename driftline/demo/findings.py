@@ -16,7 +16,7 @@ from driftline.demo.traffic import HOUR_MS, INCIDENTS, Incident
 RECOVERY_MS = 4 * HOUR_MS
 
 _NAMES = {
-    "@error.1": "frauds that are missed (@error.1)",
+    "@error.1": "missed frauds (@error.1)",
     "@error.0": "good payments taken for fraud (@error.0)",
     "@score": "the model's score (@score)",
     "@prediction": "the model's answers (@prediction)",
@@ -62,10 +62,9 @@ class Episode:
     @property
     def told(self) -> str:
         """Its clearest cause and the names of the others, for people."""
-        if not self.causes:
-            return self.kind
         others = list(dict.fromkeys(cause.name for cause in self.causes if cause.name != self.causes[0].name))
-        return self.causes[0].told + (f" (also {', '.join(others)})" if others else "")
+        also = f" (also {', '.join(others)})" if others else ""
+        return f"{self.kind} of {self.causes[0].told}{also}"
 
 
 def name_in_words(name: str) -> str:
@@ -74,7 +73,7 @@ def name_in_words(name: str) -> str:
     Examples
     --------
     >>> name_in_words("amount"), name_in_words("@error.1")
-    ('amount', 'frauds that are missed (@error.1)')
+    ('amount', 'missed frauds (@error.1)')
     """
     return _NAMES.get(name, name)
 
@@ -85,18 +84,18 @@ def cause_of(stored: Mapping[str, Any]) -> Cause:
     Examples
     --------
     >>> cause_of({"segment": "DE", "feature": "amount", "detector": "psi", "score": 0.281, "threshold": 0.1}).told
-    'amount in DE drifts, psi 0.28 over its threshold 0.10'
+    'amount in DE: psi 0.28, threshold 0.10'
     >>> cause_of({"segment": "*", "metric": "recall", "value": 0.3, "floor": 0.5, "low": 0.2, "high": 0.4}).told
-    'recall is 0.30 [0.20, 0.40], below its floor 0.50'
+    'recall: 0.30 [0.20, 0.40], floor 0.50'
     """
     where = "" if stored["segment"] == "*" else f" in {stored['segment']}"
     if "metric" in stored:
         interval = f" [{stored['low']:.2f}, {stored['high']:.2f}]" if stored.get("low") is not None else ""
-        told = f"{stored['metric']}{where} is {stored['value']:.2f}{interval}, below its floor {stored['floor']:.2f}"
+        told = f"{stored['metric']}{where}: {stored['value']:.2f}{interval}, floor {stored['floor']:.2f}"
         return Cause(stored["metric"], told)
     feature, detector = stored["feature"], stored["detector"]
     score, threshold = stored["score"], stored["threshold"]
-    told = f"{name_in_words(feature)}{where} drifts, {detector} {score:.2f} over its threshold {threshold:.2f}"
+    told = f"{name_in_words(feature)}{where}: {detector} {score:.2f}, threshold {threshold:.2f}"
     return Cause(feature, told)
 
 

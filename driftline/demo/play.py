@@ -16,19 +16,22 @@ from rich.console import Console
 from driftline.demo.pace import Pace
 from driftline.demo.scene import Scene
 from driftline.demo.seen import Seen, look
-from driftline.demo.stage import say, stage
-from driftline.demo.traffic import HOUR_MS, HOURS, Message, messages, payments
+from driftline.demo.stage import Stage, say, stage
+from driftline.demo.traffic import HOUR_MS, HOURS, MINUTE_MS, Message, messages, payments
 from driftline.errors import StateError
-from driftline.store.connection import connect
+from driftline.store.connection import Connection, connect
 
-TICK_S = 0.1
+TICK_S = 0.2
 LOOK_S = 0.5
 TRAFFIC_S_MIN = 5.0
+FIRST_MS = 10 * MINUTE_MS
+"""What is sent before the clock starts, which it does when the worker has read some of it."""
+
 DRAIN_S = 4.0
 """How much of the run is left for reading what was sent last, for its messages, and for stopping."""
 
-DRAIN_S_MAX = 60.0
-"""How long a busy machine may take for it."""
+STILL_S_MAX = 60.0
+"""For so long a busy machine may keep us waiting without any progress."""
 
 
 async def play(scene: Scene, seed: int, start_ms: int, ends_s: float, console: Console) -> Seen:
@@ -58,32 +61,54 @@ async def play(scene: Scene, seed: int, start_ms: int, ends_s: float, console: C
     sender = _Sender(scene, messages(drawn, scene.model, start_ms))
     connection = await connect(scene.url, application_name="driftline demo")
     try:
-        began_s = time.monotonic()
-        traffic_s = max(ends_s - DRAIN_S - began_s, TRAFFIC_S_MIN)
-        last_ms = int(drawn.offset_ms[-1])
-        pace = Pace(start_ms, began_s, last_ms / traffic_s, last_ms)
-        minutes = f"{pace.speed / 60_000:.0f} minutes of event time in each"
+        sender.send_until(FIRST_MS)
+        await _first_read(scene, connection)
+        traffic_s = max(ends_s - DRAIN_S - time.monotonic(), TRAFFIC_S_MIN)
+        pace = Pace(drawn.offset_ms[-1] / traffic_s, int(drawn.offset_ms[-1]))
+        minutes = f"{pace.speed / MINUTE_MS:.0f} minutes of event time in each"
         say(console, f"playing   {HOURS} hours in {traffic_s:.0f} seconds, {minutes}")
-        look_at_s = began_s
-        with stage(console, pace) as shown:
-            while True:
-                sender.send_until(pace.offset_ms())
-                if time.monotonic() >= look_at_s:
-                    scene.require_running()
-                    seen = await look(connection, scene.model, scene.receiver.received())
-                    shown.looked(seen)
-                    if sender.is_done and not (left := _left(seen, sender.sent, start_ms)):
-                        return seen
-                    if pace.seconds_over() > DRAIN_S_MAX:
-                        raise StateError(
-                            f"{DRAIN_S_MAX:.0f} s after the last event there is still missing: {left}",
-                            remedy="give it more --seconds, or this machine less to do",
-                        )
-                    look_at_s = time.monotonic() + LOOK_S
-                shown.refresh()
-                await asyncio.sleep(TICK_S)
+        with stage(console, start_ms) as shown:
+            return await _until_settled(scene, connection, sender, pace, start_ms, shown)
     finally:
         await connection.close()
+
+
+async def _first_read(scene: Scene, connection: Connection) -> None:
+    """Wait until the worker has joined its group and reads."""
+    deadline_s = time.monotonic() + STILL_S_MAX
+    while not (await look(connection, scene.model, ())).predictions:
+        scene.require_running()
+        if time.monotonic() > deadline_s:
+            raise StateError(f"the worker has read nothing for {STILL_S_MAX:.0f} s", remedy="try it again")
+        scene.producer.poll(TICK_S)
+        await asyncio.sleep(TICK_S)
+
+
+async def _until_settled(
+    scene: Scene, connection: Connection, sender: _Sender, pace: Pace, start_ms: int, shown: Stage
+) -> Seen:
+    seen = await look(connection, scene.model, scene.receiver.received())
+    then_s = moved_s = look_at_s = time.monotonic()
+    while True:
+        now_s = time.monotonic()
+        pace, then_s = pace.after(now_s - then_s, seen.judged_ms(start_ms)), now_s
+        sender.send_until(pace.offset_ms)
+        if now_s >= look_at_s:
+            scene.require_running()
+            before, seen = seen, await look(connection, scene.model, scene.receiver.received())
+            moved_s = now_s if seen != before else moved_s
+            left = _left(seen, sender.sent, start_ms)
+            if sender.is_done and not left:
+                shown.show(seen, pace.offset_ms)
+                return seen
+            if now_s - moved_s > STILL_S_MAX:
+                raise StateError(
+                    f"nothing has moved for {STILL_S_MAX:.0f} s, and there is still missing: {left}",
+                    remedy="give this machine less to do, or see what the services say",
+                )
+            look_at_s = now_s + LOOK_S
+        shown.show(seen, pace.offset_ms)
+        await asyncio.sleep(TICK_S)
 
 
 class _Sender:
@@ -116,11 +141,10 @@ class _Sender:
 
 def _left(seen: Seen, sent: Counter[str], start_ms: int) -> str:
     """Say what of all that was sent is not counted, judged, told and answered yet."""
-    hours = 0 if seen.closed_through_ms is None else (seen.closed_through_ms - start_ms) // HOUR_MS
     left = {
         "predictions to read": sent["predictions"] - seen.predictions,
         "labels to join": sent["labels"] - seen.labels_joined,
-        "windows to judge": HOURS - hours,
+        "windows to judge": HOURS - seen.judged_ms(start_ms) // HOUR_MS,
         "messages to publish": seen.unpublished,
         "messages for the webhook": sum(seen.events.values()) - seen.verified,
         "retrainings to finish": sum(of.finished_ms is None for of in seen.retrainings),

@@ -107,9 +107,9 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
     topics = {kind: f"{run}-{kind.replace('_', '-')}" for kind in TOPICS}
     with receiver() as hook, _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
-        embedded = f"{url}, embedded and gone afterwards (--postgres URL takes a real one)"
+        embedded = f"embedded, gone afterwards (--postgres URL takes yours)\n          {url}"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
-        mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes a real one)"
+        mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes yours)"
         told(f"kafka     {servers if request.kafka else mock}")
         with temporary_folder(run) as folder:
             config = folder / "monitor.yaml"
@@ -119,7 +119,7 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
             with started("driftline run", ["-m", "driftline.cli", "run", "--config", str(config)], folder) as worker:
                 worker.wait_until_it_says("watching ")
                 told(f"worker    driftline run --config {config}")
-                told(f"webhook   {hook.url}, a receiver in this process that verifies every signature")
+                told(f"webhook   {hook.url}, verifies every signature")
                 yield Scene(producer, topics, url, model, hook, (worker,))
 
 

@@ -105,7 +105,7 @@ def _head(of: Moment, paper: Paper) -> list[Text]:
         told = f"{incident.told}, until {day_and_time(incident.end_hour * HOUR_MS)}"
     traffic = (
         f"{seen.predictions:,} predictions ({of.rate:,.0f}/s), {seen.labels_joined:,} labels joined, "
-        f"{seen.windows} windows judged"
+        f"{seen.windows} hours judged"
     )
     return [
         Text.assemble((name, "bold"), (bar, "cyan"), f" {done:4.0%}"),
@@ -140,13 +140,14 @@ def _feature(of: Feature, paper: Paper) -> Text:
 def _recall(of: Moment, paper: Paper, rows: int) -> list[Text]:
     known = [one for one in of.seen.recalls if one.value is not None]
     mature = next((place for place, one in enumerate(known) if is_mature(one, of.seen)), len(known))
-    shown = [*known[:mature][-1:], *known[mature : mature + rows - 1]] if mature else known[:rows]
+    early = known[: min(mature, rows // 2)]
+    shown = [*early, *known[mature : mature + rows - len(early)]]
     title = _title(f"recall by hour of payment; {paper.ink('│', '|')} is its floor {FLOOR:.2f}", paper)
     return [title, *_filled([_recall_row(one, of, paper) for one in shown], rows)]
 
 
 def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
-    hour = f" {day_and_time(one.start_ms - of.start_ms)}-{day_and_time(one.end_ms - of.start_ms)[-5:]}"
+    hour = f" {day_and_time(one.start_ms - of.start_ms)}"
     if one.value is None or one.low is None or one.high is None:
         return Text(f"{hour}  unknown")
     width = paper.bar // 2 * 2
@@ -162,11 +163,10 @@ def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
     style = "dim" if not is_mature(one, of.seen) else "bold red" if is_low else "green"
     verdict = ("BELOW" if is_low else "above") + " floor" if is_mature(one, of.seen) else "too early"
     return Text.assemble(
-        f"{hour:<23} ",
+        f"{hour} ",
         ("".join(cells), style),
-        f" {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] ",
+        f" {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] {one.coverage:4.0%} of labels, ",
         (verdict, style),
-        (f", {one.coverage:.0%} of labels in", "dim"),
     )
 
 

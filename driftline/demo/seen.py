@@ -93,6 +93,10 @@ class Seen:
     unpublished: int
     received: tuple[Received, ...]
 
+    def judged_ms(self, start_ms: int) -> int:
+        """Return until when windows are closed, counted from the beginning."""
+        return 0 if self.closed_through_ms is None else self.closed_through_ms - start_ms
+
     @property
     def verified(self) -> int:
         """How many messages the webhook got with the right signature."""

@@ -14,34 +14,36 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from driftline.demo.pace import Pace
 from driftline.demo.screen import Moment, Paper, screen
 from driftline.demo.seen import Seen
 from driftline.demo.story import Line, lines, status
 
 TELL_S = 3.0
-RATE_LOOKS = 6
-"""Over so many looks the rate is measured."""
+RATE_SAMPLES = 12
+"""Over so many screens the rate is measured."""
 
 
 class Stage(Protocol):
     """Shows people how the demo goes."""
 
-    def looked(self, seen: Seen) -> None:
-        """Take what was seen last."""
-
-    def refresh(self) -> None:
-        """Show that time goes on."""
+    def show(self, seen: Seen, offset_ms: int) -> None:
+        """Show what was seen last, and how late it is by event time."""
 
 
 @contextmanager
-def stage(console: Console, pace: Pace) -> Iterator[Stage]:
-    """Give the best stage that standard output allows, for as long as the context lasts."""
+def stage(console: Console, start_ms: int) -> Iterator[Stage]:
+    """Give the best stage that standard output allows, for as long as the context lasts.
+
+    Parameters
+    ----------
+    start_ms
+        Event time of the beginning.
+    """
     if console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-            yield _Screen(console, live, pace)
+            yield _Screen(console, live, start_ms)
     else:
-        yield _Lines(console, pace)
+        yield _Lines(console, start_ms)
 
 
 def say(console: Console, text: str) -> None:
@@ -52,45 +54,33 @@ def say(console: Console, text: str) -> None:
 class _Lines:
     """Prints each line of the story, and now and then how things are."""
 
-    def __init__(self, console: Console, pace: Pace) -> None:
-        self._console, self._pace = console, pace
+    def __init__(self, console: Console, start_ms: int) -> None:
+        self._console, self._start_ms = console, start_ms
         self._told: dict[str, Line] = {}
         self._status_at_s = time.monotonic() + TELL_S
 
-    def looked(self, seen: Seen) -> None:
-        offset_ms = self._pace.offset_ms()
-        for line in news(self._told, lines(seen, self._pace.start_ms, offset_ms)):
+    def show(self, seen: Seen, offset_ms: int) -> None:
+        for line in news(self._told, lines(seen, self._start_ms, offset_ms)):
             say(self._console, str(line))
         if time.monotonic() >= self._status_at_s:
-            say(self._console, status(seen, self._pace.start_ms, offset_ms))
+            say(self._console, status(seen, self._start_ms, offset_ms))
             self._status_at_s += TELL_S
-
-    def refresh(self) -> None:
-        pass
 
 
 class _Screen:
     """Draws the whole terminal anew, in place."""
 
-    def __init__(self, console: Console, live: Live, pace: Pace) -> None:
-        self._console, self._live, self._pace = console, live, pace
+    def __init__(self, console: Console, live: Live, start_ms: int) -> None:
+        self._console, self._live, self._start_ms = console, live, start_ms
         self._told: dict[str, Line] = {}
-        self._seen: Seen | None = None
-        self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_LOOKS)
+        self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES)
 
-    def looked(self, seen: Seen) -> None:
-        self._seen = seen
+    def show(self, seen: Seen, offset_ms: int) -> None:
+        news(self._told, lines(seen, self._start_ms, offset_ms))
         self._counts.append((time.monotonic(), seen.predictions))
-        news(self._told, lines(seen, self._pace.start_ms, self._pace.offset_ms()))
-        self.refresh()
-
-    def refresh(self) -> None:
-        if self._seen is None:
-            return
         (then_s, before), (now_s, after) = self._counts[0], self._counts[-1]
         rate = (after - before) / (now_s - then_s) if now_s > then_s else 0.0
-        told = list(self._told.values())
-        moment = Moment(self._seen, self._pace.start_ms, self._pace.offset_ms(), rate, told)
+        moment = Moment(seen, self._start_ms, offset_ms, rate, list(self._told.values()))
         width, height = self._console.size
         paper = Paper(width, height, self._console.options.ascii_only)
         self._live.update(screen(moment, paper), refresh=True)

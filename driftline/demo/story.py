@@ -19,8 +19,8 @@ FEATURES_TOLD_MAX = 3
 FLOOR = 0.5
 """Recall below which the model is degraded."""
 
-JUDGE_AFTER_MS = 3 * HOUR_MS
-"""So long after its end at least 9 in 10 of a window's frauds are known, so it is judged against the floor."""
+JUDGE_AFTER_MS = 2 * HOUR_MS
+"""So long after its end about 9 in 10 of an hour's frauds are known, so it is judged against the floor."""
 
 Kind = Literal["script", "FOUND", "over", "retrain", "webhook"]
 
@@ -85,18 +85,17 @@ def lines(seen: Seen, start_ms: int, offset_ms: int) -> list[Line]:
 
 def _script(offset_ms: int) -> Iterator[Line]:
     for of in INCIDENTS:
-        begins_ms, ends_ms = of.start_hour * HOUR_MS, of.end_hour * HOUR_MS
-        if offset_ms >= begins_ms:
-            yield Line(f"script {of.name}", begins_ms, "script", f"{of.told}, until {day_and_time(ends_ms)}")
-        if offset_ms >= ends_ms:
-            yield Line(f"end of {of.name}", ends_ms, "script", of.told_over)
+        if offset_ms >= of.start_hour * HOUR_MS:
+            yield Line(f"script {of.name}", of.start_hour * HOUR_MS, "script", of.told)
+        if offset_ms >= of.end_hour * HOUR_MS:
+            yield Line(f"end of {of.name}", of.end_hour * HOUR_MS, "script", of.told_over)
 
 
 def _of_episode(episode: Episode, start_ms: int) -> Iterator[Line]:
     opened_ms = episode.opened_ms - start_ms
-    yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", f"{episode.told}")
+    yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", episode.told)
     if episode.closed_ms is not None:
-        text = f"the {episode.kind} episode of {day_and_time(opened_ms)} is closed, all is as before"
+        text = f"{episode.kind} of {day_and_time(opened_ms)} is over"
         yield Line(f"over {episode.episode_id}", episode.closed_ms - start_ms, "over", text)
 
 

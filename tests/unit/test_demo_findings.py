@@ -2,107 +2,80 @@
 
 import pytest
 
-from driftline.demo.findings import MATURE_MS, Drift, Recall, false_alarms, first_sight
-from driftline.demo.traffic import HOUR_MS, MISSING, RELATION, SHIFT, Incident
+from driftline.demo.findings import Cause, Episode, cause_of, false_alarms, findings, found_by, incident_of
+from driftline.demo.traffic import HOUR_MS, INCIDENTS, MISSING, RELATION, SHIFT, Incident
 
 START_MS = 1_700_006_400_000
 
 
-def at(hour: float) -> int:
-    return START_MS + round(hour * HOUR_MS)
+def episode(*names: str, hour: float, kind: str = "drift") -> Episode:
+    causes = tuple(Cause(name, f"{name}: evidence") for name in names)
+    return Episode(f"{names}-{hour}", kind, START_MS + round(hour * HOUR_MS), None, causes)
 
 
-def drift(feature: str, start_hour: float, end_hour: float, *, segment: str = "*", detector: str = "psi") -> Drift:
-    return Drift(segment, feature, detector, at(start_hour), at(end_hour), 0.4, 0.1)
+@pytest.mark.parametrize("incident", INCIDENTS)
+def test_an_incident_is_found_by_the_first_episode_on_what_it_moves_while_it_lasts(incident: Incident) -> None:
+    (name, *_) = sorted(incident.shows_in)
+    first, later = (episode(name, hour=hour) for hour in (incident.start_hour + 2, incident.end_hour))
+    before, after = (episode(name, hour=hour) for hour in (incident.start_hour, incident.end_hour + 1))
+
+    assert found_by(incident, START_MS, [later, first, before, after]) is first
+    assert found_by(incident, START_MS, [before, after]) is None
 
 
-def recall(hour: int, low: float | None, high: float | None) -> Recall:
-    return Recall(at(hour), at(hour + 1), low, high)
+def test_an_episode_on_what_an_incident_only_moves_does_not_find_it() -> None:
+    answers = episode("@score", "@prediction", hour=SHIFT.start_hour + 2)
 
-
-CALM = [recall(hour, 0.6, 0.8) for hour in range(3)]
-
-
-@pytest.mark.parametrize("incident", [SHIFT, MISSING])
-def test_an_incident_is_found_by_the_first_verdict_on_its_feature_while_it_lasts(incident: Incident) -> None:
-    first, later = (drift(incident.watched, hour, hour + 1) for hour in (incident.start_hour, incident.start_hour + 1))
-    before = drift(incident.watched, incident.start_hour - 1, incident.start_hour)
-    after = drift(incident.watched, incident.end_hour, incident.end_hour + 1)
-
-    sight = first_sight(incident, START_MS, [later, first, before, after], [])
-
-    assert sight is not None
-    assert sight.end_ms == first.end_ms
-    assert first_sight(incident, START_MS, [before, after], []) is None
-
-
-def test_a_verdict_on_another_feature_finds_nothing() -> None:
-    assert first_sight(SHIFT, START_MS, [drift("card", 8, 9), drift("@score", 8, 9)], []) is None
-
-
-def test_of_verdicts_on_one_window_all_traffic_is_told_before_its_parts_and_the_clearest_first() -> None:
-    part = drift("amount", 8, 9, segment="country=DE")
-    faint = Drift("*", "amount", "adwin", at(8), at(9), 0.11, 0.1)
-
-    sight = first_sight(SHIFT, START_MS, [part, faint, drift("amount", 8, 9)], [])
-
-    assert sight is not None
-    assert sight.told == "psi on amount: 0.40, threshold 0.10"
-    alone = first_sight(SHIFT, START_MS, [part], [])
-    assert alone is not None
-    assert alone.told == "psi on amount in country=DE: 0.40, threshold 0.10"
-
-
-def test_a_changed_relation_is_found_by_the_misses_or_by_recall_whichever_shows_it_first() -> None:
-    fallen = [*CALM, recall(24, 0.1, 0.59)]
-    misses = drift("@error.1", 26, 27, detector="adwin")
-
-    by_recall = first_sight(RELATION, START_MS, [], fallen)
-    by_misses = first_sight(RELATION, START_MS, [misses], fallen)
-
-    assert by_recall is not None
-    assert by_recall.end_ms == at(25) + MATURE_MS
-    assert by_misses is not None
-    assert by_misses.end_ms == at(27)
+    assert found_by(SHIFT, START_MS, [answers]) is None
+    assert incident_of(answers, START_MS) is SHIFT
 
 
 @pytest.mark.parametrize(
-    "recalls",
+    ("alarm", "incident"),
     [
-        [*CALM, recall(24, 0.3, 0.61)],
-        [*CALM, recall(24, None, None)],
-        [recall(24, 0.1, 0.2)],
-        [*CALM, recall(20, 0.1, 0.2)],
+        (episode("card", "amount", hour=SHIFT.start_hour + 1), SHIFT),
+        (episode("account_age_days", hour=MISSING.end_hour + 4), MISSING),
+        (episode("recall", hour=RELATION.end_hour, kind="performance"), RELATION),
+        (episode("@error.0", hour=RELATION.end_hour + 3), RELATION),
     ],
-    ids=["intervals overlap", "nothing is known", "nothing to compare with", "before it began"],
 )
-def test_recall_that_is_not_clearly_lower_finds_nothing(recalls: list[Recall]) -> None:
-    assert first_sight(RELATION, START_MS, [], recalls) is None
+def test_one_cause_that_an_incident_moves_explains_an_episode_also_on_the_way_back(
+    alarm: Episode, incident: Incident
+) -> None:
+    assert incident_of(alarm, START_MS) is incident
+    assert false_alarms(START_MS, [alarm]) == []
 
 
-def test_what_an_incident_moves_is_no_false_alarm_while_it_lasts_and_while_it_goes_back() -> None:
-    explained = [
-        drift("amount", 8, 9),
-        drift("@score", 9, 10),
-        drift("amount", 15, 16, detector="adwin"),
-        drift("amount", 7, 10, segment="country=NL"),
-        drift("@error.0", 30, 31),
-    ]
-
-    assert false_alarms(START_MS, explained) == []
-
-
-def test_what_no_incident_explains_is_a_false_alarm() -> None:
-    alarms = [
-        drift("amount", 6, 7),
-        drift("card", 8, 9),
-        drift("amount", 16, 17),
-        drift("@score", 30, 31),
-    ]
-
-    assert false_alarms(START_MS, alarms) == alarms
+@pytest.mark.parametrize(
+    "alarm",
+    [
+        episode("amount", hour=SHIFT.start_hour),
+        episode("amount", hour=SHIFT.end_hour + 4.01),
+        episode("card", hour=SHIFT.start_hour + 1),
+        episode("amount", hour=RELATION.start_hour + 2),
+    ],
+    ids=["before", "long after", "another feature", "another incident"],
+)
+def test_what_no_incident_explains_is_a_false_alarm(alarm: Episode) -> None:
+    assert findings(START_MS, [alarm]) == {
+        "detected": [],
+        "missed": ["shift", "missing", "relation"],
+        "false_alarms": 1,
+    }
 
 
-def test_the_warm_up_is_not_judged() -> None:
-    assert false_alarms(START_MS, [drift("card", 1, 2)]) == []
-    assert len(false_alarms(START_MS, [drift("card", 2, 3)])) == 1
+def test_an_episode_is_told_by_its_clearest_cause_and_the_names_of_the_others() -> None:
+    assert episode("amount", "@score", "amount", "card", hour=1).told == "drift of amount: evidence (also @score, card)"
+
+
+def test_recall_without_an_interval_is_told_without_one() -> None:
+    stored = {"segment": "country=DE", "metric": "recall", "value": 0.3, "floor": 0.5, "low": None, "high": None}
+
+    assert cause_of(stored) == Cause("recall", "recall in country=DE: 0.30, floor 0.50")
+
+
+def test_incidents_leave_time_between_them_to_become_normal_again() -> None:
+    ends = [incident.end_hour for incident in INCIDENTS]
+    starts = [incident.start_hour for incident in INCIDENTS]
+
+    assert all(start - end >= 4 for end, start in zip(ends, starts[1:], strict=False))

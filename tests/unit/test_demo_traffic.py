@@ -9,7 +9,6 @@ import pytest
 from driftline.demo.traffic import (
     HOUR_MS,
     HOURS,
-    INCIDENTS,
     MISSING,
     RELATION,
     SHIFT,
@@ -61,7 +60,7 @@ def test_the_shift_changes_amounts_by_half_and_nothing_else_that_is_recorded() -
 def test_the_missing_feature_is_missing_in_four_of_ten_events_and_before_and_after_in_one_of_a_hundred(
     all_three: Payments,
 ) -> None:
-    missing = np.array([value is None for value in all_three.features[MISSING.watched]])
+    missing = np.array([value is None for value in all_three.features["account_age_days"]])
     inside = during(MISSING, all_three)
 
     assert missing[inside].mean() == pytest.approx(0.4, abs=0.03)
@@ -88,7 +87,7 @@ def test_the_reference_is_a_day_without_incidents() -> None:
 
     assert len(clean) > 30_000
     assert np.median(clean) == pytest.approx(np.exp(3.5), rel=0.02)
-    assert np.mean([value is None for value in reference[MISSING.watched]]) == pytest.approx(0.01, abs=0.003)
+    assert np.mean([value is None for value in reference["account_age_days"]]) == pytest.approx(0.01, abs=0.003)
     assert set(reference) >= {"prediction", "score", "label"}
     assert "country" not in reference
 
@@ -122,11 +121,3 @@ def test_messages_come_in_the_order_of_their_times_and_a_label_never_before_its_
 
     assert len(predicted) == len(all_three.offset_ms)
     assert 0.9 < len(labelled) / len(predicted) < 1
-
-
-def test_incidents_leave_time_between_them_to_become_normal_again() -> None:
-    ends = [incident.end_hour for incident in INCIDENTS]
-    starts = [incident.start_hour for incident in INCIDENTS]
-
-    assert all(start - end >= 4 for end, start in zip(ends, starts[1:], strict=False))
-    assert ends[-1] == HOURS

@@ -1,0 +1,201 @@
+"""Is the demo told in words, and does its screen fit every terminal?"""
+
+from dataclasses import replace
+
+import pytest
+
+from driftline.demo.findings import Cause, Episode
+from driftline.demo.pace import Pace
+from driftline.demo.receiver import Received
+from driftline.demo.screen import Moment, Paper, screen
+from driftline.demo.seen import Feature, Recall, Retraining, Seen
+from driftline.demo.stage import news
+from driftline.demo.story import Line, ending, lines, status
+from driftline.demo.traffic import HOUR_MS, HOURS, SHIFT
+
+START_MS = 1_700_006_400_000
+NOTHING = Seen(0, 0, 0, None, (), (), (), (), {}, 0, ())
+
+
+def at(hour: float) -> int:
+    return START_MS + round(hour * HOUR_MS)
+
+
+def recall(hour: int, value: float | None, coverage: float) -> Recall:
+    low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
+    return Recall(at(hour), at(hour + 1), value, low, high, coverage)
+
+
+DRIFT = Episode("e1", "drift", at(8), at(12), (Cause("amount", "amount: psi 0.28, threshold 0.10"),))
+LOSS = Episode("e2", "performance", at(25), None, (Cause("recall", "recall: 0.29 [0.18, 0.43], floor 0.50"),))
+BUSY = Seen(
+    predictions=31_204,
+    labels_joined=28_771,
+    windows=28,
+    closed_through_ms=at(28),
+    features=(
+        Feature("amount", "psi", 0.281, 0.1, "drift"),
+        Feature("@score", "psi", 0.09, 0.1, "warning"),
+        Feature("a_feature_with_a_very_long_name_indeed", "adwin", 0.03, 0.12, "ok"),
+        Feature("far", "adwin", 80.0, 0.1, "drift"),
+    ),
+    recalls=(recall(27, None, 0.0), recall(26, 0.31, 0.62), recall(25, 0.29, 0.98), recall(24, 0.72, 1.0)),
+    episodes=(DRIFT, LOSS),
+    retrainings=(
+        Retraining("r1", "e1", "succeeded", at(8), at(8), "v2"),
+        Retraining("r2", "e2", "requested", at(25), None, None),
+    ),
+    events={
+        "driftline.drift.detected": 1,
+        "driftline.drift.recovered": 1,
+        "driftline.performance.degraded": 1,
+        "driftline.retraining.requested": 2,
+    },
+    unpublished=1,
+    received=(
+        Received("m1", "driftline.drift.detected", is_signed=True),
+        Received("m2", "driftline.drift.recovered", is_signed=False),
+    ),
+)
+NOW_MS = 29 * HOUR_MS
+
+
+def shown(seen: Seen, width: int, height: int, *, is_ascii: bool = False, offset_ms: int = NOW_MS) -> list[str]:
+    told = lines(seen, START_MS, offset_ms)
+    moment = Moment(seen, START_MS, offset_ms, 2_012.4, told)
+    return screen(moment, Paper(width, height, is_ascii)).plain.split("\n")
+
+
+@pytest.mark.parametrize("seen", [NOTHING, BUSY], ids=["nothing yet", "busy"])
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 120, 250])
+@pytest.mark.parametrize("height", [1, 5, 24, 31, 32, 40, 80])
+def test_the_screen_fits_every_terminal(seen: Seen, width: int, height: int) -> None:
+    rows = shown(seen, width, height)
+
+    assert len(rows) <= height
+    assert max(map(len, rows)) <= width
+
+
+def test_at_eighty_columns_nothing_that_counts_is_cut_off() -> None:
+    text = "\n".join(shown(BUSY, 80, 24))
+
+    for words in (
+        "day 2 05:00",
+        "31,204 predictions (2,012/s), 28,771 labels joined, 28 hours judged",
+        "0.28 of 0.10 psi   DRIFT",
+        "0.09 of 0.10 psi   WARNING",
+        "0.03 of 0.12 adwin ok",
+        "0.31 [0.21, 0.41]  62% of labels, too early",
+        "0.29 [0.19, 0.39]  98% of labels, BELOW floor",
+        "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28, threshold 0.10",
+        "day 2 01:00 OPEN            performance of recall: 0.29 [0.18, 0.43], floor 0",
+        "retrain on what came since the change",
+        "2 requested, 1 finished",
+        "2 received, 1 signatures verified",
+    ):
+        assert words in text
+
+
+def test_without_unicode_the_screen_is_ascii() -> None:
+    assert "\n".join(shown(BUSY, 120, 40, is_ascii=True)).isascii()
+
+
+def test_a_part_keeps_its_place_while_it_fills() -> None:
+    def titles(rows: list[str]) -> list[int]:
+        return [place for place, row in enumerate(rows) if row.startswith("──")]
+
+    assert titles(shown(NOTHING, 80, 24)) == titles(shown(BUSY, 80, 24))
+
+
+def test_the_newest_of_what_happened_is_never_cut_off() -> None:
+    assert "retrain  succeeded: v2" in shown(BUSY, 80, 24)[-1]
+
+
+def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
+    told = [str(line) for line in lines(BUSY, START_MS, NOW_MS)]
+
+    assert told == [
+        "day 1 06:00  script   amounts grow by half",
+        "day 1 08:00  FOUND    drift of amount: psi 0.28, threshold 0.10",
+        "day 1 08:00  retrain  requested because of the drift of day 1 08:00",
+        "day 1 10:00  script   amounts are as before",
+        "day 1 12:00  over     drift of day 1 08:00 is over",
+        "day 1 14:00  script   account_age_days is empty in 4 of 10 events",
+        "day 1 18:00  script   account_age_days is filled in again",
+        "day 1 22:00  script   fraudsters change their ways, the model does not",
+        "day 2 01:00  FOUND    performance of recall: 0.29 [0.18, 0.43], floor 0.50",
+        "day 2 01:00  retrain  requested because of the performance of day 2 01:00",
+        "day 2 05:00  script   fraudsters are back at their old ways",
+        "day 2 05:00  retrain  succeeded: v2, as asked because of the drift of day 1 08:00",
+        "day 2 05:00  webhook  driftline.drift.detected received, signature verified",
+        "day 2 05:00  webhook  driftline.drift.recovered received, SIGNATURE WRONG, not believed",
+    ]
+    assert "".join(told).isascii()
+
+
+def test_each_line_is_told_once_though_its_moment_or_words_change() -> None:
+    told: dict[str, Line] = {}
+    first = news(told, lines(BUSY, START_MS, NOW_MS))
+    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33], floor 0.50"),), closed_ms=at(33))
+
+    again = news(told, lines(replace(BUSY, episodes=(DRIFT, worse)), START_MS, NOW_MS + HOUR_MS))
+
+    assert len(first) == 14
+    assert [line.key for line in again] == ["over e2"]
+
+
+def test_the_status_says_what_is_nearest_to_drift_and_how_mature_recall_is() -> None:
+    assert status(BUSY, START_MS, NOW_MS).splitlines() == [
+        "day 2 05:00  status   31,204 predictions, 28,771 labels joined; nearest to drift: amount 0.28 >= 0.10, "
+        "@score 0.09 < 0.10, a_feature_with_a_very_long_name_indeed 0.03 < 0.12",
+        "                      payments from day 2 01:00 on: recall 0.29 [0.19, 0.39], 98% of labels in, "
+        "BELOW its floor 0.50",
+    ]
+    assert status(NOTHING, START_MS, 0) == "day 1 00:00  status   0 predictions, 0 labels joined"
+
+
+def test_the_end_tells_of_each_incident_what_was_found_and_what_to_do() -> None:
+    told = "\n".join(ending(BUSY, START_MS, kept=True))
+
+    assert "found     day 1 08:00, 2 h after it began: drift of amount: psi 0.28, threshold 0.10" in told
+    assert "retrain   requested, succeeded: v2" in told
+    assert "over      day 1 12:00" in told
+    assert "over      not yet" in told
+    assert told.count("missed") == 1
+    assert told.count("to do") == 3
+    assert "False alarms (episodes that nothing in the script explains): 0" in told
+    assert "The webhook received 2 messages; 1 had a signature that was verified." in told
+    assert "your database" in told
+    assert "your database" not in "\n".join(ending(BUSY, START_MS, kept=False))
+    assert told.isascii()
+
+
+def test_a_false_alarm_is_told_as_one() -> None:
+    alarm = Episode("e3", "drift", at(3), None, (Cause("card", "card: psi 0.12, threshold 0.10"),))
+
+    told = ending(replace(BUSY, episodes=(DRIFT, alarm)), START_MS, kept=False)
+
+    assert "False alarms (episodes that nothing in the script explains): 1" in told
+    assert "   day 1 03:00  drift of card: psi 0.12, threshold 0.10" in told
+
+
+def test_events_are_counted_by_what_they_are_about() -> None:
+    counts = BUSY.counts()
+
+    assert (counts["drift_events"], counts["performance_events"], counts["retraining_requests"]) == (2, 1, 2)
+    assert (counts["retrainings_finished"], counts["webhooks_verified"]) == (1, 1)
+
+
+def test_the_script_waits_for_a_worker_that_is_far_behind_and_never_goes_back() -> None:
+    pace = Pace(speed=HOUR_MS, last_ms=HOURS * HOUR_MS)
+
+    ahead = pace.after(20.0, judged_ms=0)
+    waiting = ahead.after(1.0, judged_ms=0)
+    going_on = waiting.after(1.0, judged_ms=SHIFT.start_hour * HOUR_MS)
+    over = going_on.after(100.0, judged_ms=HOURS * HOUR_MS)
+
+    assert ahead.offset_ms == waiting.offset_ms == pace.lead_ms < SHIFT.end_hour * HOUR_MS
+    assert going_on.offset_ms == ahead.offset_ms + HOUR_MS
+    assert over.is_over
+    assert over.offset_ms == HOURS * HOUR_MS
+    assert over.after(1.0, judged_ms=0).offset_ms == over.offset_ms
