@@ -7,6 +7,7 @@ names no URL and no secret.
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,10 +59,10 @@ Post = Callable[[WebhookSettings, str, bytes], Awaitable[Answer]]
 
 @asynccontextmanager
 async def open_post() -> AsyncIterator[Post]:
-    """Give a way to post; connections are kept for a while between messages."""
+    """Give a way to post, each message on a connection of its own: a kept one may be dead, and messages are few."""
     tls = ssl.create_default_context()
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls),
+        connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
@@ -104,7 +105,8 @@ def _failed(error: Exception) -> Answer:
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return Answer("no TLS connection can be made", "is it http instead of https?")
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or type(error.os_error).__name__
+        number = error.os_error.errno
+        reason = os.strerror(number) if number else type(error.os_error).__name__
         return Answer(f"can't connect: {reason}", "start the receiver, or correct the url")
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return Answer("closed the connection without an answer", "look at the receiver; is it https instead of http?")
