@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-REQUEST_TYPE = "driftline.retraining.requested"
+from retraining.requests import REQUESTED
+
 ID_BYTES_MAX = 512
 NAME_CHARACTERS_MAX = 1_000
 VARIABLE_CHARACTERS_MAX = 4_000
@@ -58,7 +59,7 @@ def read_request(value: bytes | None) -> RetrainingRequest | None:
 
     Examples
     --------
-    >>> event = {"specversion": "1.0", "type": REQUEST_TYPE, "id": "r1", "data": {"model": "churn", "version": "7"}}
+    >>> event = {"specversion": "1.0", "type": REQUESTED, "id": "r1", "data": {"model": "churn", "version": "7"}}
     >>> request = read_request(json.dumps(event).encode())
     >>> request.request_id, request.model, request.version
     ('r1', 'churn', '7')
@@ -69,7 +70,7 @@ def read_request(value: bytes | None) -> RetrainingRequest | None:
         raise Unusable("it is not JSON") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise Unusable("it is no CloudEvent: expected a JSON object with a type")
-    if event["type"] != REQUEST_TYPE:
+    if event["type"] != REQUESTED:
         return None
     data = event.get("data")
     if not isinstance(data, dict):

@@ -5,11 +5,10 @@ Invariants: an event's id is a function of request, state and attempt, so a repe
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, get_args
+
+from retraining.messages import digest_of, moment
 
 STATUS_TYPE = "driftline.retraining.status"
 SOURCE = "/driftline/retraining"
@@ -56,14 +55,18 @@ def status_id(status: Status) -> str:
     >>> status_id(first) == status_id(again), status_id(first) == status_id(next_)
     (True, False)
     """
-    what = json.dumps([status.request_id, status.state, status.attempt]).encode()
-    return hashlib.blake2b(what, digest_size=16).hexdigest()
+    return digest_of(status.request_id, status.state, status.attempt).hex()
+
+
+def says_more(status: Status) -> tuple[bool, int, int, State]:
+    """Order the statuses of one request by how much they say: finished, then the later attempt, then the later time."""
+    return status.state in FINISHED, status.attempt, status.at_ms, status.state
 
 
 def status_event(status: Status) -> dict[str, Any]:
     """Write a status as a CloudEvent."""
-    at = datetime.fromtimestamp(status.at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = {"at" if name == "at_ms" else name: value for name, value in asdict(status).items()}
+    at = moment(status.at_ms)
+    told = {name: value for name, value in asdict(status).items() if name != "at_ms" and value is not None}
     return {
         "specversion": "1.0",
         "id": status_id(status),
@@ -72,5 +75,5 @@ def status_event(status: Status) -> dict[str, Any]:
         "subject": f"{status.model}/{status.version}",
         "time": at,
         "datacontenttype": "application/json",
-        "data": {name: at if name == "at" else value for name, value in told.items() if value is not None},
+        "data": {**told, "at": at},
     }

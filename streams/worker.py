@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from psycopg.types.json import Jsonb
@@ -23,7 +24,7 @@ from driftline.errors import DriftlineError, StateError
 from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
-from streams.commit import Pipeline, Position, commit_fetch
+from streams.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
@@ -31,6 +32,7 @@ from streams.faults import fault_of, one_line
 from streams.freeze import freeze_references
 from streams.monitored import MonitoredModel, horizon_s_of
 from streams.positions import LogPositions
+from streams.statuses import Statuses, commit_statuses, read_statuses
 from streams.transport import Fetch
 from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
 
@@ -138,8 +140,7 @@ class Worker:
         tries = 0
         while True:
             try:
-                decoded = await asyncio.to_thread(self._decoder.decode, fetch.topic, fetch.partition, fetch.records)
-                return await self._commit(fetch, decoded)
+                return await self._commit(fetch, await asyncio.to_thread(self._decode, fetch))
             except DriftlineError:
                 raise
             except Exception as error:
@@ -163,22 +164,32 @@ class Worker:
         quoted = self._parts.settings.privacy.dead_letter_payloads
         return _Refused(one_line(error) if quoted else type(error).__name__)
 
-    async def _commit(self, fetch: Fetch, decoded: Decoded) -> _Fenced | None:
-        topic_id = self._parts.positions.topic_id(fetch.topic)
-        position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
-        times = np.array([record.timestamp for record in fetch.records], np.int64)
-        record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
+    def _decode(self, fetch: Fetch) -> Decoded | Statuses:
+        settings = self._parts.settings
+        if settings.kafka is None or fetch.topic != settings.kafka.topics.retraining_status:
+            return self._decoder.decode(fetch.topic, fetch.partition, fetch.records)
+        shown = settings.privacy.dead_letter_payloads
+        return read_statuses(fetch.records, settings.limits, partial(self._letter, fetch), shows_values=shown)
+
+    async def _commit(self, fetch: Fetch, decoded: Decoded | Statuses) -> _Fenced | None:
         async with self._connection() as connection:
-            done = await commit_fetch(
-                connection, self._parts.pipeline, position, decoded, record_ms, self._dead_letter_of(fetch, decoded)
-            )
-            if done is not None:
+            if await self._commit_on(connection, fetch, decoded) is not None:
                 return None
             at = await row(connection, "partition_position", topic=fetch.topic, partition=fetch.partition)
             if at is None:
                 where = f"{fetch.topic}, partition {fetch.partition}"
                 raise StateError("has no position in postgres any more", where=where, remedy="start the worker again")
             return _Fenced(int(at.next))
+
+    async def _commit_on(self, connection: Connection, fetch: Fetch, decoded: Decoded | Statuses) -> Committed | None:
+        pipeline, topic_id = self._parts.pipeline, self._parts.positions.topic_id(fetch.topic)
+        position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
+        if isinstance(decoded, Statuses):
+            return await commit_statuses(connection, pipeline, position, decoded)
+        times = np.array([record.timestamp for record in fetch.records], np.int64)
+        record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
+        make_letter = self._dead_letter_of(fetch, decoded)
+        return await commit_fetch(connection, pipeline, position, decoded, record_ms, make_letter)
 
     def _dead_letter_of(self, fetch: Fetch, decoded: Decoded) -> Callable[[int, str, str, str], DeadLetter]:
         def make(order: int, model: str, reason: str, detail: str) -> DeadLetter:
@@ -279,7 +290,7 @@ class Worker:
                 read_from, read_to = reached(topic, partition)
                 owners = [name for name, topics in self._parts.topics.items() if topic in topics]
                 elsewhere = [ms for name in owners if (ms := newest[name]) is not None]
-                idle_ms = max(self._models[name].settings.windows.idle_after_ms for name in owners)
+                idle_ms = max((self._models[name].settings.windows.idle_after_ms for name in owners), default=0)
                 await run(
                     connection,
                     "note_end_offset",

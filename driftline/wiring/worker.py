@@ -100,12 +100,12 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
 async def _existing_topics(
     settings: Settings, broker: KafkaBroker
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, TopicInfo]]:
-    """Find the input topics of each model; those for predictions and, with labels, for labels must exist."""
+    """Find the topics to read, and of them each model's inputs; those for predictions and wanted labels must exist."""
     wanted = {name: _input_topics(settings, name) for name in settings.models}
     inputs = {topic for topics in wanted.values() for topic in topics}
-    letters = broker.settings.topics.dead_letters
-    there = await asyncio.to_thread(broker.topics, sorted(inputs | {letters}))
-    found = {topic: info for topic, info in there.items() if topic in inputs}
+    letters, statuses = broker.settings.topics.dead_letters, broker.settings.topics.retraining_status
+    there = await asyncio.to_thread(broker.topics, sorted(inputs | {letters, statuses}))
+    found = {topic: info for topic, info in there.items() if topic in inputs | {statuses}}
     missing = sorted(
         {topic for topics in wanted.values() for topic, needed in topics.items() if needed and topic not in found}
     )
@@ -117,6 +117,8 @@ async def _existing_topics(
         )
     if letters not in there:
         _log.warning("there is no topic %s: until there is, dead letters are in postgres only", letters)
+    if statuses not in there:
+        _log.info("there is no topic %s: what becomes of retraining requests is not read", statuses)
     return {name: tuple(topic for topic in topics if topic in found) for name, topics in wanted.items()}, found
 
 

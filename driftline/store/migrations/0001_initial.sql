@@ -436,12 +436,17 @@ create table driftline.retraining (
     model text not null,
     version text not null,
     state text not null,
+    attempt integer not null default 0,
     requested_at timestamptz not null,
+    told_at timestamptz,
     finished_at timestamptz,
     outcome text,
+    new_version text,
     lineage jsonb not null default '{}'
 );
 create index on driftline.retraining (model, requested_at);
+comment on column driftline.retraining.state is 'requested, started, succeeded or failed';
+comment on column driftline.retraining.told_at is 'when the status that is shown was so, by the clock of whoever retrains';
 
 create table driftline.rollout (
     model text not null,
