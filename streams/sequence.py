@@ -52,9 +52,12 @@ class Sequence:
         sequence = cls(connection, model, layouts)
         for item in await rows(connection, "detector_states", model_id=model.model_id):
             group = Group(item.version, item.segment)
-            if group.version in layouts and item.spec == sequence._spec(group):
+            if group.version not in layouts:
+                continue
+            # What was judged by another reference was judged: it is no new event for this one.
+            sequence._judged_through[group] = item.judged_through
+            if item.spec == sequence._spec(group):
                 sequence._stored[group] = item
-                sequence._judged_through[group] = item.judged_through
         return sequence
 
     def judged_through(self, group: Group) -> int:

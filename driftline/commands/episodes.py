@@ -46,7 +46,7 @@ def command() -> None:
 def list_(config: Path, model: str | None, closed_too: bool, as_json: bool) -> None:
     """Show the open episodes, critical ones first.
 
-    Of each: since when, the clearest causes, who looks after it, until when it is snoozed, and how its retraining stands.
+    Of each: since when, the clearest causes, who looks after it, until when it is snoozed, how its retraining stands.
     """
     settings = load_settings(config, os.environ)
     if model is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -13,12 +14,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from detectors.profile import FeatureProfile, Profile
+from driftline.arguments import Time, known_model, named_person
 from driftline.errors import ConfigurationError
 from driftline.settings import Settings, load_settings
+from driftline.wiring.by_hand import store_of
 from driftline.wiring.references import reference_files
+from retraining.words import moment
+from streams.accept import Accepted, Stretch, accept_stretch, find_model
+from streams.monitored import EVERY_VERSION
 from streams.reference import profile_from_file
 
 EVERY_VERSION_SHOWN = {"*": "all versions"}
+CHANGES_SHOWN_MAX = 5
 HEADING = ("feature", "type", "bins", "missing", "other", "")
 
 Built = dict[str, dict[str, tuple[Path, Profile]]]
@@ -27,7 +34,7 @@ Built = dict[str, dict[str, tuple[Path, Profile]]]
 
 @click.group("reference")
 def command() -> None:
-    """Build the reference that no drift means."""
+    """Build the reference that no drift means, or accept what is seen as the new one."""
 
 
 @command.command("build")
@@ -50,10 +57,85 @@ def build(config: Path, model: str | None, output: Path | None, as_json: bool) -
     click.echo(json.dumps(_as_json(built, output)) if as_json else "\n".join(_as_text(built, output)))
 
 
+@command.command("accept")
+@click.option(
+    "--config", default="monitor.yaml", show_default=True, type=click.Path(path_type=Path), help="The configuration."
+)
+@click.option("--model", required=True, help="Whose reference it is to be.")
+@click.option("--version", help="Only this version's events; they become a reference of its own.")
+@click.option("--from", "from_ms", required=True, type=Time(), metavar="TIME", help="Where the stretch begins.")
+@click.option("--to", "to_ms", required=True, type=Time(), metavar="TIME", help="Where it ends, exclusive.")
+@click.option("--by", metavar="NAME", help="Who does it; by default the login name.")
+@click.option("--note", default="", metavar="TEXT", help="Why; it is kept in the audit.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def accept(
+    config: Path,
+    model: str,
+    version: str | None,
+    from_ms: int,
+    to_ms: int,
+    by: str | None,
+    note: str,
+    as_json: bool,
+) -> None:
+    """Say that what was seen from one time to another is the new normal.
+
+    The events of that stretch, which must be closed, become the reference, in the bins of the old one. Running workers
+    take it at once: windows that close from now on are compared with it, verdicts that were made stay, open episodes
+    close as superseded. It stays until the configuration's reference file changes. Times without an offset are UTC; the
+    stretch is cut to whole slides.
+    """
+    settings, person = load_settings(config, os.environ), named_person(by)
+    of_model = settings.models[known_model(model, settings.models)]
+    stretch = Stretch(version, from_ms, to_ms)
+
+    async def go() -> Accepted:
+        async with store_of(settings, config, "reference accept") as store:
+            return await accept_stretch(store, await find_model(store, model, of_model), stretch, person, note)
+
+    accepted = asyncio.run(go())
+    told = json.dumps(_accepted_as_json(model, accepted)) if as_json else "\n".join(_accepted_as_text(model, accepted))
+    click.echo(told)
+
+
+def _accepted_as_text(model: str, accepted: Accepted) -> Iterator[str]:
+    whose = f"{model} {accepted.reference}"
+    if accepted.reference == EVERY_VERSION:
+        whose = f"{model}, all versions that share its reference ({', '.join(accepted.versions)})"
+    yield f"{whose}: {moment(accepted.from_ms)} to {moment(accepted.to_ms)}"
+    yield f"{accepted.windows} windows, {accepted.events} events"
+    if not accepted.is_new:
+        yield f"digest {accepted.new_digest} is in force already: nothing was changed"
+        return
+    yield f"digest {accepted.new_digest} replaces {accepted.old_digest}"
+    yield "what it changed most, by PSI from the old to the new reference:"
+    shown = accepted.changes[:CHANGES_SHOWN_MAX]
+    width = max(len(name) for name, _ in shown)
+    for name, change in shown:
+        yield f"  {name.ljust(width)}  {change:.4f}"
+    yield f"windows that end after {moment(accepted.in_force_ms)} are compared with it"
+
+
+def _accepted_as_json(model: str, accepted: Accepted) -> dict[str, object]:
+    return {
+        "model": model,
+        "reference": accepted.reference,
+        "versions": list(accepted.versions),
+        "from": moment(accepted.from_ms),
+        "to": moment(accepted.to_ms),
+        "windows": accepted.windows,
+        "events": accepted.events,
+        "old_digest": accepted.old_digest,
+        "new_digest": accepted.new_digest,
+        "changed": accepted.is_new,
+        "psi": dict(accepted.changes),
+        "in_force_after": moment(accepted.in_force_ms),
+    }
+
+
 def _files(settings: Settings, model: str | None) -> dict[str, dict[str, Path]]:
-    if model is not None and model not in settings.models:
-        known = ", ".join(settings.models)
-        raise ConfigurationError(f"no model {model}", where="--model", remedy=f"the configuration has: {known}")
+    if model is not None:
+        known_model(model, settings.models)
     chosen = settings.models if model is None else {model: settings.models[model]}
     files = {name: found for name, of in chosen.items() if (found := reference_files(of))}
     if not files:

@@ -9,7 +9,7 @@ from pathlib import Path
 from detectors.profile import Profile
 from driftline.events import FeatureType
 from driftline.settings import ModelSettings, Settings
-from driftline.store.connection import Connection, connect
+from driftline.store.connection import Connection, connect, run
 from streams.monitored import EVERY_VERSION, MonitoredModel, put_profile_in_force
 from streams.reference import profile_from_file
 
@@ -40,7 +40,8 @@ async def put_references_in_force(
 ) -> None:
     """Compare every model with its reference files from now on; what is in force already stays.
 
-    Segments of the references come first where `limits.segments_max` leaves no room for all.
+    So does what a person accepted, until the file has another digest than it had then. Segments of the references come
+    first where `limits.segments_max` leaves no room for all.
     """
     for name, of_model in profiles.items():
         segments = {segment.name for profile in of_model.values() for segment in profile.segments}
@@ -49,6 +50,9 @@ async def put_references_in_force(
         for name, of_model in profiles.items():
             for version, profile in of_model.items():
                 await put_profile_in_force(connection, models[name], version, profile)
+        for model in models.values():
+            configured = list(model.settings.versions)
+            await run(connection, "release_versions", model_id=model.model_id, configured=configured)
 
 
 def types_in(profiles: Mapping[str, Profile]) -> list[FeatureType] | None:

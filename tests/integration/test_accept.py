@@ -1,0 +1,357 @@
+"""Does an accepted stretch become exactly the reference that its events make, from exactly one moment on?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detectors.profile import Profile
+from driftline.errors import ConfigurationError
+from driftline.events import FeatureType
+from driftline.store.connection import Connection, connect, rows
+from driftline.wiring.references import put_references_in_force
+from streams.accept import Accepted, Stretch, accept_stretch, find_model
+from streams.monitored import EVERY_VERSION
+from streams.reference import profile_from_batch
+from tests.support.pipelines import (
+    MINUTE,
+    SECOND,
+    START_MS,
+    Event,
+    Lab,
+    lab,
+    label,
+    prediction,
+    put_reference_in_force,
+    reference_events,
+)
+
+pytestmark = pytest.mark.postgres
+
+TYPES = (FeatureType("x", "numeric"), FeatureType("c", "categorical"))
+
+
+def stream(seed: int, n: int, from_ms: int, to_ms: int, **rest: Any) -> list[Event]:
+    """Make predictions in order of time that are unlike the reference: `x` is larger, and there is a category more."""
+    chance = np.random.default_rng(seed)
+    return [
+        prediction(
+            f"s{seed}-{row}",
+            int(at_ms),
+            int(chance.random() < 0.4),
+            score=round(float(chance.random()), 3),
+            features={"x": round(float(chance.normal(0.9, 0.3)), 3), "c": str(chance.choice(["a", "b", "new"]))},
+            **rest,
+        )
+        for row, at_ms in enumerate(np.sort(chance.integers(from_ms, to_ms, n)))
+    ]
+
+
+async def accept(made: Lab, from_ms: int, to_ms: int, version: str | None = None) -> Accepted:
+    stretch = Stretch(version, START_MS + from_ms, START_MS + to_ms)
+    model = await find_model(made.connection, made.model.name, made.model.settings)
+    return await accept_stretch(made.connection, model, stretch, "ann", "new prices")
+
+
+async def in_force(made: Lab, version: str = EVERY_VERSION) -> Profile | None:
+    found = await made.pipeline.profiles.in_force(made.connection, [made.model])
+    profile_id = found.get((made.model.model_id, version))
+    return None if profile_id is None else (await made.pipeline.profiles.layout(made.connection, profile_id)).profile
+
+
+def binned(events: list[Event]) -> list[tuple[int, ...]]:
+    """Count `x` and `c` in the bins of the reference, straight from its definition."""
+    edges = np.unique(
+        np.quantile([event["features"]["x"] for event in reference_events()], np.linspace(0, 1, 11)[1:-1])
+    )
+    x = np.searchsorted(edges, [event["features"]["x"] for event in events], "left")
+    c = [["a", "b", "missing", "new"].index(event["features"]["c"]) for event in events]
+    return [tuple(np.bincount(values, minlength=n).tolist()) for values, n in ((x, 12), (c, 4))]
+
+
+def psi(reference: tuple[int, ...], current: tuple[int, ...]) -> float:
+    p, q = ((np.array(counts) + 0.5) / (sum(counts) + 0.5 * len(counts)) for counts in (reference, current))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+async def test_the_counts_are_those_of_the_events_and_all_else_is_the_old_reference(connection: Connection) -> None:
+    made = await lab(connection, {"segments": ["c"]})
+    old = await in_force(made)
+    events = stream(1, 300, 0, 3 * MINUTE)
+    labels = [label(event["prediction_id"], event["timestamp"] - START_MS + 200 * SECOND, 1) for event in events[::3]]
+    await made.commit("predictions", *events)
+    # Some labels came to closed windows, some wait in open ones.
+    await made.commit("labels", *labels[:50])
+    await made.close(10 * MINUTE)
+    await made.commit("labels", *labels[50:])
+
+    taken = [event for event in events if MINUTE <= event["timestamp"] - START_MS < 3 * MINUTE]
+    accepted = await accept(made, 30 * SECOND, 3 * MINUTE + 59 * SECOND)  # cut to whole windows
+
+    new = await in_force(made)
+    assert old is not None
+    assert new is not None
+    assert (accepted.from_ms, accepted.to_ms) == (START_MS + MINUTE, START_MS + 3 * MINUTE)
+    assert (accepted.windows, accepted.events, new.n) == (2, len(taken), len(taken))
+    assert (accepted.old_digest, accepted.new_digest) == (old.digest, new.digest)
+    x, c, *_ = new.features
+    assert [x.counts, c.counts] == binned(taken)
+    assert [(f.edges, f.categories, f.centre, f.scale) for f in new.features] == [
+        (f.edges, f.categories, f.centre, f.scale) for f in old.features
+    ]
+    assert accepted.changes[:2] == sorted(
+        (
+            (f.name, pytest.approx(psi(f.counts, counts)))
+            for f, counts in zip(old.features, binned(taken), strict=False)
+        ),
+        key=lambda change: -change[1].expected,
+    )
+    labelled = {event["prediction_id"] for event in labels}
+    bins = np.searchsorted(old.score_edges, [event["score"] for event in taken], "left").tolist()
+    expected = Counter(
+        # The place of class 1 among the classes 0 and 1 is 1.
+        (score, event["prediction"], 1 if event["prediction_id"] in labelled else -1)
+        for score, event in zip(bins, taken, strict=True)
+    )
+    assert {tuple(cell): n for *cell, n in new.score_counts} == expected
+    assert list(new.score_counts) == sorted(new.score_counts)
+    for segment in new.segments:
+        own = [event for event in taken if event["features"]["c"] == segment.name.removeprefix("c=")]
+        assert segment.counts[:16] == tuple(count for counts in binned(own) for count in counts)
+    assert [segment.name for segment in new.segments] == ["c=a", "c=b", "c=new"]
+    audited = await made.rows("select actor, action, subject, detail from driftline.audit")
+    assert [(row["actor"], row["action"], row["subject"]) for row in audited] == [("ann", "accept_reference", "m")]
+    assert audited[0]["detail"]["note"] == "new prices"
+    assert audited[0]["detail"]["new_digest"] == new.digest
+
+
+@pytest.mark.parametrize("slide", ["1m", "20s"])
+async def test_what_is_open_is_judged_whole_by_the_new_reference_and_what_was_judged_stays(
+    connection: Connection, slide: str
+) -> None:
+    made = await lab(connection, {"windows": {"slide": slide, "pane": "5s"}})
+    before, half, rest = (
+        stream(seed, 200, from_ms * SECOND, to_ms * SECOND)
+        for seed, from_ms, to_ms in ((1, 0, 180), (2, 180, 210), (3, 210, 300))
+    )
+    await made.commit("predictions", *before, *half)
+    await made.commit("labels", *(label(event["prediction_id"], event["timestamp"] - START_MS) for event in half))
+    await made.close(3 * MINUTE)
+    judged = await made.drift(detector="psi")
+    assert {row["level"] for row in judged if row["feature"] == "x"} == {"drift"}
+
+    accepted = await accept(made, 0, 3 * MINUTE)
+    # A label and a prediction that come late, to windows that were judged before, change no verdict of them.
+    late = prediction("late", 100 * SECOND)
+    await made.commit("predictions", *rest, late)
+    await made.close(5 * MINUTE)
+
+    everything = [*before, *half, *rest]
+    new = await in_force(made)
+    after = await made.drift(detector="psi", feature="x")
+    assert [row for row in after if row["window_end"] <= 3 * MINUTE] == [row for row in judged if row["feature"] == "x"]
+    judged_now = [row for row in after if row["window_end"] > 3 * MINUTE]
+    assert [row["window_end"] for row in judged_now] == list(
+        range(
+            3 * MINUTE + (20 if slide == "20s" else 60) * SECOND,
+            5 * MINUTE + 1,
+            (20 if slide == "20s" else 60) * SECOND,
+        )
+    )
+    for row in judged_now:
+        inside = [
+            event
+            for event in [*everything, *([late] if slide == "20s" else [])]
+            if row["window_start"] <= event["timestamp"] - START_MS < row["window_end"]
+        ]
+        assert (row["n_reference"], row["n_current"], row["level"]) == (len(before), len(inside), "ok")
+        assert row["score"] == pytest.approx(psi(binned(before)[0], binned(inside)[0]))
+    assert new is not None
+    assert accepted.in_force_ms == START_MS + 3 * MINUTE
+    shares = await made.rows(
+        "select reference_share from driftline.v_distribution where feature = 'x' and window_start = to_timestamp(%s)"
+        " order by bin",
+        (START_MS + 4 * MINUTE) / 1000,
+    )
+    assert [row["reference_share"] for row in shares] == [n / len(before) for n in new.features[0].counts]
+    # The sequential detectors began anew: they can know nothing of what was before.
+    widths = await made.drift(detector="adwin", feature="x")
+    last = [row["n_reference"] + row["n_current"] for row in widths if row["window_end"] == 5 * MINUTE]
+    assert 0 < last[0] <= len(half) + len(rest)
+    # And they know of all that was open, labels too.
+    errors = await made.drift(detector="adwin", feature="@error.1")
+    assert max(row["n_reference"] + row["n_current"] for row in errors) == len(half)
+    states = await made.rows("select distinct spec from driftline.detector_state")
+    assert [row["spec"].split()[0] for row in states] == [new.digest]
+
+
+async def test_acceptance_waits_for_a_writer_under_way_and_again_nothing_is_changed(
+    connection: Connection, postgres_url: str
+) -> None:
+    made = await lab(connection)
+    await made.commit("predictions", *stream(1, 100, 0, 2 * MINUTE))
+    await made.close(2 * MINUTE)
+    async with await connect(postgres_url) as writer:
+        async with writer.transaction():
+            await rows(writer, "lock_panes_shared", buckets=[made.model.bucket])
+            accepting = asyncio.create_task(accept(made, 0, 2 * MINUTE))
+            waiting = "select count(*) from pg_locks where not granted and locktype = 'advisory'"
+            while (await (await writer.execute(waiting)).fetchall())[0][0] == 0:
+                await asyncio.sleep(0.05)
+            assert not accepting.done()
+        accepted = await accepting
+
+    again = await accept(made, 0, 2 * MINUTE)
+
+    assert accepted.is_new
+    assert (again.is_new, again.new_digest) == (False, accepted.new_digest)
+    assert {change for _, change in again.changes} == {0.0}
+    assert await made.count("audit") == 1
+
+
+def profile_of(made: Lab, events: list[Event]) -> Profile:
+    batch = made.decode("predictions", events).predictions[made.model.name]
+    return profile_from_batch(batch, TYPES, task="binary", bins=10, categories_max=50)
+
+
+async def restart(made: Lab, **files: list[Event]) -> None:
+    """Do what every worker does when it starts, with such reference files."""
+    named = {EVERY_VERSION if name == "every" else name: profile_of(made, events) for name, events in files.items()}
+    await put_references_in_force(made.connection, {made.model.name: made.model}, {made.model.name: named})
+
+
+async def test_it_stays_through_restarts_until_the_file_says_something_else(connection: Connection) -> None:
+    made = await lab(connection)
+    await made.commit("predictions", *stream(1, 100, 0, 2 * MINUTE))
+    await made.close(2 * MINUTE)
+    accepted = [(await accept(made, 0, to_ms)).new_digest for to_ms in (MINUTE, 2 * MINUTE)]
+    found = []
+
+    for file in (reference_events(), reference_events(), reference_events(50), reference_events()):
+        await restart(made, every=file)
+        found.append(await in_force(made))
+
+    files = [profile_of(made, reference_events(n)) for n in (50, 200)]
+    assert accepted[0] != accepted[1]
+    assert [profile.digest for profile in found if profile] == [accepted[1], accepted[1], *(of.digest for of in files)]
+
+
+async def test_one_version_alone_gets_a_reference_of_its_own_and_keeps_it_as_long_as_the_file_stays(
+    connection: Connection,
+) -> None:
+    made = await lab(connection)
+    await made.commit("predictions", *stream(1, 100, 0, MINUTE, version="v1"), *stream(2, 80, 0, MINUTE, version="v2"))
+    await made.close(MINUTE)
+
+    alone = await accept(made, 0, MINUTE, "v2")
+
+    assert (alone.reference, alone.versions, alone.events) == ("v2", ["v2"], 80)
+    await made.commit("predictions", *stream(3, 50, MINUTE, 2 * MINUTE, version="v1"))
+    await made.commit("predictions", *stream(4, 50, MINUTE, 2 * MINUTE, version="v2"))
+    await restart(made, every=reference_events())
+    await made.close(2 * MINUTE)
+    found = await made.drift(detector="psi", feature="x", window_end=2 * MINUTE)
+    assert [(row["version"], row["n_reference"], row["level"]) for row in found] == [
+        ("v1", 200, "drift"),
+        ("v2", 80, "ok"),
+    ]
+    # What is accepted for the others leaves it alone; another file does not.
+    others = await accept(made, 0, MINUTE)
+    assert (others.reference, others.versions) == (EVERY_VERSION, ["v1"])
+    assert (await in_force(made, "v2")).digest == alone.new_digest
+    await restart(made, every=reference_events(50))
+    assert await in_force(made, "v2") is None
+
+
+async def test_a_version_whose_own_reference_was_taken_from_the_configuration_shares_that_of_all_again(
+    connection: Connection,
+) -> None:
+    made = await lab(connection)
+    await put_reference_in_force(made, reference_events(60), "v1")
+
+    await restart(made, every=reference_events())
+
+    assert await in_force(made, "v1") is None
+    assert (await in_force(made)).n == 200
+
+
+async def test_a_stretch_over_an_earlier_acceptance_is_one_stretch(connection: Connection) -> None:
+    made = await lab(connection)
+    events = [stream(seed, 100, (seed - 1) * MINUTE, seed * MINUTE) for seed in (1, 2)]
+    await made.commit("predictions", *events[0])
+    await made.close(MINUTE)
+    await accept(made, 0, MINUTE)
+    await made.commit("predictions", *events[1])
+    await made.close(2 * MINUTE)
+
+    both = await accept(made, 0, 2 * MINUTE)
+
+    new = await in_force(made)
+    assert both.events == 200
+    assert new is not None
+    assert [feature.counts for feature in new.features[:2]] == binned([*events[0], *events[1]])
+
+
+@pytest.mark.parametrize(
+    ("from_ms", "to_ms", "version", "told"),
+    [
+        (MINUTE, MINUTE, None, "is not before 2024-01-01T00:01Z"),
+        (2 * MINUTE, MINUTE, None, "2024-01-01T00:02Z is not before 2024-01-01T00:01Z"),
+        (0, 11 * MINUTE, None, "--to: windows are closed up to .* only; wait, or use --to 2024-01-01T00:10Z"),
+        (5 * MINUTE + 1, 6 * MINUTE - 1, None, "holds no whole window or slide"),
+        (7 * MINUTE, 8 * MINUTE, None, "no event .* stored is 2024-01-01T00:00Z to 2024-01-01T00:06Z"),
+        (2 * MINUTE, 3 * MINUTE, None, "holds 10 events, fewer than windows.min_events, 40"),
+        (4 * MINUTE, 6 * MINUTE, None, "its events from 2024-01-01T00:04Z .* in the bins of another reference"),
+        (0, MINUTE, "v7", "--version: m has no version v7; there are v1"),
+    ],
+)  # fmt: skip
+async def test_what_can_not_be_accepted_is_told_and_nothing_is_changed(
+    connection: Connection, from_ms: int, to_ms: int, version: str | None, told: str
+) -> None:
+    made = await lab(connection, {"windows": {"min_events": 40}})
+    await made.commit("predictions", *stream(1, 100, 0, 2 * MINUTE), *stream(2, 10, 2 * MINUTE, 3 * MINUTE))
+    await made.commit("predictions", *stream(3, 100, 4 * MINUTE, 5 * MINUTE))
+    await made.close(5 * MINUTE)
+    await put_reference_in_force(made, reference_events(70))  # other rows, other edges
+    await made.commit("predictions", *stream(4, 100, 5 * MINUTE, 6 * MINUTE))
+    await made.close(10 * MINUTE)
+    before = await in_force(made)
+    if "another" not in told:
+        await put_reference_in_force(made, reference_events())
+
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        await accept(made, from_ms, to_ms, version)
+
+    assert caught.value.exit_code == 2
+    assert before is not None
+    assert (await in_force(made)).n == (70 if "another" in told else 200)
+    assert await made.count("audit") == 0
+
+
+async def test_the_events_that_a_reference_was_collected_from_can_not_be_accepted_again(connection: Connection) -> None:
+    made = await lab(connection, {"reference": {"first_events": 50}, "features": "auto"})
+    nothing = {"match": "has no reference in force; it is still being collected"}
+    await made.commit("predictions", *stream(1, 40, 0, MINUTE))
+    with pytest.raises(ConfigurationError, **nothing):
+        await accept(made, 0, MINUTE)
+    await made.commit("predictions", *stream(2, 100, MINUTE, 3 * MINUTE))
+    await made.close(3 * MINUTE)
+
+    with pytest.raises(ConfigurationError, match="are what the present reference itself was made of"):
+        await accept(made, 0, 3 * MINUTE)
+
+    accepted = await accept(made, 2 * MINUTE, 3 * MINUTE)
+    assert accepted.events == sum(
+        event["timestamp"] >= START_MS + 2 * MINUTE for event in stream(2, 100, MINUTE, 3 * MINUTE)
+    )
+
+
+async def test_a_model_that_no_worker_ever_watched_is_told(connection: Connection) -> None:
+    made = await lab(connection)
+
+    with pytest.raises(ConfigurationError, match="nothing is stored of model other"):
+        await find_model(connection, "other", made.model.settings)
