@@ -147,9 +147,7 @@ def retraining() -> tuple[Panel, ...]:
                     "finished": _TIME,
                     "train from": _TIME,
                     "train to": _TIME,
-                    "state": _colored(
-                        {"requested": YELLOW, "running": BLUE, "succeeded": GREEN, "failed": RED, "rejected": GRAY}
-                    ),
+                    "state": _colored({"requested": YELLOW, "started": BLUE, "succeeded": GREEN, "failed": RED}),
                 },
             ),
         ),

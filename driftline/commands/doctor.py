@@ -1,5 +1,6 @@
 """`driftline doctor`: what is installed, reachable and wrong, and what is to be done about it?"""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import click
 
 from driftline.doctor import Finding, worst
 from driftline.doctor.machine import check_machine
+from driftline.errors import ConfigurationError
 
 
 @click.command("doctor")
@@ -17,14 +19,19 @@ from driftline.doctor.machine import check_machine
     "--config", default="monitor.yaml", show_default=True, type=click.Path(path_type=Path), help="The configuration."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line for each check.")
+@click.option("--worker", is_flag=True, help="Check only that a worker of this host is alive: for probes.")
 @click.pass_context
-def command(ctx: click.Context, config: Path, as_json: bool) -> None:
+def command(ctx: click.Context, config: Path, as_json: bool, worker: bool) -> None:
     """Check everything that Driftline stands on, and say of each thing whether it is ok and what to do if not.
 
     Looks at Python and its packages, the configuration and its reference files, Postgres (version, schema, rights,
-    workers, dead letters, messages that wait) and Kafka (topics, and whether the log is the one that was read, lag, watermarks). Changes
-    nothing, and prints no secret. Ends with the largest exit code of what failed; warnings leave it at 0.
+    workers, dead letters, messages that wait) and Kafka (topics, and whether the log is the one that was read, lag,
+    watermarks). Changes nothing, and prints no secret. Ends with the largest exit code of what failed; warnings leave
+    it at 0. With --worker it ends with 4 while no worker of this host was seen in the last half minute.
     """
+    if worker:
+        click.echo(f"ok    {_worker_here(config)}")
+        return
     findings = []
     for finding in _findings(config):
         findings.append(finding)
@@ -33,6 +40,16 @@ def command(ctx: click.Context, config: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"findings": [asdict(finding) for finding in findings], "exit_code": worst(findings)}))
     ctx.exit(worst(findings))
+
+
+def _worker_here(config: Path) -> str:
+    from driftline.doctor.probe import check_worker_here
+    from driftline.settings import load_settings
+
+    settings = load_settings(config, os.environ)
+    if settings.postgres is None:
+        raise ConfigurationError("has no postgres section", where=str(config), remedy="add `postgres: {url: …}`")
+    return asyncio.run(check_worker_here(settings.postgres))
 
 
 def _findings(config: Path) -> Iterator[Finding]:

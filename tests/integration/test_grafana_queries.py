@@ -122,7 +122,7 @@ def went_wrong(connection: psycopg.Connection[Any]) -> None:
     lineage = {"features": ["amount", "@score"], "recommended_window": {"from": at.isoformat(), "to": at.isoformat()}}
     connection.execute(
         "insert into driftline.retraining (request_id, episode_id, model, version, state, requested_at, lineage)"
-        " values ('by-hand', %s, 'fraud', 'by hand', 'running', %s, %s)",
+        " values ('by-hand', %s, 'fraud', 'by hand', 'started', %s, %s)",
         [EPISODE, at, json.dumps(lineage)],
     )
     connection.execute(
@@ -240,7 +240,7 @@ def test_an_episode_shows_each_cause_with_what_was_measured_and_its_limit(
     ]
     assert shown(store, target("Open episodes"), by_hand) == [{"open episodes": 1}]
     (request,) = shown(store, target("Retraining requests"), by_hand)
-    assert (request["state"], request["features"]) == ("running", "amount, @score")
+    assert (request["state"], request["features"]) == ("started", "amount, @score")
     assert {row["value"] for row in shown(store, target("Live ${metric}", "C"), by_hand)} == {0.6}
 
 

@@ -24,6 +24,14 @@ select worker_id, state, (extract(epoch from now() - seen_at) * 1000)::bigint as
   from driftline.worker
  order by worker_id;
 
+-- name: worker_of_host
+-- The worker of a host that was seen last and has not ended in order.
+select worker_id, (extract(epoch from now() - seen_at) * 1000)::bigint as seen_ms_ago
+  from driftline.worker
+ where host = %(host)s and state <> 'stopped'
+ order by seen_at desc
+ limit 1;
+
 -- name: dead_letters_of_a_day
 -- How many dead letters the last day brought, by reason.
 select reason, count(*) as n
