@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ TOPIC_MS_MAX = 2_000
 """How long a topic that the broker does not know may take to appear."""
 
 _MARGIN_S = 5.0
+_POLL_S = 0.05
 _silent = logging.getLogger("driftline.librdkafka")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False  # what it says ends in our failures
@@ -68,25 +70,40 @@ class Publisher:
         return await asyncio.to_thread(self._send, topic, messages)
 
     def _send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
-        failures: list[str | None] = [f"no answer within {ANSWER_MS_MAX // 1000}s"] * len(messages)
+        errors = self._attempt(topic, messages)
+        for place, error in enumerate(errors):
+            if len(messages) > 1 and error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                # A broker refuses whole batches for their size, so this one may only have been in bad company.
+                [errors[place]] = self._attempt(topic, messages[place : place + 1])
+        if None in errors:
+            self._trouble = ""
+        return [None if error is None else self._told(topic, error) for error in errors]
+
+    def _attempt(self, topic: str, messages: Sequence[Message]) -> list[KafkaError | None]:
+        errors: list[KafkaError | None] = [KafkaError(KafkaError._MSG_TIMED_OUT)] * len(messages)
+        under_way: set[int] = set()
 
         def noting(place: int) -> Callable[[KafkaError | None, Any], None]:
             def delivered(error: KafkaError | None, _message: Any) -> None:
-                failures[place] = None if error is None else self._told(topic, error)
+                errors[place] = error
+                under_way.discard(place)
 
             return delivered
 
-        self._trouble = ""
         for place, message in enumerate(messages):
+            under_way.add(place)
             try:
                 self._producer.produce(
                     topic, message.value, message.key, headers=list(message.headers), on_delivery=noting(place)
                 )
-            except (KafkaException, BufferError) as error:
-                reason = error.args[0]
-                failures[place] = self._told(topic, reason) if isinstance(reason, KafkaError) else "too much waits"
-        self._producer.flush(ANSWER_MS_MAX / 1000 + _MARGIN_S)
-        return list(failures)
+            except BufferError:
+                noting(place)(KafkaError(KafkaError._QUEUE_FULL), None)
+            except KafkaException as error:
+                noting(place)(error.args[0], None)
+        deadline = time.monotonic() + ANSWER_MS_MAX / 1000 + _MARGIN_S
+        while under_way and time.monotonic() < deadline:  # not `flush`: it waits for what others send, too
+            self._producer.poll(_POLL_S)
+        return list(errors)
 
     def close(self) -> None:
         """Forget what was not sent."""
@@ -94,7 +111,7 @@ class Publisher:
         self._producer.flush(0)
 
     def _note_trouble(self, error: KafkaError) -> None:
-        self._trouble = self._trouble or error.str()
+        self._trouble = error.str()
 
     def _told(self, topic: str, error: KafkaError) -> str:
         code = error.code()
@@ -107,7 +124,7 @@ class Publisher:
         if code == KafkaError._MSG_TIMED_OUT:
             trouble = f": {self._trouble}" if self._trouble else ""
             return f"no answer within {ANSWER_MS_MAX // 1000}s{trouble}"
-        return error.str()
+        return error.str().removeprefix("Broker: ").removeprefix("Local: ")
 
 
 def producer_options(security: KafkaSecurity) -> dict[str, Any]:

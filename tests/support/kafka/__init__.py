@@ -37,6 +37,7 @@ DOCKER_SECONDS_MAX = 5
 DOWNLOAD_SECONDS_MAX = 600
 MOCK_PARTITIONS = 4
 
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 REMEDY = "set DRIFTLINE_TEST_KAFKA=host:port, or start Docker, or install Java 17 and Maven"
 
 
@@ -155,6 +156,8 @@ class ContainerBroker(Broker):
         from testcontainers.community.kafka import KafkaContainer  # slow to import, and needed only now
 
         container = KafkaContainer().with_kraft().with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+        container.with_env("KAFKA_AUTHORIZER_CLASS_NAME", AUTHORIZER)
+        container.with_env("KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND", "true")
         self._container: Any = container.with_bind_ports(container.port, free_port())
         self._container.start(timeout=START_SECONDS_MAX)
         super().__init__(self._container.get_bootstrap_server())
@@ -254,6 +257,9 @@ def _single_node(port: int, controller_port: int, data: Path) -> dict[str, objec
         "broker.heartbeat.interval.ms": 300,
         "broker.session.timeout.ms": 2000,
         "auto.create.topics.enable": "false",  # a misspelt topic is an error, as in most companies
+        # Whatever no rule speaks of is allowed, so a test can deny something on a topic of its own.
+        "authorizer.class.name": AUTHORIZER,
+        "allow.everyone.if.no.acl.found": "true",
         "group.initial.rebalance.delay.ms": 0,
         "offsets.topic.num.partitions": 1,
         "offsets.topic.replication.factor": 1,
