@@ -1,15 +1,34 @@
 """Do closed windows become the episodes, messages and requests that a careful reader of the log would make?"""
 
-from collections.abc import AsyncIterator
+import itertools
+import random
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from driftline.store.connection import Connection
-from tests.support.pipelines import MINUTE, START_MS, Event, Lab, lab, migrated, prediction
+from driftline.store.migrate import migrate
+from streams.replay import END_OF_TIME_MS
+from tests.support.pipelines import (
+    DAY,
+    MINUTE,
+    SECOND,
+    START_MS,
+    Event,
+    Lab,
+    lab,
+    label,
+    migrated,
+    prediction,
+    put_reference_in_force,
+    reference_events,
+)
 
 pytestmark = pytest.mark.postgres
+
+UNLABELLED: dict[str, Any] = {"labels": None, "performance": None, "drift": {"detectors": ["psi"]}}
 
 
 @pytest_asyncio.fixture
@@ -18,45 +37,248 @@ async def store(postgres_url: str) -> AsyncIterator[Connection]:
         yield connection
 
 
-def minute(number: int, shift: float = 0.0, n: int = 200) -> list[Event]:
-    """A minute of predictions: `x` spread evenly over 0 to 1, as in the reference, or shifted."""
+def minute(number: int, shift: float = 0.0, n: int = 200, **rest: Any) -> list[Event]:
+    """A minute of predictions: `x` spread evenly over 0 to 1, as in the reference, or shifted; no trend within it."""
     return [
         prediction(
             f"p{number}-{row}",
             number * MINUTE + row * (MINUTE // n),
             row % 2,
-            features={"x": row / n + shift, "c": "ab"[row % 2]},
-            score=(row + 0.5) / n,
+            **{"features": {"x": row * 77 % n / n + shift, "c": "ab"[row % 2]}, "score": (row * 77 % n + 0.5) / n}
+            | rest,
         )
         for row in range(n)
     ]
 
 
-async def told(made: Lab) -> list[tuple[str, int, Any]]:
-    """Which messages were made, in order: type, minute, and the names of their causes."""
-    found = await made.rows(
-        "select type, occurred_at as at, payload from driftline.v_events order by occurred_at, type"
-    )
+def labels_of(events: Sequence[Event], delay_ms: int, wrong: bool = False) -> list[Event]:
+    """Labels that all come after the same time and say that the predictions were right, or that all were wrong."""
     return [
-        (
-            row["type"].removeprefix("driftline."),
-            row["at"] / MINUTE,
-            sorted({cause.get("feature") or cause["metric"] for cause in row["payload"]["data"]["causes"]}),
-        )
-        for row in found
+        label(event["prediction_id"], event["timestamp"] - START_MS + delay_ms, event["prediction"] ^ wrong)
+        for event in events
     ]
 
 
+async def told(made: Lab, what: str = "") -> list[tuple[str, float]]:
+    """Which messages were made, in order: type without its first word, and the minute of their time."""
+    found = await made.rows(
+        "select type, occurred_at as at from driftline.outbox where model = %s and type like %s order by sequence",
+        made.model.name,
+        f"driftline.%{what}%",
+    )
+    return [(row["type"].removeprefix("driftline."), row["at"] / MINUTE) for row in found]
+
+
+async def everything(made: Lab) -> dict[str, list[dict[str, Any]]]:
+    """All that was decided."""
+    return {
+        view: await made.rows(f"select * from driftline.{view} where model = %s order by {order}", made.model.name)
+        for view, order in (
+            ("v_events", "occurred_at, event_id"),
+            ("v_episodes", "opened_at, episode_id"),
+            ("v_retraining", "requested_at, request_id"),
+        )
+    }
+
+
 async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_recovers(store: Connection) -> None:
-    made = await lab(store, {"drift": {"detectors": ["psi"]}, "labels": None, "performance": None})
+    made = await lab(store, UNLABELLED | {"retraining": {"registry_uri": "models:/m/1", "data_version": "7"}})
     for number in range(12):
         await made.commit("predictions", *minute(number, shift=0.5 if 3 <= number < 8 else 0.0))
     await made.close()
 
-    assert await told(made) == [
-        ("drift.detected", 5, ["x"]),
-        ("retraining.requested", 5, ["x"]),
-        ("drift.recovered", 10, ["x"]),
-    ]
-    [episode] = await made.rows("select * from driftline.v_episodes")
+    assert await told(made) == [("drift.detected", 5), ("retraining.requested", 5), ("drift.recovered", 10)]
+    found = await everything(made)
+    [episode], [request] = found["v_episodes"], found["v_retraining"]
     assert (episode["opened_at"] - START_MS, episode["closed_at"] - START_MS) == (5 * MINUTE, 10 * MINUTE)
+    assert (episode["kind"], [cause["feature"] for cause in episode["causes"]]) == ("drift", ["x"])
+    [verdict] = await made.drift(window_end=5 * MINUTE, feature="x")
+    [cause] = episode["causes"]
+    assert {name: cause[name] for name in ("detector", "score", "threshold", "p_value", "n_current")} == {
+        name: verdict[name] for name in ("detector", "score", "threshold", "p_value", "n_current")
+    }
+    assert (request["state"], request["episode_id"]) == ("requested", episode["episode_id"])
+    assert request["lineage"]["recommended_window"] == {
+        "from": "2024-01-01T00:03:00.000Z",
+        "to": "2024-01-01T00:05:00.000Z",
+    }
+    assert request["lineage"].items() >= {"registry_uri": "models:/m/1", "data_version": "7"}.items()
+
+
+async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_cohort(store: Connection) -> None:
+    performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 100, "judge_after": "2m"}
+    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    for number in range(14):
+        events = minute(number)
+        await made.commit("predictions", *events)
+        await made.commit("labels", *labels_of(events, 90 * SECOND, wrong=4 <= number < 8))
+    await made.close()
+
+    # Half of the labels of minute 4 arrive in minute 5: .5 of those are wrong; the cohort of minute 4 is due at 7.
+    assert await told(made) == [("performance.degraded", 7), ("retraining.requested", 7), ("performance.recovered", 12)]
+    [episode] = (await everything(made))["v_episodes"]
+    assert (episode["kind"], episode["severity"]) == ("performance", "critical")
+    causes = {cause["basis"]: cause for cause in episode["causes"]}
+    assert (causes["cohort"]["value"], causes["cohort"]["n_labelled"], causes["cohort"]["floor"]) == (0.0, 200, 0.8)
+    assert causes["arrival"]["value"] == 0.0
+
+
+async def test_a_cohort_is_judged_by_the_labels_that_arrived_in_time_whatever_is_in_the_store(
+    store: Connection,
+) -> None:
+    """Labels that arrive later in event time are read first; they would mend what is judged without them."""
+    performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 50, "judge_after": "1m"}
+    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    early, late = [], []
+    for number in range(6):
+        events = minute(number)
+        early += labels_of(events[:80], MINUTE, wrong=True)
+        late += labels_of(events[80:], 20 * MINUTE)
+    await made.commit("labels", *early, *late)
+    for number in range(6):
+        await made.commit("predictions", *minute(number))
+    await made.close(6 * MINUTE)
+
+    assert await told(made, "performance") == [("performance.degraded", 3)]
+    metrics = await made.performance(basis="cohort", window_end=MINUTE)
+    assert metrics[0]["value"] == 0.6  # the view shows all labels that are here
+
+
+async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_is_known(store: Connection) -> None:
+    performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 100}
+    settings = {"drift": {"detectors": ["psi"]}, "labels": {"horizon": "1d"}, "performance": performance}
+    known = await lab(store, settings, name="known")
+    unknown = await lab(store, settings, name="unknown")
+    # Right by arrival, since each minute mixes two cohorts; wrong by cohort: the first half of each is never right.
+    for number in range(20):
+        events = minute(number)
+        await known.commit("predictions", *events)
+        await known.commit("labels", *labels_of(events, 5 * MINUTE, wrong=number >= 10))
+        await unknown.commit("predictions", *events)
+    await unknown.commit("labels", *labels_of(minute(0) + minute(1), 19 * MINUTE, wrong=True))
+    await known.close(18 * MINUTE)
+    await unknown.close(DAY)
+
+    # Minute 10 arrives in minute 15, so by arrival two windows are broken at 17; its cohort is due at 16 to 17.
+    assert await told(known, "degraded") == [("performance.degraded", 17)]
+    assert await told(unknown, "degraded") == [("performance.degraded", 21)]
+
+
+async def test_at_the_end_of_a_log_the_cohorts_that_are_left_are_judged_when_they_would_be_due(
+    store: Connection,
+) -> None:
+    performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 120, "judge_after": "2h"}
+    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    for number in range(5):
+        events = minute(number)
+        await made.commit("predictions", *events)
+        # A hundred labels a minute by arrival, too few; two hundred a cohort.
+        halves = labels_of(events[::2], 10 * MINUTE, wrong=True) + labels_of(events[1::2], 40 * MINUTE, wrong=True)
+        await made.commit("labels", *sorted(halves, key=lambda event: event["timestamp"]))
+    await made.close(60 * MINUTE)
+    assert await told(made) == []
+
+    await made.close(END_OF_TIME_MS - START_MS)
+    assert await told(made) == [("performance.degraded", 122), ("retraining.requested", 122)]
+
+
+async def test_a_new_reference_supersedes_open_episodes(store: Connection) -> None:
+    made = await lab(store, UNLABELLED)
+    for number in range(4):
+        await made.commit("predictions", *minute(number, shift=0.5))
+    await made.close(4 * MINUTE)
+    moved = [
+        event | {"features": {**event["features"], "x": event["features"]["x"] + 0.5}} for event in reference_events()
+    ]
+    digest = await put_reference_in_force(made, moved)
+    for number in range(4, 8):
+        await made.commit("predictions", *minute(number, shift=0.5))
+    await made.close()
+
+    assert await told(made) == [("drift.detected", 2), ("retraining.requested", 2), ("drift.recovered", 5)]
+    *_, last = (await everything(made))["v_events"]
+    assert last["payload"]["data"]["closed_as"] == "superseded"
+    [request] = (await everything(made))["v_retraining"]
+    assert request["lineage"]["reference_digest"] != digest
+
+
+async def test_an_error_that_only_adwin_watches_opens_at_its_cut(store: Connection) -> None:
+    made = await lab(store, {"performance": {"metrics": ["accuracy"]}})
+    for number in range(12):
+        events = minute(number, n=400)
+        await made.commit("predictions", *events)
+        await made.commit("labels", *labels_of(events, 0, wrong=number >= 6))
+    await made.close()
+
+    (kind, at), *_ = await told(made)
+    assert (kind, at) == ("drift.detected", 7)
+    [episode, *_] = (await everything(made))["v_episodes"]
+    assert {cause["feature"] for cause in episode["causes"]} >= {"@error.0", "@error.1"}
+    changed = {cause["changed_at"] for cause in episode["causes"] if cause["feature"].startswith("@error")}
+    assert all("2024-01-01T00:05:30" < at < "2024-01-01T00:06:30" for at in changed)  # one of ADWIN's buckets
+
+
+def story() -> tuple[list[Event], list[Event]]:
+    """Two versions, one with a drift and a bad stretch, the other with neither; labels of many delays."""
+    chance = random.Random(5)
+    predictions: list[Event] = []
+    labels: list[Event] = []
+    for number, version in itertools.product(range(20), ("v1", "v2")):
+        bad = version == "v1" and 5 <= number < 11
+        events = [
+            event | {"prediction_id": f"{version}-{event['prediction_id']}"}
+            for event in minute(
+                number, 0.4 if bad else 0.0, n=100, version=version, segment={"plan": chance.choice("ab")}
+            )
+        ]
+        predictions += events
+        for event in events:
+            delay_ms = int(chance.expovariate(1 / (2 * MINUTE)))
+            labels += labels_of([event], delay_ms, wrong=bad and chance.random() < 0.6)
+    return tuple(sorted(of, key=lambda event: event["timestamp"]) for of in (predictions, labels))  # type: ignore[return-value]
+
+
+async def test_decisions_do_not_depend_on_fetches_steps_or_which_topic_is_read_first(postgres_url: str) -> None:
+    predictions, labels = story()
+    settings = {
+        "segments": ["plan"],
+        "windows": {"length": "2m", "slide": "1m", "pane": "10s"},
+        "performance": {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 60},
+        "retraining": {"cooldown": "5m"},
+    }
+    found = []
+    async with migrated(postgres_url) as connection:
+        for fetch, labels_lead_ms, steps in ((300, 0, 1), (1000, 10 * MINUTE, 3), (10**6, 10**9, 100)):
+            await connection.execute("drop schema driftline cascade")
+            await migrate(connection)
+            made = await lab(connection, settings)
+            await feed(made, predictions, labels, fetch, labels_lead_ms, steps)
+            found.append(await everything(made))
+            found[-1]["order"] = [
+                {"id": row["event_id"]} for row in await made.rows("select * from driftline.outbox order by sequence")
+            ]
+    assert found[0] == found[1] == found[2]
+    assert {row["type"].removeprefix("driftline.") for row in found[0]["v_events"]} == {
+        "drift.detected", "drift.recovered", "performance.degraded", "performance.recovered", "retraining.requested"
+    }  # fmt: skip
+    assert {row["version"] for row in found[0]["v_episodes"]} == {"v1"}
+
+
+async def feed(
+    made: Lab, predictions: list[Event], labels: list[Event], fetch: int, labels_lead_ms: int, steps: int
+) -> None:
+    """Commit both topics piece by piece, labels ahead by some event time, and close after every few pieces."""
+    read = {"predictions": 0, "labels": 0}
+    events = {"predictions": predictions, "labels": labels}
+    lead_ms = {"predictions": 0, "labels": labels_lead_ms}
+    for step in itertools.count(1):
+        left = [topic for topic in read if read[topic] < len(events[topic])]
+        if not left:
+            break
+        topic = min(left, key=lambda topic: events[topic][read[topic]]["timestamp"] - lead_ms[topic])
+        await made.commit(topic, *events[topic][read[topic] : read[topic] + fetch])
+        read[topic] += fetch
+        if step % steps == 0 and all(0 < read[topic] < len(events[topic]) for topic in read):
+            watermark_ms = min(events[topic][read[topic] - 1]["timestamp"] for topic in read)
+            await made.close(watermark_ms - START_MS, restate="not now")
+    await made.close(60 * MINUTE)
