@@ -75,7 +75,7 @@ class Publisher:
             if len(messages) > 1 and error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 # A broker refuses whole batches for their size, so this one may only have been in bad company.
                 [errors[place]] = self._attempt(topic, messages[place : place + 1])
-        if None in errors:
+        if any(error is None for error in errors):  # a KafkaError breaks when it is compared with None
             self._trouble = ""
         return [None if error is None else self._told(topic, error) for error in errors]
 
