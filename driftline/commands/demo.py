@@ -42,14 +42,14 @@ DAY_MS = 86_400_000
 @click.option("--kafka", metavar="HOST:PORT", help="A real broker, instead of a mock; topics are made and deleted.")
 @click.option("--postgres", metavar="URL", help="A real database, instead of an embedded one; the results stay there.")
 def command(seconds: float, seed: int, kafka: str | None, postgres: str | None) -> None:
-    """Watch a fraud model for a day and a half of event time, in a minute, while three things go wrong.
+    """Watch a fraud model for two days of event time, in a minute, while three things go wrong.
 
     Needs neither Java nor Docker: Postgres is embedded and Kafka a mock inside this process, while the worker is the
     real one. A terminal shows a live screen, a pipe gets lines. The last line is one JSON object: what was counted,
     detected and missed.
     """
     ends_s = time.monotonic() + seconds
-    start_ms = (system_clock() // DAY_MS - 2) * DAY_MS  # all of it in the past: the future would be a dead letter
+    start_ms = (system_clock() // DAY_MS - 3) * DAY_MS  # all of it in the past: the future would be a dead letter
     signal.signal(signal.SIGTERM, _terminate)
     tempfile.gettempdir()  # tries the folder with a file of its own, which an interrupt later on would leave there
     console = Console()

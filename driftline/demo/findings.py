@@ -13,7 +13,7 @@ from typing import Any
 
 from driftline.demo.traffic import HOUR_MS, INCIDENTS, Incident
 
-RECOVERY_MS = 4 * HOUR_MS
+RECOVERY_MS = 8 * HOUR_MS
 
 _NAMES = {
     "@error.1": "missed frauds (@error.1)",
@@ -100,14 +100,14 @@ def cause_of(stored: Mapping[str, Any]) -> Cause:
 
 
 def incident_of(episode: Episode, start_ms: int) -> Incident | None:
-    """Find the incident that explains an episode.
+    """Find the incident that explains an episode; of two, the one that began later.
 
     Parameters
     ----------
     start_ms
         When the traffic began.
     """
-    return next((of for of in INCIDENTS if _meets(episode, of, start_ms, of.moves, RECOVERY_MS)), None)
+    return next((of for of in reversed(INCIDENTS) if _meets(episode, of, start_ms, of.moves, RECOVERY_MS)), None)
 
 
 def found_by(incident: Incident, start_ms: int, episodes: Iterable[Episode]) -> Episode | None:

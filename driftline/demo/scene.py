@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
@@ -35,9 +37,8 @@ PARTITIONS = 4
 """What every topic of the mock has."""
 MOCK_LINGER_MS = 1_000
 BROKER_DEFAULT = -1
+CONSUMER = "python -m retraining.consumer"
 TOPICS = ("predictions", "labels", "drift", "retraining", "retraining_status", "dead_letters")
-LABELLED_MIN = 600
-"""A country's hour by night has a handful of frauds: too few to say anything about its recall."""
 
 _POLL_S = 0.05
 
@@ -111,16 +112,22 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
         mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes yours)"
         told(f"kafka     {servers if request.kafka else mock}")
-        with temporary_folder(run) as folder:
+        with temporary_folder(run) as folder, temporary_folder(f"{run}-runs") as runs:
             config = folder / "monitor.yaml"
             parquet.write_table(reference_table(request.seed), config.with_name("reference.parquet"))
             setting = configuration(run, servers, topics, url, model, hook)
             config.write_text(yaml.safe_dump(setting, sort_keys=False))
-            with started("driftline run", ["-m", "driftline.cli", "run", "--config", str(config)], folder) as worker:
+            retrain = shlex.join([sys.executable, "-P", "-m", "driftline.demo.retrain"])
+            consuming = ["--config", str(config), "--group", f"{run}-retraining", "--state", str(runs)]
+            with (
+                started("driftline run", ["-m", "driftline.cli", "run", "--config", str(config)], folder) as worker,
+                started(CONSUMER, ["-m", "retraining.consumer", "--run", retrain, *consuming], runs) as consumer,
+            ):
                 worker.wait_until_it_says("watching ")
                 told(f"worker    driftline run --config {config}")
                 told(f"webhook   {hook.url}, verifies every signature")
-                yield Scene(producer, topics, url, model, hook, (worker,))
+                told(f"retrain   {CONSUMER} --run COMMAND, one that trains nothing")
+                yield Scene(producer, topics, url, model, hook, (worker, consumer))
 
 
 @contextmanager
@@ -160,7 +167,7 @@ def _broker(request: Request, run: str, topics: dict[str, str]) -> Iterator[tupl
         admin = AdminClient({"bootstrap.servers": request.kafka, "log_level": 0})
         deletions = [
             *admin.delete_topics(list(topics.values())).values(),
-            *admin.delete_consumer_groups([run]).values(),
+            *admin.delete_consumer_groups([run, f"{run}-retraining"]).values(),
         ]
         wait(deletions, BROKER_SECONDS_MAX)  # whoever may create topics but not delete them keeps them
 
@@ -197,13 +204,11 @@ def configuration(
                 "positive_class": 1,
                 "reference": {"path": "reference.parquet"},
                 "features": features,
-                "segments": ["country"],
                 # An hour of event time passes in about a second, so labels have to show without waiting for long.
                 "windows": {"length": "1h", "restate_after": "1s"},
                 "labels": {"horizon": "7d"},
                 "performance": {
                     "metrics": ["recall", "precision", "roc_auc"],
-                    "min_labelled": LABELLED_MIN,
                     "floor": {"recall": FLOOR},
                     "judge_after": f"{JUDGE_AFTER_MS // HOUR_MS}h",
                 },

@@ -190,7 +190,12 @@ def ending(seen: Seen, start_ms: int, *, kept: bool) -> list[str]:
 def _of_ending(episode: Episode, incident: Incident, seen: Seen, start_ms: int) -> Iterator[str]:
     opened_ms = episode.opened_ms - start_ms
     hours = opened_ms / HOUR_MS - incident.start_hour
-    yield f"   found     {day_and_time(opened_ms)}, {hours:.0f} h after it began: {episode.told}"
+    after = f"{day_and_time(opened_ms)}, {hours:.0f} h after it began"
+    yield (
+        f"   found     {after}: {episode.told}"
+        if hours <= incident.end_hour - incident.start_hour
+        else (f"   way back  {after}, a change, too: {episode.told}")
+    )
     requests = [of for of in seen.retrainings if of.episode_id == episode.episode_id]
     yield from (f"   retrain   requested, {outcome_of(of)}" for of in requests)
     is_open = episode.closed_ms is None

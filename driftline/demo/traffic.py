@@ -21,17 +21,16 @@ Mask = NDArray[np.bool_]
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-HOURS = 36
+HOURS = 48
 TAIL_MS = 10 * MINUTE_MS
 """Traffic goes on for so long after the last window, so that the watermark passes its end."""
 
-PREDICTIONS_AN_HOUR = 1_500
+PREDICTIONS_AN_HOUR = 1_200
 NIGHT_AND_DAY = 0.5
 """Traffic swings by this share around its mean, lowest at 2 o'clock."""
 
 NUMERIC = ("amount", "account_age_days", "merchant_risk", "transactions_last_hour", "distance_km")
 CATEGORICAL = {"channel": ("web", "app", "terminal"), "card": ("debit", "credit", "prepaid")}
-COUNTRIES = {"DE": 0.45, "FR": 0.35, "NL": 0.2}
 
 # How long the truth takes: a chargeback comes later than a payment is taken to be good.
 _LABEL_DELAY_MS_MIN = 30 * MINUTE_MS
@@ -87,8 +86,8 @@ MISSING = Incident(
     told_over="account_age_days is filled in again",
     shows_in=frozenset({"account_age_days"}),
     moves=_ANSWERS | {"account_age_days"},
-    start_hour=14,
-    end_hour=18,
+    start_hour=17,
+    end_hour=21,
     advice="mend the source of account_age_days; a model retrained on the gap would learn the fault",
 )
 RELATION = Incident(
@@ -97,8 +96,8 @@ RELATION = Incident(
     told_over="fraudsters are back at their old ways",
     shows_in=frozenset({"@error.1", "recall"}),
     moves=frozenset({"@error.0", "@error.1", "recall"}),
-    start_hour=22,
-    end_hour=29,
+    start_hour=29,
+    end_hour=35,
     advice="retrain on what came since the change: the inputs look as ever, but they mean something else now",
 )
 INCIDENTS = (SHIFT, MISSING, RELATION)
@@ -121,7 +120,6 @@ class Payments:
     """
 
     offset_ms: Ints
-    country: NDArray[np.str_]
     features: dict[str, list[object]]
     score: Floats
     label: Ints
@@ -176,7 +174,6 @@ def payments(seed: int, hours: int, *, incidents: tuple[Incident, ...] = INCIDEN
     ages = zip(age_is_missing, age.tolist(), strict=True)
     return Payments(
         offset_ms,
-        chance.choice(list(COUNTRIES), n, p=list(COUNTRIES.values())),
         {
             "amount": amount.tolist(),
             "account_age_days": [None if missing else value for missing, value in ages],
@@ -254,7 +251,6 @@ def messages(of: Payments, model: str, start_ms: int) -> Iterator[Message]:
                 "prediction": int(prediction[row]),
                 "score": float(of.score[row]),
                 "features": {name: of.features[name][row] for name in names},
-                "segment": {"country": str(of.country[row])},
             }
         else:
             event |= {"label": int(of.label[row]), "prediction_timestamp": start_ms + int(of.offset_ms[row])}

@@ -34,7 +34,7 @@ def test_an_episode_on_what_an_incident_only_moves_does_not_find_it() -> None:
     ("alarm", "incident"),
     [
         (episode("card", "amount", hour=SHIFT.start_hour + 1), SHIFT),
-        (episode("account_age_days", hour=MISSING.end_hour + 4), MISSING),
+        (episode("account_age_days", hour=MISSING.end_hour + 8), MISSING),
         (episode("recall", hour=RELATION.end_hour, kind="performance"), RELATION),
         (episode("@error.0", hour=RELATION.end_hour + 3), RELATION),
     ],
@@ -50,7 +50,7 @@ def test_one_cause_that_an_incident_moves_explains_an_episode_also_on_the_way_ba
     "alarm",
     [
         episode("amount", hour=SHIFT.start_hour),
-        episode("amount", hour=SHIFT.end_hour + 4.01),
+        episode("amount", hour=SHIFT.end_hour + 8.01),
         episode("card", hour=SHIFT.start_hour + 1),
         episode("amount", hour=RELATION.start_hour + 2),
     ],
@@ -74,8 +74,12 @@ def test_recall_without_an_interval_is_told_without_one() -> None:
     assert cause_of(stored) == Cause("recall", "recall in country=DE: 0.30, floor 0.50")
 
 
+def test_of_two_incidents_the_later_one_explains_an_episode_on_what_both_move() -> None:
+    assert incident_of(episode("@score", hour=MISSING.start_hour + 1), START_MS) is MISSING
+
+
 def test_incidents_leave_time_between_them_to_become_normal_again() -> None:
     ends = [incident.end_hour for incident in INCIDENTS]
     starts = [incident.start_hour for incident in INCIDENTS]
 
-    assert all(start - end >= 4 for end, start in zip(ends, starts[1:], strict=False))
+    assert all(start - end >= 6 for end, start in zip(ends, starts[1:], strict=False))

@@ -27,23 +27,23 @@ def recall(hour: int, value: float | None, coverage: float) -> Recall:
 
 
 DRIFT = Episode("e1", "drift", at(8), at(12), (Cause("amount", "amount: psi 0.28, threshold 0.10"),))
-LOSS = Episode("e2", "performance", at(25), None, (Cause("recall", "recall: 0.29 [0.18, 0.43], floor 0.50"),))
+LOSS = Episode("e2", "performance", at(32), None, (Cause("recall", "recall: 0.29 [0.18, 0.43], floor 0.50"),))
 BUSY = Seen(
     predictions=31_204,
     labels_joined=28_771,
-    windows=28,
-    closed_through_ms=at(28),
+    windows=35,
+    closed_through_ms=at(35),
     features=(
         Feature("amount", "psi", 0.281, 0.1, "drift"),
         Feature("@score", "psi", 0.09, 0.1, "warning"),
         Feature("a_feature_with_a_very_long_name_indeed", "adwin", 0.03, 0.12, "ok"),
         Feature("far", "adwin", 80.0, 0.1, "drift"),
     ),
-    recalls=(recall(27, None, 0.0), recall(26, 0.31, 0.62), recall(25, 0.29, 0.98), recall(24, 0.72, 1.0)),
+    recalls=(recall(34, None, 0.0), recall(33, 0.31, 0.62), recall(32, 0.29, 0.98), recall(31, 0.72, 1.0)),
     episodes=(DRIFT, LOSS),
     retrainings=(
         Retraining("r1", "e1", "succeeded", at(8), at(8), "v2"),
-        Retraining("r2", "e2", "requested", at(25), None, None),
+        Retraining("r2", "e2", "requested", at(32), None, None),
     ),
     events={
         "driftline.drift.detected": 1,
@@ -57,7 +57,7 @@ BUSY = Seen(
         Received("m2", "driftline.drift.recovered", is_signed=False),
     ),
 )
-NOW_MS = 29 * HOUR_MS
+NOW_MS = 36 * HOUR_MS
 
 
 def shown(seen: Seen, width: int, height: int, *, is_ascii: bool = False, offset_ms: int = NOW_MS) -> list[str]:
@@ -80,15 +80,15 @@ def test_at_eighty_columns_nothing_that_counts_is_cut_off() -> None:
     text = "\n".join(shown(BUSY, 80, 24))
 
     for words in (
-        "day 2 05:00",
-        "31,204 predictions (2,012/s), 28,771 labels joined, 28 hours judged",
+        "day 2 12:00",
+        "31,204 predictions (2,012/s), 28,771 labels joined, 35 hours judged",
         "0.28 of 0.10 psi   DRIFT",
         "0.09 of 0.10 psi   WARNING",
         "0.03 of 0.12 adwin ok",
         "0.31 [0.21, 0.41]  62% of labels, too early",
         "0.29 [0.19, 0.39]  98% of labels, BELOW floor",
         "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28, threshold 0.10",
-        "day 2 01:00 OPEN            performance of recall: 0.29 [0.18, 0.43], floor 0",
+        "day 2 08:00 OPEN            performance of recall: 0.29 [0.18, 0.43], floor 0",
         "retrain on what came since the change",
         "2 requested, 1 finished",
         "2 received, 1 signatures verified",
@@ -120,15 +120,15 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
         "day 1 08:00  retrain  requested because of the drift of day 1 08:00",
         "day 1 10:00  script   amounts are as before",
         "day 1 12:00  over     drift of day 1 08:00 is over",
-        "day 1 14:00  script   account_age_days is empty in 4 of 10 events",
-        "day 1 18:00  script   account_age_days is filled in again",
-        "day 1 22:00  script   fraudsters change their ways, the model does not",
-        "day 2 01:00  FOUND    performance of recall: 0.29 [0.18, 0.43], floor 0.50",
-        "day 2 01:00  retrain  requested because of the performance of day 2 01:00",
-        "day 2 05:00  script   fraudsters are back at their old ways",
-        "day 2 05:00  retrain  succeeded: v2, as asked because of the drift of day 1 08:00",
-        "day 2 05:00  webhook  driftline.drift.detected received, signature verified",
-        "day 2 05:00  webhook  driftline.drift.recovered received, SIGNATURE WRONG, not believed",
+        "day 1 17:00  script   account_age_days is empty in 4 of 10 events",
+        "day 1 21:00  script   account_age_days is filled in again",
+        "day 2 05:00  script   fraudsters change their ways, the model does not",
+        "day 2 08:00  FOUND    performance of recall: 0.29 [0.18, 0.43], floor 0.50",
+        "day 2 08:00  retrain  requested because of the performance of day 2 08:00",
+        "day 2 11:00  script   fraudsters are back at their old ways",
+        "day 2 12:00  retrain  succeeded: v2, as asked because of the drift of day 1 08:00",
+        "day 2 12:00  webhook  driftline.drift.detected received, signature verified",
+        "day 2 12:00  webhook  driftline.drift.recovered received, SIGNATURE WRONG, not believed",
     ]
     assert "".join(told).isascii()
 
@@ -136,7 +136,7 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
 def test_each_line_is_told_once_though_its_moment_or_words_change() -> None:
     told: dict[str, Line] = {}
     first = news(told, lines(BUSY, START_MS, NOW_MS))
-    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33], floor 0.50"),), closed_ms=at(33))
+    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33], floor 0.50"),), closed_ms=at(40))
 
     again = news(told, lines(replace(BUSY, episodes=(DRIFT, worse)), START_MS, NOW_MS + HOUR_MS))
 
@@ -146,9 +146,9 @@ def test_each_line_is_told_once_though_its_moment_or_words_change() -> None:
 
 def test_the_status_says_what_is_nearest_to_drift_and_how_mature_recall_is() -> None:
     assert status(BUSY, START_MS, NOW_MS).splitlines() == [
-        "day 2 05:00  status   31,204 predictions, 28,771 labels joined; nearest to drift: amount 0.28 >= 0.10, "
+        "day 2 12:00  status   31,204 predictions, 28,771 labels joined; nearest to drift: amount 0.28 >= 0.10, "
         "@score 0.09 < 0.10, a_feature_with_a_very_long_name_indeed 0.03 < 0.12",
-        "                      payments from day 2 01:00 on: recall 0.29 [0.19, 0.39], 98% of labels in, "
+        "                      payments from day 2 08:00 on: recall 0.29 [0.19, 0.39], 98% of labels in, "
         "BELOW its floor 0.50",
     ]
     assert status(NOTHING, START_MS, 0) == "day 1 00:00  status   0 predictions, 0 labels joined"
