@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import AuthorizationError, KafkaError, RetriableError
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from driftline.errors import ServiceUnavailableError, StateError
 from driftline.kafka_admin import TIMEOUT_MS, client_options, topic_ids
@@ -58,8 +60,8 @@ class Taken:
 class Channel:
     """Both ends, open."""
 
-    def __init__(self, ends: Ends, stopping: threading.Event) -> None:
-        self._ends, self._stopping = ends, stopping
+    def __init__(self, ends: Ends, stopping: threading.Event, patience_s: float) -> None:
+        self._ends, self._stopping, self._patience_s = ends, stopping, patience_s
         options = client_options(ends.bootstrap_servers, security=ends.security)
         self._consumer: Any = KafkaConsumer(
             ends.topic,
@@ -122,17 +124,19 @@ class Channel:
         return False
 
     def _is_member_without_work(self) -> bool:
-        return str(getattr(self._consumer.group_metadata(), "state", "")).endswith("STABLE")
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def publish(self, status: Status) -> bool:
-        """Send a status, trying for as long as it takes; return whether it is sent, which it is unless we are to stop.
+        """Send a status, trying again for as long as our patience lasts; return False if we are to stop before.
 
         Raises
         ------
         StateError
-            If it never can be.
+            If it never can be sent.
+        ServiceUnavailableError
+            If our patience is at its end.
         """
-        topic, tries = self._ends.status_topic, 0
+        topic, tries, until = self._ends.status_topic, 0, time.monotonic() + self._patience_s
         value = json.dumps(status_event(status)).encode()
         headers = [("content-type", CONTENT_TYPE.encode())]
         while not self._stopping.is_set():
@@ -142,11 +146,19 @@ class Channel:
                     sent.get(SEND_MS_MAX / 1000)
                 return True
             except RetriableError as error:
+                if time.monotonic() >= until:
+                    raise self.away(f"status {status.state} could not be sent: {type(error).__name__}") from None
                 if tries % TELL_EVERY == 0:
                     _log.warning("status %s not sent yet: %s; trying again", status.state, type(error).__name__)
                 tries += 1
                 self.idle()
         return False
+
+    def away(self, what: str) -> ServiceUnavailableError:
+        """Say that Kafka does not do in time what it should."""
+        return ServiceUnavailableError(
+            what, where=f"kafka at {self._ends.bootstrap_servers}", remedy="check the servers, and run this again"
+        )
 
     @contextmanager
     def _told(self, deed: str, right: str) -> Iterator[None]:
@@ -173,8 +185,15 @@ class Channel:
 
 
 @contextmanager
-def open_channel(ends: Ends, stopping: threading.Event) -> Iterator[Channel]:
+def open_channel(ends: Ends, stopping: threading.Event, patience_s: float = math.inf) -> Iterator[Channel]:
     """Make sure that both topics are there, and open both ends.
+
+    Parameters
+    ----------
+    stopping
+        Set when no more is to be tried.
+    patience_s
+        How long is waited for a Kafka that is away, once it was there.
 
     Raises
     ------
@@ -193,7 +212,7 @@ def open_channel(ends: Ends, stopping: threading.Event) -> Iterator[Channel]:
             remedy="run `driftline topics --create`, or name your own with --topic and --status-topic",
         )
     try:
-        channel = Channel(ends, stopping)
+        channel = Channel(ends, stopping, patience_s)
     except (KafkaError, OSError, ValueError) as error:
         what = f"can't be used: {type(error).__name__}"
         raise ServiceUnavailableError(

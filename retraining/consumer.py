@@ -9,12 +9,14 @@ taken and membership of the group is kept; a message that is no request is told,
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ _log = logging.getLogger("driftline.retraining")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DEFAULT_GROUP = "driftline-retraining"
 INTERRUPTED = 130
+PATIENCE_S = 60.0
+"""How long `--once` waits for a Kafka that goes away meanwhile; without it there is no end to waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,17 @@ class Consumer:
 
     def serve(self, *, once: bool) -> None:
         """Take requests until told to stop, or with `once` until all that is there is done."""
+        heard = time.monotonic()
         while not self.stopping.is_set():
             taken = self.channel.take()
-            if taken is None:
-                if once and self.channel.is_at_end():
-                    return
-            elif self._handle(taken):
-                self.channel.commit(taken)
+            if taken is not None:
+                if self._handle(taken):
+                    self.channel.commit(taken)
+                heard = time.monotonic()
+            elif once and self.channel.is_at_end():
+                return
+            elif once and time.monotonic() - heard > PATIENCE_S:
+                raise self.channel.away(f"it can't be told within {PATIENCE_S:g} s whether all is read")
 
     def _handle(self, taken: Taken) -> bool:
         """Do what a message asks for; return whether it is done."""
@@ -217,7 +225,7 @@ def main(
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with open_channel(ends, stopping) as channel:
+    with open_channel(ends, stopping, PATIENCE_S if once else math.inf) as channel:
         click.echo(f"waiting for requests on {ends.topic} at {ends.bootstrap_servers}, group {ends.group}", err=True)
         Consumer(channel, work, runs, wanted, stopping).serve(once=once)
 
@@ -252,11 +260,13 @@ def _words(command: str) -> tuple[str, ...]:
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise ConfigurationError("--post must be a URL such as https://host/path")
+        raise ConfigurationError("--post must be a URL such as https://host/path, without a user or password in it")
     return url
 
 

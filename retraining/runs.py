@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from driftline.errors import StateError
 from retraining import keeper
 from retraining.inbox import RetrainingRequest, environment, file_name
 from retraining.statuses import State, Status
@@ -125,11 +126,16 @@ class Run:
         return Progress(False, attempts, self._result(), (self.folder / _REPORTED).exists())
 
     def _result(self) -> Result | None:
+        file = self.folder / keeper.RESULT
         try:
-            told = json.loads((self.folder / keeper.RESULT).read_bytes())
+            told = json.loads(file.read_bytes())
+            return Result(told["state"], told["attempt"], told["at_ms"], told["outcome"], told["new_version"])
         except FileNotFoundError:
             return None
-        return Result(told["state"], told["attempt"], told["at_ms"], told["outcome"], told["new_version"])
+        except (ValueError, KeyError, TypeError):
+            raise StateError(
+                "can't be read", where=str(file), remedy="look at the disk; remove it to run again"
+            ) from None
 
     @contextmanager
     def lock(self, *, shared: bool = False) -> Iterator[int | None]:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from psycopg.types.json import Jsonb
 
 from tests.support.kafka import Broker
-from tests.support.live import wait_for
+from tests.support.live import rows_of, wait_for, workers
+from tests.support.monitors import Sent, create_topics, make_monitor, send_all
 from tests.support.retraining import Bench, Receiver, bench, request_event
 
 pytestmark = pytest.mark.real_kafka
@@ -192,3 +207,94 @@ def test_a_topic_that_is_not_there_ends_with_3_before_anything_is_run(desk: Benc
     assert line.startswith("driftline: error: ")
     assert desk.status_topic in line
     assert desk.runs() == []
+
+
+def test_without_the_right_to_write_statuses_nothing_is_run_and_with_it_the_request_is_still_there(desk: Bench) -> None:
+    desk.send(request_event("r1"))
+    with denied(desk.broker.bootstrap_servers, desk.status_topic):
+        result = desk.once("--run", desk.command)
+
+    assert (result.returncode, desk.runs()) == (3, [])
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("driftline: error: ")
+    assert f"no right to write topic {desk.status_topic}; have Write on topic {desk.status_topic} granted" in line
+
+    assert desk.once("--run", desk.command).returncode == 0
+    assert desk.states() == [("r1", "started", 1), ("r1", "succeeded", 1)]
+
+
+@contextmanager
+def denied(bootstrap_servers: str, topic: str) -> Iterator[None]:
+    """Let everybody do everything with a topic but write it."""
+
+    def rule(operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+        literal = ResourcePatternType.LITERAL
+        return AclBinding(ResourceType.TOPIC, topic, literal, "User:*", "*", operation, permission)
+
+    rules = [rule(AclOperation.ALL, AclPermissionType.ALLOW), rule(AclOperation.WRITE, AclPermissionType.DENY)]
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    anything = AclBindingFilter(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, None, None, AclOperation.ANY, AclPermissionType.ANY
+    )
+
+    def there() -> int:
+        return len(admin.describe_acls(anything).result(30))
+
+    for made in admin.create_acls(rules).values():
+        made.result(30)
+    wait_for(lambda: there() == 2, "the rules", 30)
+    yield
+    for gone in admin.delete_acls([anything]).values():
+        gone.result(30)
+    wait_for(lambda: there() == 0, "no rules", 30)
+
+
+@pytest.mark.postgres
+def test_what_becomes_of_a_request_of_ours_and_of_others_shows_in_the_view(
+    tmp_path: Path, broker: Broker, topic_name: Callable[[str], str], postgres_url: str
+) -> None:
+    roles = ("predictions", "labels", "features", "drift", "retraining", "retraining_status", "dead_letters")
+    topics = {role: topic_name(role.replace("_", "-")) for role in roles}
+    create_topics(broker.bootstrap_servers, topics.values())
+    monitor = make_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topics)
+    for request_id in ("r1", "r2"):
+        event = request_event(request_id)
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute(
+                "insert into driftline.outbox (event_id, type, topic, model, version, segment, episode_id, occurred_at,"
+                " payload) values (%s, %s, %s, 'm', 'v1', '*', %s, now(), %s)",
+                [request_id, event["type"], topics["retraining"], event["data"]["episode_id"], Jsonb(event)],
+            )
+            connection.execute(
+                "insert into driftline.retraining (request_id, episode_id, model, version, state, requested_at)"
+                " values (%s, %s, 'm', 'v1', 'requested', now())",
+                [request_id, event["data"]["episode_id"]],
+            )
+    foreign = Sent(json.dumps(request_event("by-hand", "other", episode_id=None)).encode())
+    send_all(broker.bootstrap_servers, topics["retraining"], [foreign])
+    script = tmp_path / "train.sh"
+    script.write_text("[ $DRIFTLINE_REQUEST_ID != r2 ] && echo '{\"version\": 8}' || { echo no data >&2; exit 1; }\n")
+    consumer = [sys.executable, "-m", "retraining.consumer", "--config", str(monitor.config), "--run", f"sh {script}"]
+    view = "select request_id, state, outcome, finished_at is not null from driftline.v_retraining order by request_id"
+
+    with workers(monitor.config, tmp_path, 1):
+        done: subprocess.CompletedProcess[str] | None = None
+
+        def all_finished() -> list[tuple[str, str, str, bool]]:
+            nonlocal done
+            done = subprocess.run(
+                [*consumer, "--once", "--group", topics["retraining"]], cwd=tmp_path, capture_output=True, text=True
+            )
+            found = rows_of(postgres_url, view)
+            return found if len(found) == 3 and all(finished for *_, finished in found) else []
+
+        shown = wait_for(all_finished, "three finished requests", 90)
+
+    assert done is not None
+    assert done.returncode == 0, done.stderr
+    assert shown == [
+        ("by-hand", "succeeded", '{"version": 8}', True),
+        ("r1", "succeeded", '{"version": 8}', True),
+        ("r2", "failed", "exited with 1: no data", True),
+    ]
+    assert monitor.counts()["*", "retraining_status"] == 6
