@@ -30,9 +30,10 @@ from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
 from streams.faults import fault_of, one_line
 from streams.freeze import freeze_references
-from streams.monitored import MonitoredModel, horizon_s_of
+from streams.monitored import MonitoredModel
 from streams.positions import LogPositions
 from streams.statuses import Statuses, commit_statuses, read_statuses
+from streams.tidy import drop_old_partitions, drop_old_rollups
 from streams.transport import Fetch
 from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
 
@@ -356,25 +357,10 @@ class Worker:
         """Drop what no label and no window can reach any more."""
         async with self._connection() as connection:
             await run(connection, "forget_workers")
-        await self._for_each_model(self._tidy)
-
-    async def _tidy(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
-        windows = model.settings.windows
-        before_ms = watermark_ms - max(model.horizon_ms, windows.lookback_max_ms) - 2 * windows.length_ms
-        await run(connection, "drop_old_rollups", model_id=model.model_id, before=timestamp(before_ms))
-        if model.settings.has_labels:
-            await self._drop_partitions(connection, model, watermark_ms)
-
-    async def _drop_partitions(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
-        """Drop partitions whose events are older than the horizon, for all models that share it."""
-        horizon_s = horizon_s_of(model.settings)
-        sharing = [other for other in self._models.values() if horizon_s_of(other.settings) == horizon_s]
-        watermarks = [await self._watermark(connection, other) for other in sharing]
-        known = [ms for ms in watermarks if ms is not None]
-        if len(known) == len(watermarks):
-            before = timestamp(min(known) - horizon_s * 1000)
-            for parent in ("prediction", "label", "served_features"):
-                await run(connection, "drop_partitions", parent=parent, horizon_s=horizon_s, before=before)
+        await self._for_each_model(drop_old_rollups)
+        async with self._connection() as connection:
+            watermarks = {name: await self._watermark(connection, model) for name, model in self._models.items()}
+            await drop_old_partitions(connection, self._models, watermarks)
 
 
 @dataclass(frozen=True, slots=True)
