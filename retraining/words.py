@@ -14,12 +14,12 @@ ALL_TRAFFIC = ("*", None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment(ms: int) -> str:
+def time_in_words(ms: int) -> str:
     """Write a time in UTC, as every `--from` and `--to` reads it; seconds only where there are any.
 
     Examples
     --------
-    >>> moment(1_451_606_400_000), moment(1_451_606_401_500)
+    >>> time_in_words(1_451_606_400_000), time_in_words(1_451_606_401_500)
     ('2016-01-01T00:00Z', '2016-01-01T00:00:01.500Z')
     """
     at = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=None)

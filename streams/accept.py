@@ -26,7 +26,7 @@ from driftline.errors import ConfigurationError
 from driftline.settings import ModelSettings
 from driftline.store.connection import Connection, row, rows, run, timestamp
 from retraining.by_hand import audit
-from retraining.words import moment
+from retraining.words import time_in_words
 from streams.monitored import (
     EVERY_VERSION,
     REST_NAMES,
@@ -159,8 +159,8 @@ def _audited(accepted: Accepted, note: str) -> dict[str, Any]:
     return {
         "reference": accepted.reference,
         "versions": list(accepted.versions),
-        "from": moment(accepted.from_ms),
-        "to": moment(accepted.to_ms),
+        "from": time_in_words(accepted.from_ms),
+        "to": time_in_words(accepted.to_ms),
         "events": accepted.events,
         "old_digest": accepted.old_digest,
         "new_digest": accepted.new_digest,
@@ -245,13 +245,15 @@ async def _read(
 
 def _require_closed(stretch: Stretch, from_ms: int, to_ms: int, closed_ms: int | None) -> int:
     if stretch.from_ms >= stretch.to_ms:
-        what = f"{moment(stretch.from_ms)} is not before {moment(stretch.to_ms)}"
+        what = f"{time_in_words(stretch.from_ms)} is not before {time_in_words(stretch.to_ms)}"
         raise ConfigurationError(what, where=STRETCH)
     if closed_ms is None:
         raise ConfigurationError("no window was closed yet", where=STRETCH, remedy="`driftline doctor` says why")
     if to_ms > closed_ms:
-        remedy = f"wait, or use --to {moment(closed_ms)}"
-        raise ConfigurationError(f"windows are closed up to {moment(closed_ms)} only", where="--to", remedy=remedy)
+        remedy = f"wait, or use --to {time_in_words(closed_ms)}"
+        raise ConfigurationError(
+            f"windows are closed up to {time_in_words(closed_ms)} only", where="--to", remedy=remedy
+        )
     if from_ms >= to_ms:
         raise ConfigurationError("holds no whole window or slide", where=STRETCH, remedy="take a longer stretch")
     return closed_ms
@@ -261,8 +263,8 @@ async def _refuse_empty(connection: Connection, model: MonitoredModel, from_ms: 
     stored = await row(connection, "stored_stretch", model_id=model.model_id)
     remedy = "nothing is stored of this model"
     if stored.earliest is not None:
-        remedy = f"stored is {moment(stored.earliest)} to {moment(stored.latest + model.grain_ms)}"
-    what = f"no event is stored between {moment(from_ms)} and {moment(to_ms)}"
+        remedy = f"stored is {time_in_words(stored.earliest)} to {time_in_words(stored.latest + model.grain_ms)}"
+    what = f"no event is stored between {time_in_words(from_ms)} and {time_in_words(to_ms)}"
     raise ConfigurationError(what, where=STRETCH, remedy=remedy)
 
 
@@ -276,7 +278,7 @@ async def _require_alike(connection: Connection, profiles: Profiles, old: Profil
             continue
         else:
             why = "were counted in the bins of another reference"
-        what = f"its events from {moment(min(times))} to {moment(max(times))} {why}"
+        what = f"its events from {time_in_words(min(times))} to {time_in_words(max(times))} {why}"
         raise ConfigurationError(what, where=STRETCH, remedy="take a stretch without them")
 
 

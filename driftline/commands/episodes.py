@@ -16,7 +16,7 @@ from driftline.settings import Settings, load_settings
 from driftline.store.connection import Connection
 from driftline.wiring.by_hand import store_of
 from retraining.by_hand import Episode, Found, acknowledge, find_episodes, last_judged, snooze
-from retraining.words import causes_in_words, moment
+from retraining.words import causes_in_words, time_in_words
 
 T = TypeVar("T")
 
@@ -112,14 +112,14 @@ def _subject(episode: Episode) -> str:
 
 def _snoozed(episode: Episode, changed: bool) -> str:
     if not changed and episode.closed_ms is not None:
-        return f"is closed since {moment(episode.closed_ms)}: there is nothing to snooze"
+        return f"is closed since {time_in_words(episode.closed_ms)}: there is nothing to snooze"
     return (
         "alerts again" if episode.snoozed_until_ms is None else f"is snoozed until {_minute(episode.snoozed_until_ms)}"
     )
 
 
 def _minute(ms: int) -> str:
-    return moment(ms // 60_000 * 60_000)
+    return time_in_words(ms // 60_000 * 60_000)
 
 
 def _as_json(episode: Episode) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _as_json(episode: Episode) -> dict[str, Any]:
 
 
 def _at(ms: int | None) -> str | None:
-    return None if ms is None else moment(ms)
+    return None if ms is None else time_in_words(ms)
 
 
 def _as_text(
@@ -166,18 +166,17 @@ def _nothing(of_model: str, closed_too: bool, closed_through_ms: int | None, las
         return (
             "No window was judged yet, so there is no episode. `driftline doctor` says whether anything is in the way."
         )
-    judged = f"windows were judged up to {moment(closed_through_ms)}"
+    judged = f"windows were judged up to {time_in_words(closed_through_ms)}"
     if closed_too or last_closed_ms is None:
         return f"There was no episode{of_model} yet: {judged}."
-    return (
-        f"No episode{of_model} is open: {judged}. `--all` shows the closed ones, the last of {moment(last_closed_ms)}."
-    )
+    closed = f"`--all` shows the closed ones, the last of {time_in_words(last_closed_ms)}"
+    return f"No episode{of_model} is open: {judged}. {closed}."
 
 
 def _block(episode: Episode) -> Sequence[str]:
     """Tell one episode in a few lines: what and since when, why, and who does what about it."""
-    ended = "" if episode.closed_ms is None else f", {episode.closed_as} {moment(episode.closed_ms)}"
-    what = f"{episode.kind} of {episode.model} {episode.version}, since {moment(episode.opened_ms)}{ended}"
+    ended = "" if episode.closed_ms is None else f", {episode.closed_as} {time_in_words(episode.closed_ms)}"
+    what = f"{episode.kind} of {episode.model} {episode.version}, since {time_in_words(episode.opened_ms)}{ended}"
     states = [f"acknowledged by {episode.acknowledged_by}" if episode.acknowledged_by else "nobody acknowledged it"]
     if episode.snoozed_until_ms is not None:
         states.append(f"snoozed until {_minute(episode.snoozed_until_ms)}")

@@ -19,7 +19,7 @@ from driftline.errors import ConfigurationError
 from driftline.settings import Settings, load_settings
 from driftline.wiring.by_hand import store_of
 from driftline.wiring.references import reference_files
-from retraining.words import moment
+from retraining.words import time_in_words
 from streams.accept import Accepted, Stretch, accept_stretch, find_model
 from streams.monitored import EVERY_VERSION
 from streams.reference import profile_from_file
@@ -102,7 +102,7 @@ def _accepted_as_text(model: str, accepted: Accepted) -> Iterator[str]:
     whose = f"{model} {accepted.reference}"
     if accepted.reference == EVERY_VERSION:
         whose = f"{model}, all versions that share its reference ({', '.join(accepted.versions)})"
-    yield f"{whose}: {moment(accepted.from_ms)} to {moment(accepted.to_ms)}"
+    yield f"{whose}: {time_in_words(accepted.from_ms)} to {time_in_words(accepted.to_ms)}"
     yield f"{accepted.windows} windows, {accepted.events} events"
     if not accepted.is_new:
         yield f"digest {accepted.new_digest} is in force already: nothing was changed"
@@ -113,7 +113,7 @@ def _accepted_as_text(model: str, accepted: Accepted) -> Iterator[str]:
     width = max(len(name) for name, _ in shown)
     for name, change in shown:
         yield f"  {name.ljust(width)}  {change:.4f}"
-    yield f"windows that end after {moment(accepted.in_force_ms)} are compared with it"
+    yield f"windows that end after {time_in_words(accepted.in_force_ms)} are compared with it"
 
 
 def _accepted_as_json(model: str, accepted: Accepted) -> dict[str, object]:
@@ -121,15 +121,15 @@ def _accepted_as_json(model: str, accepted: Accepted) -> dict[str, object]:
         "model": model,
         "reference": accepted.reference,
         "versions": list(accepted.versions),
-        "from": moment(accepted.from_ms),
-        "to": moment(accepted.to_ms),
+        "from": time_in_words(accepted.from_ms),
+        "to": time_in_words(accepted.to_ms),
         "windows": accepted.windows,
         "events": accepted.events,
         "old_digest": accepted.old_digest,
         "new_digest": accepted.new_digest,
         "changed": accepted.is_new,
         "psi": dict(accepted.changes),
-        "in_force_after": moment(accepted.in_force_ms),
+        "in_force_after": time_in_words(accepted.in_force_ms),
     }
 
 
