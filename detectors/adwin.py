@@ -147,7 +147,7 @@ class AdwinBank:
             raise ValueError("a pane's counts are at least 0")
         if not counts.any():
             return self._nothing
-        self._append(np.stack([counts, sums, squares]), start_ms)
+        self._append((counts, sums, squares), start_ms)
         self._merge_buckets()
         self._forget_beyond_bound()
         self._tick += 1
@@ -214,16 +214,21 @@ class AdwinBank:
 
     def _suspects(self) -> IntArray:
         """Name the few series that may have changed: those with a gap that reaches the least that epsilon can be."""
-        counts = self._totals[0, 1 : self.buckets]
-        width, total, square = self._totals[:, self.buckets]
-        confidence = self._confidence(width)
         gaps = np.abs(self._gaps(slice(None)))
+        wide = np.flatnonzero(gaps.max(axis=0) >= self._effects)
+        if not wide.size:
+            return wide
+        gaps, effects, ranges, units = gaps[:, wide], self._effects[wide], self._ranges[wide], self._units[wide]
+        counts = self._totals[0][1 : self.buckets, wide]
+        width, total, square = self._totals[:, self.buckets, wide]
+        confidence = self._confidence(width)
         # Epsilon, times the smaller part's size, if the larger part were endless; a little less for rounding.
         smaller = np.minimum(counts, width - counts)
-        least = np.sqrt(smaller * (2.0 * confidence * self._units * self._units * _variance(width, total, square)))
-        least += (2.0 / 3.0) * confidence * self._ranges
+        least = np.sqrt(smaller * (2.0 * confidence * units * units * _variance(width, total, square)))
+        least += (2.0 / 3.0) * confidence * ranges
         least *= 1.0 - 1e-9
-        return np.flatnonzero(((gaps >= self._effects) & (gaps * smaller >= least)).any(axis=0))
+        suspects: IntArray = wide[((gaps >= effects) & (gaps * smaller >= least)).any(axis=0)]
+        return suspects
 
     def _confidence(self, width: IntArray) -> FloatArray:
         confidence: FloatArray = np.log(2.0 * np.log(np.maximum(width, 3)) / self._spec.delta)
@@ -236,10 +241,12 @@ class AdwinBank:
             column[changed] = found[cut.detected]
         return spread
 
-    def _append(self, pane: IntArray, start_ms: int) -> None:
-        if self.buckets + 1 == self._totals.shape[1]:
+    def _append(self, pane: tuple[IntArray, IntArray, IntArray], start_ms: int) -> None:
+        newest = self.buckets + 1
+        if newest == self._totals.shape[1]:
             self._totals = np.concatenate([self._totals, np.zeros_like(self._totals)], axis=1)
-        self._totals[:, self.buckets + 1] = self._totals[:, self.buckets] + pane
+        for totals, column in zip(self._totals, pane, strict=True):
+            np.add(totals[newest - 1], column, out=totals[newest])
         self._levels.append(0)
         self._starts_ms.append(start_ms)
 
@@ -272,7 +279,12 @@ class AdwinBank:
         """Return, by boundary and series, the newer part's mean minus the older part's, in natural units."""
         counts, sums = self._totals[:2, 1 : self.buckets, columns]
         width, total = self._totals[:2, self.buckets, columns]
-        gaps: FloatArray = (total - sums) / np.maximum(width - counts, 1) - sums / np.maximum(counts, 1)
+        # Dividing floats is much quicker than dividing integers, which become floats all the same.
+        n_old, old = counts.astype(np.float64), sums.astype(np.float64)
+        gaps: FloatArray = (total - sums).astype(np.float64)
+        gaps /= np.maximum(width - n_old, 1.0)
+        old /= np.maximum(n_old, 1.0)
+        gaps -= old
         gaps *= self._units[columns]
         return gaps
 

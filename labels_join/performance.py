@@ -50,12 +50,17 @@ def confusion_of(vector: Ints, profile: Profile) -> Confusion:
     """Unpack a merged outcome vector of a classification model."""
     n_classes, _, n_score_bins = outcome_shape(profile)
     cells, n = unpack_cells(vector)
-    truth, predicted = cells // (n_classes * n_score_bins), cells // n_score_bins % n_classes
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (predicted, truth), n)
     by_score = np.zeros((n_score_bins, n_classes), np.int64)
-    np.add.at(by_score, (cells % n_score_bins, truth), n)
-    return Confusion(profile.classes, counts, by_score[:-1], profile.score_edges)
+    np.add.at(by_score, (cells % n_score_bins, cells // (n_classes * n_score_bins)), n)
+    return Confusion(profile.classes, _by_classes(cells, n, profile), by_score[:-1], profile.score_edges)
+
+
+def _by_classes(cells: Ints, n: Ints, profile: Profile) -> Ints:
+    """Return int64 [predicted, true] of the cells of an outcome vector, which stand true class by true class."""
+    n_classes, _, n_score_bins = outcome_shape(profile)
+    counts = np.zeros(n_classes * n_classes, np.int64)
+    np.add.at(counts, cells // n_score_bins, n)
+    return counts.reshape(n_classes, n_classes).T
 
 
 def _together(parts: Sequence[Confusion]) -> Confusion:
@@ -150,7 +155,7 @@ def watched_errors(vector: Ints, profile: Profile) -> tuple[Ints, Ints, Ints]:
     """
     if profile.task == "regression":
         return vector[0:1], vector[1:2], vector[2:3]
-    counts = confusion_of(vector, profile).counts[:, :-1]
+    counts = _by_classes(*unpack_cells(vector), profile)[:, :-1]
     cases = counts.sum(axis=0)
     wrong = cases - np.diagonal(counts)[: len(cases)]
     return cases, wrong, wrong

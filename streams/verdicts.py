@@ -1,14 +1,16 @@
 """What a closed window says: distribution verdicts from its rollups, sequential verdicts from its panes. No I/O.
 
 Sequential detectors see the panes of a model one after the other, each once, in event time, without late events; the
-window's verdict on a feature is the clearest of all the tests that its panes made on the feature's series.
+window's verdict on a feature is the clearest change that its panes showed in any of the feature's series, else how the
+clearest of them stands where the window ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -23,6 +25,9 @@ from streams.panes import PaneLayout
 
 CATEGORIES_WATCHED_MAX = 20
 """Shares of the most frequent categories are watched one by one; rarer ones only within window statistics."""
+
+PANES_AT_ONCE = 64
+"""Panes whose vectors are taken apart together: enough to spare most calls, few enough to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +227,8 @@ class SequentialDetectors:
         """
         series = self._series
         found: Cut | None = None
-        for pane in panes:
-            cut = self._bank.update(*self._values(pane), pane.start_ms)
+        for start_ms, values in self._values(panes):
+            cut = self._bank.update(*values, start_ms)
             if cut.detected.any():
                 found = cut if found is None else _clearer(found, cut)
         best = self._bank.clearest() if found is None else _told(found, self._bank.clearest())
@@ -248,20 +253,33 @@ class SequentialDetectors:
             )
         return verdicts
 
-    def _values(self, pane: Pane) -> tuple[Ints, Ints, Ints]:
+    def _values(self, panes: Iterable[Pane]) -> Iterator[tuple[int, tuple[Ints, Ints, Ints]]]:
+        """Yield of each pane its start and, by series, counts, sums and sums of squares."""
+        remaining = iter(panes)
+        while some := list(islice(remaining, PANES_AT_ONCE)):
+            counts, sums, squares = self._feature_values(some)
+            for row, pane in enumerate(some):
+                if self._with_errors and pane.outcomes is not None:
+                    errors = watched_errors(pane.outcomes, self._layout.profile)
+                    for values, of_errors in zip((counts, sums, squares), errors, strict=True):
+                        values[row, len(self._series.place) :] = of_errors
+                yield pane.start_ms, (counts[row], sums[row], squares[row])
+
+    def _feature_values(self, panes: Sequence[Pane]) -> tuple[Ints, Ints, Ints]:
         series, layout = self._series, self._layout
         n_features = len(series.place)
-        counts, sums, squares = (np.zeros(len(series.owner), np.int64) for _ in range(3))
-        if pane.features is not None:
-            vector = pane.features
-            per_feature = np.add.reduceat(vector[: layout.n_bins], layout.starts[:-1])
-            ends = layout.starts[1:]
-            usable = per_feature - vector[ends - 1] - vector[ends - 2]
-            counts[:n_features] = np.where(series.is_mean, usable[series.feature], per_feature[series.feature])
-            sums[:n_features] = vector[series.place]
-            squares[:n_features] = np.where(series.is_mean, vector[series.place + series.is_mean], vector[series.place])
-        if self._with_errors and pane.outcomes is not None:
-            counts[n_features:], sums[n_features:], squares[n_features:] = watched_errors(pane.outcomes, layout.profile)
+        dense = np.zeros((len(panes), layout.width), np.int64)
+        for row, pane in enumerate(panes):
+            if pane.features is not None:
+                dense[row] = pane.features[: layout.width]
+        counts, sums, squares = (np.zeros((len(panes), len(series.owner)), np.int64) for _ in range(3))
+        per_feature = np.add.reduceat(dense[:, : layout.n_bins], layout.starts[:-1], axis=1)
+        ends = layout.starts[1:]
+        usable = per_feature - dense[:, ends - 1] - dense[:, ends - 2]
+        counts[:, :n_features] = np.where(series.is_mean, usable[:, series.feature], per_feature[:, series.feature])
+        sums[:, :n_features] = dense[:, series.place]
+        # Behind a sum of steps stands that of their squares; a count is the square of itself, as its steps are 0 or 1.
+        squares[:, :n_features] = dense[:, series.place + series.is_mean]
         return counts, sums, squares
 
 
