@@ -32,6 +32,7 @@ POLL_MS = 500
 IDLE_MS = 200
 SEND_MS_MAX = 10_000
 CLOSE_MS_MAX = 3_000
+RECONNECT_MS_MAX = 2_000
 TELL_EVERY = 12
 
 
@@ -62,7 +63,12 @@ class Channel:
 
     def __init__(self, ends: Ends, stopping: threading.Event, patience_s: float) -> None:
         self._ends, self._stopping, self._patience_s = ends, stopping, patience_s
-        options = client_options(ends.bootstrap_servers, security=ends.security)
+        options = {
+            **client_options(ends.bootstrap_servers, security=ends.security),
+            "reconnect_backoff_max_ms": RECONNECT_MS_MAX,
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
         self._consumer: Any = KafkaConsumer(
             ends.topic,
             **options,
@@ -70,21 +76,17 @@ class Channel:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            allow_auto_create_topics=False,
             max_poll_records=1,
             session_timeout_ms=ends.session_timeout_ms,
             heartbeat_interval_ms=ends.heartbeat_ms,
-            metrics_enabled=False,
         )
         self._producer: Any = KafkaProducer(
             **options,
             acks="all",
             enable_idempotence=False,  # a repeat can be told by its id, and this needs no right of its own
-            allow_auto_create_topics=False,
             max_block_ms=SEND_MS_MAX,
             request_timeout_ms=SEND_MS_MAX // 2,
             delivery_timeout_ms=SEND_MS_MAX,
-            metrics_enabled=False,
         )
 
     def take(self) -> Taken | None:
