@@ -53,7 +53,7 @@ def command(seconds: float, seed: int, kafka: str | None, postgres: str | None) 
     signal.signal(signal.SIGTERM, _terminate)
     tempfile.gettempdir()  # tries the folder with a file of its own, which an interrupt later on would leave there
     console = Console()
-    say(console, f"A fraud model's traffic of {HOURS} hours, with three incidents. Ctrl-C ends it at any time.")
+    say(console, f"A fraud model's traffic of {HOURS} hours, with three incidents. Ctrl-C ends it.")
     with scene(Request(seed, kafka, postgres), lambda line: say(console, line)) as running:
         seen = asyncio.run(play(running, seed, start_ms, ends_s, console))
         say(console, "stopping")

@@ -32,7 +32,7 @@ class Cause:
     name
         The feature, series or metric.
     told
-        The evidence, for people.
+        The evidence, for people: the score over its threshold, the metric under its floor.
     """
 
     name: str
@@ -60,11 +60,16 @@ class Episode:
     causes: tuple[Cause, ...]
 
     @property
+    def word(self) -> str:
+        """What it is, for people."""
+        return "loss" if self.kind == "performance" else self.kind
+
+    @property
     def told(self) -> str:
         """Its clearest cause and the names of the others, for people."""
         others = list(dict.fromkeys(cause.name for cause in self.causes if cause.name != self.causes[0].name))
         also = f" (also {', '.join(others)})" if others else ""
-        return f"{self.kind} of {self.causes[0].told}{also}"
+        return f"{self.word} of {self.causes[0].told}{also}"
 
 
 def name_in_words(name: str) -> str:
@@ -84,18 +89,18 @@ def cause_of(stored: Mapping[str, Any]) -> Cause:
     Examples
     --------
     >>> cause_of({"segment": "DE", "feature": "amount", "detector": "psi", "score": 0.281, "threshold": 0.1}).told
-    'amount in DE: psi 0.28, threshold 0.10'
+    'amount in DE: psi 0.28 over 0.10'
     >>> cause_of({"segment": "*", "metric": "recall", "value": 0.3, "floor": 0.5, "low": 0.2, "high": 0.4}).told
-    'recall: 0.30 [0.20, 0.40], floor 0.50'
+    'recall: 0.30 [0.20, 0.40] under 0.50'
     """
     where = "" if stored["segment"] == "*" else f" in {stored['segment']}"
     if "metric" in stored:
         interval = f" [{stored['low']:.2f}, {stored['high']:.2f}]" if stored.get("low") is not None else ""
-        told = f"{stored['metric']}{where}: {stored['value']:.2f}{interval}, floor {stored['floor']:.2f}"
+        told = f"{stored['metric']}{where}: {stored['value']:.2f}{interval} under {stored['floor']:.2f}"
         return Cause(stored["metric"], told)
     feature, detector = stored["feature"], stored["detector"]
     score, threshold = stored["score"], stored["threshold"]
-    told = f"{name_in_words(feature)}{where}: {detector} {score:.2f}, threshold {threshold:.2f}"
+    told = f"{name_in_words(feature)}{where}: {detector} {score:.2f} over {threshold:.2f}"
     return Cause(feature, told)
 
 

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from driftline.demo.process import Process, started
 from driftline.demo.receiver import Receiver, receiver
-from driftline.demo.story import FLOOR, JUDGE_AFTER_MS
+from driftline.demo.story import COOLDOWN, FLOOR, JUDGE_AFTER_MS
 from driftline.demo.traffic import CATEGORICAL, HOUR_MS, NUMERIC, reference_table
 from driftline.embedded import embedded_postgres, temporary_folder
 from driftline.errors import ServiceUnavailableError
@@ -108,9 +108,9 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
     topics = {kind: f"{run}-{kind.replace('_', '-')}" for kind in TOPICS}
     with receiver() as hook, _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
-        embedded = f"embedded, gone afterwards (--postgres URL takes yours)\n          {url}"
+        embedded = f"{url}\n          embedded, gone afterwards (--postgres URL takes yours)"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
-        mock = f"{servers}, librdkafka's mock, for the demo only (--kafka HOST:PORT takes yours)"
+        mock = f"{servers}, librdkafka's mock, for the demo only\n          (--kafka HOST:PORT takes yours)"
         told(f"kafka     {servers if request.kafka else mock}")
         with temporary_folder(run) as folder, temporary_folder(f"{run}-runs") as runs:
             config = folder / "monitor.yaml"
@@ -124,7 +124,7 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
                 started(CONSUMER, ["-m", "retraining.consumer", "--run", retrain, *consuming], runs) as consumer,
             ):
                 worker.wait_until_it_says("watching ")
-                told(f"worker    driftline run --config {config}")
+                told(f"worker    driftline run --config\n          {config}")
                 told(f"webhook   {hook.url}, verifies every signature")
                 told(f"retrain   {CONSUMER} --run COMMAND, one that trains nothing")
                 yield Scene(producer, topics, url, model, hook, (worker, consumer))
@@ -212,7 +212,7 @@ def configuration(
                     "floor": {"recall": FLOOR},
                     "judge_after": f"{JUDGE_AFTER_MS // HOUR_MS}h",
                 },
-                "retraining": {"when": ["drift", "performance"], "consecutive": 2, "cooldown": "6h"},
+                "retraining": {"when": ["drift", "performance"], "consecutive": 2, "cooldown": COOLDOWN},
             }
         },
     }

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from driftline.demo.findings import Episode, incident_of
 from driftline.demo.seen import Feature, Recall, Seen
-from driftline.demo.story import FLOOR, Line, day_and_time, going_on, is_mature, outcome_of
+from driftline.demo.story import FLOOR, Line, day_and_time, going_on, is_mature, outcome_of, percent
 from driftline.demo.traffic import HOUR_MS, HOURS
 
 RATIO_MAX = 2.0
@@ -165,7 +165,7 @@ def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
     return Text.assemble(
         f"{hour} ",
         ("".join(cells), style),
-        f" {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] {one.coverage:4.0%} of labels, ",
+        f" {one.value:.2f} [{one.low:.2f}, {one.high:.2f}] {percent(one.coverage):>4} of labels, ",
         (verdict, style),
     )
 

@@ -51,7 +51,15 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """A request to retrain, and what came of it; `finished_ms` is None until something did."""
+    """A request to retrain, and what came of it.
+
+    Parameters
+    ----------
+    finished_ms
+        None until it has succeeded or failed.
+    outcome
+        The last line that the training said.
+    """
 
     request_id: str
     episode_id: str

@@ -6,6 +6,8 @@ so they can be printed anywhere.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +23,11 @@ FLOOR = 0.5
 
 JUDGE_AFTER_MS = 2 * HOUR_MS
 """So long after its end about 9 in 10 of an hour's frauds are known, so it is judged against the floor."""
+
+_VERSION = re.compile(r'\{"version": "([^"]*)"\}')
+
+COOLDOWN = "6h"
+"""So much event time lies between two requests to retrain, at least."""
 
 Kind = Literal["script", "FOUND", "over", "retrain", "webhook"]
 
@@ -95,16 +102,16 @@ def _of_episode(episode: Episode, start_ms: int) -> Iterator[Line]:
     opened_ms = episode.opened_ms - start_ms
     yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", episode.told)
     if episode.closed_ms is not None:
-        text = f"{episode.kind} of {day_and_time(opened_ms)} is over"
+        text = f"the {episode.word} of {day_and_time(opened_ms)} is over"
         yield Line(f"over {episode.episode_id}", episode.closed_ms - start_ms, "over", text)
 
 
 def _of_retraining(of: Retraining, seen: Seen, start_ms: int, offset_ms: int) -> Iterator[Line]:
     because = next((episode for episode in seen.episodes if episode.episode_id == of.episode_id), None)
-    what = f"the {because.kind} of {day_and_time(because.opened_ms - start_ms)}" if because else "an episode"
-    yield Line(f"request {of.request_id}", of.requested_ms - start_ms, "retrain", f"requested because of {what}")
+    what = f"the {because.word} of {day_and_time(because.opened_ms - start_ms)}" if because else "an episode"
+    yield Line(f"request {of.request_id}", of.requested_ms - start_ms, "retrain", f"requested for {what}")
     if of.finished_ms is not None:
-        yield Line(f"finished {of.request_id}", offset_ms, "retrain", f"{outcome_of(of)}, as asked because of {what}")
+        yield Line(f"finished {of.request_id}", offset_ms, "retrain", f"{what}: {outcome_of(of)}")
 
 
 def outcome_of(of: Retraining) -> str:
@@ -112,10 +119,15 @@ def outcome_of(of: Retraining) -> str:
 
     Examples
     --------
-    >>> outcome_of(Retraining("id", "episode", "succeeded", 0, 1, "v2"))
-    'succeeded: v2'
+    >>> outcome_of(Retraining("id", "episode", "succeeded", 0, 1, '{"version": "v2"}'))
+    'succeeded, version v2'
+    >>> outcome_of(Retraining("id", "episode", "failed", 0, 1, "no data"))
+    'failed: no data'
     """
-    return of.state + (f": {of.outcome}" if of.outcome and of.outcome != of.state else "")
+    version = _VERSION.fullmatch(of.outcome or "")
+    if version:
+        return f"{of.state}, version {version[1]}"
+    return of.state + (f": {of.outcome}" if of.outcome else "")
 
 
 def _of_message(message: Received, offset_ms: int) -> Line:
@@ -146,6 +158,17 @@ def feature_told(of: Feature) -> str:
     return f"{of.name} {of.score:.2f} {'>=' if of.score >= of.threshold else '<'} {of.threshold:.2f}"
 
 
+def percent(share: float) -> str:
+    """Write a share so that only all of it is 100 %.
+
+    Examples
+    --------
+    >>> percent(0.996), percent(1.0)
+    ('99%', '100%')
+    """
+    return f"{math.floor(100 * share)}%"
+
+
 def is_mature(of: Recall, seen: Seen) -> bool:
     """Whether enough labels had time to come."""
     return seen.closed_through_ms is not None and of.end_ms + JUDGE_AFTER_MS <= seen.closed_through_ms
@@ -154,10 +177,10 @@ def is_mature(of: Recall, seen: Seen) -> bool:
 def recall_told(of: Recall, seen: Seen) -> str:
     """Write recall with its interval, its maturity and what the floor says of it."""
     if of.value is None or of.low is None or of.high is None:
-        return f"recall unknown, {of.coverage:.0%} of labels in"
+        return f"recall unknown, {percent(of.coverage)} of labels in"
     verdict = ("BELOW" if of.value < FLOOR else "above") + f" its floor {FLOOR:.2f}"
     judged = verdict if is_mature(of, seen) else "too early to judge"
-    return f"recall {of.value:.2f} [{of.low:.2f}, {of.high:.2f}], {of.coverage:.0%} of labels in, {judged}"
+    return f"recall {of.value:.2f} [{of.low:.2f}, {of.high:.2f}], {percent(of.coverage)} of labels in, {judged}"
 
 
 def ending(seen: Seen, start_ms: int, *, kept: bool) -> list[str]:
@@ -171,44 +194,44 @@ def ending(seen: Seen, start_ms: int, *, kept: bool) -> list[str]:
     told = ["", "What went wrong, what was found, and what you would do", ""]
     for number, incident in enumerate(INCIDENTS, 1):
         begins, ends = (day_and_time(hour * HOUR_MS) for hour in (incident.start_hour, incident.end_hour))
-        told.append(f"{number}. {incident.told} ({begins} to {ends}, scripted as `{incident.name}`)")
-        found = found_by(incident, start_ms, seen.episodes)
-        if found is None:
-            told.append("   missed")
+        told += [f"{number}. {incident.told}", f"   script    {begins} to {ends}, called `{incident.name}`"]
+        if found_by(incident, start_ms, seen.episodes) is None:
+            told.append("   MISSED")
         for episode in (of for of in seen.episodes if incident_of(of, start_ms) is incident):
             told += _of_ending(episode, incident, seen, start_ms)
         told += [f"   to do     {incident.advice}", ""]
     alarms = false_alarms(start_ms, seen.episodes)
     told.append(f"False alarms (episodes that nothing in the script explains): {len(alarms)}")
     told += [f"   {day_and_time(of.opened_ms - start_ms)}  {of.told}" for of in alarms]
-    told.append(
-        f"The webhook received {len(seen.received)} messages; {seen.verified} had a signature that was verified."
-    )
-    return [*told, "", *(NEXT_KEPT if kept else ()), *NEXT]
+    told.append(f"The webhook received {len(seen.received)} messages; {seen.verified} signatures were verified.")
+    return [*told, "", *WORDS, *(NEXT_KEPT if kept else ()), *NEXT]
 
 
 def _of_ending(episode: Episode, incident: Incident, seen: Seen, start_ms: int) -> Iterator[str]:
     opened_ms = episode.opened_ms - start_ms
+    closed = "still open" if episode.closed_ms is None else f"to {day_and_time(episode.closed_ms - start_ms)}"
     hours = opened_ms / HOUR_MS - incident.start_hour
-    after = f"{day_and_time(opened_ms)}, {hours:.0f} h after it began"
-    yield (
-        f"   found     {after}: {episode.told}"
-        if hours <= incident.end_hour - incident.start_hour
-        else (f"   way back  {after}, a change, too: {episode.told}")
-    )
-    requests = [of for of in seen.retrainings if of.episode_id == episode.episode_id]
-    yield from (f"   retrain   requested, {outcome_of(of)}" for of in requests)
-    is_open = episode.closed_ms is None
-    yield f"   over      {'not yet' if is_open else day_and_time((episode.closed_ms or 0) - start_ms)}"
+    label = "found" if hours <= incident.end_hour - incident.start_hour else "way back"
+    yield f"   {label:<9} {day_and_time(opened_ms)} {closed}, {hours:.0f} h after it began"
+    yield f"             {episode.told}"
+    requests = [outcome_of(of) for of in seen.retrainings if of.episode_id == episode.episode_id]
+    for told in requests or [f"not asked for, less than {COOLDOWN} after the last"]:
+        yield f"             retraining {told}"
 
 
+WORDS = (
+    "psi compares an hour with the reference, adwin sees changes on the way; the way",
+    "back to normal is a change, too. @ marks what is watched beside the features.",
+    "",
+)
 NEXT_KEPT = (
-    "The results stay in your database: views v_drift, v_performance, v_episodes and v_events of schema driftline.",
+    "The results stay in your database: views v_drift, v_performance, v_episodes and",
+    "v_events of schema driftline.",
     "",
 )
 NEXT = (
     "Your own model next:",
-    "   driftline init FILE           a first configuration from a data file of yours (docs/ten-minutes.md)",
+    "   driftline init FILE           a first configuration (docs/ten-minutes.md)",
     "   driftline replay              what would have been found in the past",
     "   driftline run                 watch the live topics",
     "   driftline episodes list|ack   what is wrong now, and who has seen it",

@@ -78,7 +78,7 @@ SHIFT = Incident(
     moves=_ANSWERS | {"amount"},
     start_hour=6,
     end_hour=10,
-    advice="ask who owns the data what changed; if this is the new normal, accept it as the reference",
+    advice="ask what changed; accept it as the new normal, or mend the data",
 )
 MISSING = Incident(
     name="missing",
@@ -88,7 +88,7 @@ MISSING = Incident(
     moves=_ANSWERS | {"account_age_days"},
     start_hour=17,
     end_hour=21,
-    advice="mend the source of account_age_days; a model retrained on the gap would learn the fault",
+    advice="mend its source; a model retrained on the gap learns the fault",
 )
 RELATION = Incident(
     name="relation",
@@ -98,7 +98,7 @@ RELATION = Incident(
     moves=frozenset({"@error.0", "@error.1", "recall"}),
     start_hour=29,
     end_hour=35,
-    advice="retrain on what came since the change: the inputs look as ever, but they mean something else now",
+    advice="retrain on what came since: same inputs, another meaning",
 )
 INCIDENTS = (SHIFT, MISSING, RELATION)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +27,8 @@ from tests.support.kafka import Broker
 
 RUN_SECONDS_MAX = 180
 GONE_SECONDS_MAX = 40
+ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7]|38;)")
 PLAYING = "minutes of event time in each"
 
 
@@ -80,9 +87,14 @@ def assert_all_is_found(last: dict[str, Any]) -> None:
     assert last["detected"] == ["shift", "missing", "relation"]
     assert last["missed"] == []
     assert last["false_alarms"] == 0
-    assert last["windows"] == 36
+    assert last["windows"] == 48
     assert last["predictions"] > 50_000
     assert 0.9 < last["labels_joined"] / last["predictions"] < 1
+    assert last["drift_events"] >= 2 * 2
+    assert last["performance_events"] >= 2
+    assert last["retraining_requests"] == last["retrainings_finished"] >= 3
+    events = ("drift_events", "performance_events", "retraining_requests")
+    assert last["webhooks_verified"] == sum(last[name] for name in events)
 
 
 def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing(folder: Path) -> None:
@@ -91,12 +103,17 @@ def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing
     assert_all_is_found(last)
     assert "librdkafka's mock, for the demo only" in said
     for seen in (
-        ">>> found: shift",
-        ">>> found: missing",
-        ">>> found: relation",
+        "script   amounts grow by half",
+        "FOUND    drift of amount",
+        "FOUND    drift of account_age_days",
+        "FOUND    loss of recall",
+        "is over",
+        "retrain  requested for the drift of day 1",
+        "retrain  the drift of day 1 08:00: succeeded, version v1-retrained",
+        "webhook  driftline.performance.degraded received, signature verified",
         "labels joined",
         "of labels in",
-        "v_drift",
+        "to do ",
     ):
         assert seen in said
     assert left_behind(folder) == []
@@ -125,6 +142,7 @@ def test_on_real_services_the_results_stay_and_the_topics_go(folder: Path, broke
         (signal.SIGINT, 130, "three incidents"),
         (signal.SIGINT, 130, "kafka "),
         (signal.SIGINT, 130, PLAYING),
+        (signal.SIGINT, 130, "retrain  requested"),
         (signal.SIGTERM, 143, PLAYING),
         (signal.SIGKILL, -signal.SIGKILL, PLAYING),
     ],
@@ -153,6 +171,38 @@ def wait_until(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def test_a_terminal_is_shown_a_screen_and_given_back(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "driftline.cli", "demo", "--seconds", "10"]
+    demo = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        written = b"".join(iter(lambda: read_some(ours), b"")).decode()
+        assert demo.wait(RUN_SECONDS_MAX) == 0, written
+    finally:
+        demo.kill()
+        demo.wait()
+        os.close(ours)
+
+    assert_all_is_found(json.loads("".join(written.rstrip().splitlines()[-1:])))
+    assert (written.count(ENTER), written.count(LEAVE)) == (1, 1)
+    screens = written[written.index(ENTER) : written.index(LEAVE)]
+    for words in ("features nearest to drift", "recall by hour of payment", "episodes", "retraining", "signatures"):
+        assert words in screens
+    assert COLOUR.search(written) is None
+    assert left_behind(folder) == []
+
+
+def read_some(terminal: int) -> bytes:
+    """Read what a process writes to its terminal; nothing when it has ended."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # on Linux a terminal that nobody holds any more can't be read
+        return b""
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_an_episode_is_told_by_its_clearest_cause_and_the_names_of_the_others() 
 def test_recall_without_an_interval_is_told_without_one() -> None:
     stored = {"segment": "country=DE", "metric": "recall", "value": 0.3, "floor": 0.5, "low": None, "high": None}
 
-    assert cause_of(stored) == Cause("recall", "recall in country=DE: 0.30, floor 0.50")
+    assert cause_of(stored) == Cause("recall", "recall in country=DE: 0.30 under 0.50")
 
 
 def test_of_two_incidents_the_later_one_explains_an_episode_on_what_both_move() -> None:

@@ -26,8 +26,8 @@ def recall(hour: int, value: float | None, coverage: float) -> Recall:
     return Recall(at(hour), at(hour + 1), value, low, high, coverage)
 
 
-DRIFT = Episode("e1", "drift", at(8), at(12), (Cause("amount", "amount: psi 0.28, threshold 0.10"),))
-LOSS = Episode("e2", "performance", at(32), None, (Cause("recall", "recall: 0.29 [0.18, 0.43], floor 0.50"),))
+DRIFT = Episode("e1", "drift", at(8), at(12), (Cause("amount", "amount: psi 0.28 over 0.10"),))
+LOSS = Episode("e2", "performance", at(32), None, (Cause("recall", "recall: 0.29 [0.18, 0.43] under 0.50"),))
 BUSY = Seen(
     predictions=31_204,
     labels_joined=28_771,
@@ -42,7 +42,7 @@ BUSY = Seen(
     recalls=(recall(34, None, 0.0), recall(33, 0.31, 0.62), recall(32, 0.29, 0.98), recall(31, 0.72, 1.0)),
     episodes=(DRIFT, LOSS),
     retrainings=(
-        Retraining("r1", "e1", "succeeded", at(8), at(8), "v2"),
+        Retraining("r1", "e1", "succeeded", at(8), at(8), '{"version": "v2"}'),
         Retraining("r2", "e2", "requested", at(32), None, None),
     ),
     events={
@@ -87,9 +87,9 @@ def test_at_eighty_columns_nothing_that_counts_is_cut_off() -> None:
         "0.03 of 0.12 adwin ok",
         "0.31 [0.21, 0.41]  62% of labels, too early",
         "0.29 [0.19, 0.39]  98% of labels, BELOW floor",
-        "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28, threshold 0.10",
-        "day 2 08:00 OPEN            performance of recall: 0.29 [0.18, 0.43], floor 0",
-        "retrain on what came since the change",
+        "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28 over 0.10",
+        "day 2 08:00 OPEN            loss of recall: 0.29 [0.18, 0.43] under 0.50",
+        "retrain on what came since: same inputs, another meaning",
         "2 requested, 1 finished",
         "2 received, 1 signatures verified",
     ):
@@ -108,7 +108,7 @@ def test_a_part_keeps_its_place_while_it_fills() -> None:
 
 
 def test_the_newest_of_what_happened_is_never_cut_off() -> None:
-    assert "retrain  succeeded: v2" in shown(BUSY, 80, 24)[-1]
+    assert "retrain  the drift of day 1 08:00: succeeded, version v2" in shown(BUSY, 80, 24)[-1]
 
 
 def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
@@ -116,17 +116,17 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
 
     assert told == [
         "day 1 06:00  script   amounts grow by half",
-        "day 1 08:00  FOUND    drift of amount: psi 0.28, threshold 0.10",
-        "day 1 08:00  retrain  requested because of the drift of day 1 08:00",
+        "day 1 08:00  FOUND    drift of amount: psi 0.28 over 0.10",
+        "day 1 08:00  retrain  requested for the drift of day 1 08:00",
         "day 1 10:00  script   amounts are as before",
-        "day 1 12:00  over     drift of day 1 08:00 is over",
+        "day 1 12:00  over     the drift of day 1 08:00 is over",
         "day 1 17:00  script   account_age_days is empty in 4 of 10 events",
         "day 1 21:00  script   account_age_days is filled in again",
         "day 2 05:00  script   fraudsters change their ways, the model does not",
-        "day 2 08:00  FOUND    performance of recall: 0.29 [0.18, 0.43], floor 0.50",
-        "day 2 08:00  retrain  requested because of the performance of day 2 08:00",
+        "day 2 08:00  FOUND    loss of recall: 0.29 [0.18, 0.43] under 0.50",
+        "day 2 08:00  retrain  requested for the loss of day 2 08:00",
         "day 2 11:00  script   fraudsters are back at their old ways",
-        "day 2 12:00  retrain  succeeded: v2, as asked because of the drift of day 1 08:00",
+        "day 2 12:00  retrain  the drift of day 1 08:00: succeeded, version v2",
         "day 2 12:00  webhook  driftline.drift.detected received, signature verified",
         "day 2 12:00  webhook  driftline.drift.recovered received, SIGNATURE WRONG, not believed",
     ]
@@ -136,7 +136,7 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
 def test_each_line_is_told_once_though_its_moment_or_words_change() -> None:
     told: dict[str, Line] = {}
     first = news(told, lines(BUSY, START_MS, NOW_MS))
-    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33], floor 0.50"),), closed_ms=at(40))
+    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33] under 0.50"),), closed_ms=at(40))
 
     again = news(told, lines(replace(BUSY, episodes=(DRIFT, worse)), START_MS, NOW_MS + HOUR_MS))
 
@@ -157,26 +157,29 @@ def test_the_status_says_what_is_nearest_to_drift_and_how_mature_recall_is() -> 
 def test_the_end_tells_of_each_incident_what_was_found_and_what_to_do() -> None:
     told = "\n".join(ending(BUSY, START_MS, kept=True))
 
-    assert "found     day 1 08:00, 2 h after it began: drift of amount: psi 0.28, threshold 0.10" in told
-    assert "retrain   requested, succeeded: v2" in told
-    assert "over      day 1 12:00" in told
-    assert "over      not yet" in told
-    assert told.count("missed") == 1
+    assert (
+        "found     day 1 08:00 to day 1 12:00, 2 h after it began\n             drift of amount: psi 0.28 over 0.10"
+        in told
+    )
+    assert "retraining succeeded, version v2" in told
+    assert "found     day 2 08:00 still open, 3 h after it began" in told
+    assert told.count("MISSED") == 1
     assert told.count("to do") == 3
     assert "False alarms (episodes that nothing in the script explains): 0" in told
-    assert "The webhook received 2 messages; 1 had a signature that was verified." in told
+    assert "The webhook received 2 messages; 1 signatures were verified." in told
     assert "your database" in told
     assert "your database" not in "\n".join(ending(BUSY, START_MS, kept=False))
     assert told.isascii()
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_a_false_alarm_is_told_as_one() -> None:
-    alarm = Episode("e3", "drift", at(3), None, (Cause("card", "card: psi 0.12, threshold 0.10"),))
+    alarm = Episode("e3", "drift", at(3), None, (Cause("card", "card: psi 0.12 over 0.10"),))
 
     told = ending(replace(BUSY, episodes=(DRIFT, alarm)), START_MS, kept=False)
 
     assert "False alarms (episodes that nothing in the script explains): 1" in told
-    assert "   day 1 03:00  drift of card: psi 0.12, threshold 0.10" in told
+    assert "   day 1 03:00  drift of card: psi 0.12 over 0.10" in told
 
 
 def test_events_are_counted_by_what_they_are_about() -> None:
