@@ -144,6 +144,14 @@ class MonitoredModel:
         table[OTHER] = other
         return table[column.codes]
 
+    def n_beyond(self, kind: str, column: Coded, prefix: str = "") -> int:
+        """Return in how many rows of an encoded column a name has no code of its own, so that `other` stands for it."""
+        known = self.codes.get(kind, {})
+        if len(known) < self.names_max[kind]:
+            return 0
+        beyond = [code for code, value in enumerate(column.values) if prefix + value not in known]
+        return int(np.isin(column.codes, beyond).sum())
+
     async def refresh_names(self, connection: Connection) -> None:
         """Read all codes anew: another worker may have given some."""
         codes: dict[str, dict[str, int]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from driftline.events import Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
+from driftline.events import Coded, Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
 from driftline.store.arrays import POSTGRES_EPOCH_MS
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.join import KeyedLabels, KeyedPredictions
@@ -115,6 +115,8 @@ async def prepare(
 ) -> list[PreparedModel]:
     """Give codes to new names; they stay whatever becomes of the fetch.
 
+    Names for which there is no room any more are counted, in `decoded.counts`.
+
     Returns
     -------
     One entry a model, in the order in which locks are taken.
@@ -129,8 +131,32 @@ async def prepare(
             item.features = await _code_features(connection, item.model, decoded.features[name])
         if name in decoded.labels and item.model.settings.has_labels:
             item.labels = await _code_labels(connection, item.model, decoded.labels[name])
+        _count_beyond(item.model, decoded)
         prepared.append(item)
     return prepared
+
+
+def _count_beyond(model: MonitoredModel, decoded: Decoded) -> None:
+    predictions, labels = decoded.predictions.get(model.name), decoded.labels.get(model.name)
+    for batch in (predictions, decoded.features.get(model.name)):
+        if batch is not None:
+            n = model.n_beyond("version", batch.version)
+            _count(decoded, model, "version_beyond_limit", n)
+            columns = zip(model.settings.segments, batch.segments, strict=True)
+            n = sum(model.n_beyond("segment", column, f"{name}=") for name, column in columns)
+            _count(decoded, model, "segment_beyond_limit", n)
+    if predictions is not None:
+        n = model.n_beyond("variant", predictions.variant)
+        _count(decoded, model, "variant_beyond_limit", n)
+    for classes in (predictions and predictions.prediction, labels and labels.label):
+        if isinstance(classes, Coded):
+            n = model.n_beyond("class", classes)
+            _count(decoded, model, "class_beyond_limit", n)
+
+
+def _count(decoded: Decoded, model: MonitoredModel, reason: str, n: int) -> None:
+    if n:
+        decoded.counts[model.name, reason] = decoded.counts.get((model.name, reason), 0) + n
 
 
 async def _code_predictions(connection: Connection, model: MonitoredModel, batch: PredictionBatch) -> CodedPredictions:

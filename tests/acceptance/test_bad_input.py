@@ -288,6 +288,8 @@ def test_each_bad_event_is_told_with_its_reason_and_every_good_one_beside_it_cou
     by_reason = Counter({f"dead_{reason}": n for reason, n in Counter(letter[4] for letter in dead).items()})
     by_reason += Counter(case.counted for case in (*at_once, *trickling, *late_truth) if case.counted)
     by_reason += Counter(prediction=good + NEW_NAMES + 2, label=GOOD + 2, pair=GOOD + 2)
+    for names_max in ("version", "segment"):
+        by_reason[f"{names_max}_beyond_limit"] = NEW_NAMES - LIMITS[f"{names_max}s_max"]
     assert counts_by_reason(monitor) == by_reason
     shown = monitor.rows(
         "select sum(n_current)::int from driftline.v_drift"

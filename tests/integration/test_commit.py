@@ -374,6 +374,25 @@ async def test_names_beyond_the_bound_share_other(store: Connection) -> None:
     assert sum(n for name, n in by_segment.items() if name.startswith("d=")) == 9
     assert {row["version"] for row in found} == {"v0", "v1", "v2", "other"}
     assert len(by_segment) == 6 + 2
+    assert await made.counts() == {
+        "prediction": 9,
+        "version_beyond_limit": 9 - 3,
+        "segment_beyond_limit": (9 - 6) + 9,  # three of `c`, and that of `d` nine times
+    }
+    await made.commit("all", prediction("again", 0, version="v8", variant="v"), features("more", 0, x=1, c="c8"))
+    assert (await made.counts())["version_beyond_limit"] == 9 - 3 + 1
+
+
+async def test_classes_and_variants_beyond_the_bound_are_counted(store: Connection) -> None:
+    made = await lab(store, limits={"classes_max": 2, "versions_max": 2})
+    events = [prediction(str(n), 0, n, variant=f"variant {n}") for n in range(5)]
+    await made.commit("all", *events, *(label(str(n), 0, 10 + n) for n in range(4)))
+
+    counts = await made.counts()
+    assert {name: counts[name] for name in counts if name.endswith("_beyond_limit")} == {
+        "variant_beyond_limit": 5 - 2,
+        "class_beyond_limit": 5 - 2 + 4,
+    }
 
 
 async def test_the_store_is_found_again_by_another_worker(store: Connection, postgres_url: str) -> None:
