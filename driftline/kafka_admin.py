@@ -1,17 +1,18 @@
 """Which topics does the broker have, and how far do their logs reach?
 
-Topic administration through kafka-python: blocking functions, each with a connection of its own, for commands and for
-worker threads at start-up. Invariants: every failure is an error of ours that names the servers and never a secret; no
-call takes much longer than twice its `timeout_ms`.
+Topic administration through kafka-python: blocking, for commands (functions, each with a connection of its own) and for
+threads of a worker, which ask again and again (`Admin`). Invariants: every failure is an error of ours that names the
+servers and never a secret; no call takes much longer than twice its `timeout_ms`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
@@ -29,8 +30,11 @@ from kafka.errors import (
 from kafka.protocol.metadata import ApiVersionsRequest
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
+from driftline.kafka_security import security_options, why_refused
 from driftline.settings import KafkaSecurity, Settings
 from driftline.settings.services import INPUTS
+
+T = TypeVar("T")
 
 TIMEOUT_MS = 10_000
 PLAINTEXT = KafkaSecurity()
@@ -106,30 +110,112 @@ def topic_uses(settings: Settings) -> dict[str, TopicUse]:
     return uses
 
 
+class Admin:
+    """Asks a broker about topics, time after time, over one client that is made when it is needed.
+
+    After a failure the next question makes a new one. Questions of several threads wait for one another.
+    """
+
+    def __init__(self, bootstrap: str, security: KafkaSecurity = PLAINTEXT, timeout_ms: int = TIMEOUT_MS) -> None:
+        self._bootstrap = bootstrap
+        self._security = security
+        self._timeout_ms = timeout_ms
+        self._kept: _Client | None = None
+        self._asking = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._asking:
+            self._drop()
+
+    def _drop(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def ask(self, question: Callable[[KafkaAdminClient], T]) -> T:
+        """Ask a question; once more over a new client, should the one that was kept not know of a broker's restart.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If no broker answers in time.
+        ConfigurationError
+            If it refuses us.
+        """
+        with self._asking, _told(self._bootstrap, self._security, self._timeout_ms):
+            if self._kept is not None:
+                try:
+                    return self._ask(question)
+                except KafkaTimeoutError:
+                    raise
+                except (KafkaError, OSError, ValueError):
+                    _log.debug("a broker's connection was of no use any more", exc_info=True)
+            return self._ask(question)
+
+    def _ask(self, question: Callable[[KafkaAdminClient], T]) -> T:
+        try:
+            self._kept = self._kept or _open(self._bootstrap, self._security, self._timeout_ms)
+            return question(self._kept)
+        except BaseException:
+            self._drop()
+            raise
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """Describe those of the topics that exist, in the order they were named in; none is made by asking.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If no broker answers in time.
+        ConfigurationError
+            If it refuses us.
+        StateError
+            If we have no right to describe a topic.
+        """
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
+        found = {}
+        for topic in self.ask(lambda client: client.describe_topics(wanted)):
+            error = for_code(topic["error_code"])
+            if issubclass(error, AuthorizationError):
+                name = topic["name"]
+                raise _no_right(self._bootstrap, f"describe topic {name}", f"Describe on topic {name}")
+            if error is NoError:
+                found[topic["name"]] = TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
+        return {topic: found[topic] for topic in wanted if topic in found}
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnds]:
+        """Say how far the logs of partitions reach, by (topic, partition).
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If no broker answers in time, or one of the partitions does not exist.
+        ConfigurationError
+            If it refuses us.
+        """
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        if not asked:
+            return {}
+        earliest, latest = self.ask(
+            lambda client: [
+                client.list_partition_offsets(dict.fromkeys(asked, which))
+                for which in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+            ]
+        )
+        return {(at.topic, at.partition): PartitionEnds(earliest[at].offset, latest[at].offset) for at in asked}
+
+
 def topic_ids(
     bootstrap: str, topics: Collection[str], *, security: KafkaSecurity = PLAINTEXT, timeout_ms: int = TIMEOUT_MS
 ) -> dict[str, TopicInfo]:
-    """Describe those of the topics that exist, in the order they were named in; none is made by asking.
-
-    Raises
-    ------
-    ServiceUnavailableError
-        If no broker answers in time, or it refuses us.
-    StateError
-        If we have no right to describe a topic.
-    """
-    if not topics:
-        return {}
-    with _connected(bootstrap, security, timeout_ms) as client:
-        described = client.describe_topics(list(dict.fromkeys(topics)))
-    found = {}
-    for topic in described:
-        error = for_code(topic["error_code"])
-        if issubclass(error, AuthorizationError):
-            raise _no_right(bootstrap, f"describe topic {topic['name']}", f"Describe on topic {topic['name']}")
-        if error is NoError:
-            found[topic["name"]] = TopicInfo(str(topic.get("topic_id") or ""), len(topic["partitions"]))
-    return {topic: found[topic] for topic in topics if topic in found}
+    """Ask once what `Admin.topics` tells."""
+    with Admin(bootstrap, security, timeout_ms) as admin:
+        return admin.topics(topics)
 
 
 def create_topics(
@@ -155,12 +241,16 @@ def create_topics(
     wanted = {topic: {"num_partitions": partitions, "replication_factor": replication} for topic in topics}
     if not wanted:
         return
-    with _connected(bootstrap, security, timeout_ms) as client:
+
+    def create(client: KafkaAdminClient) -> None:
         for topic in client.create_topics(wanted, raise_errors=False)["topics"]:
             error = for_code(topic["error_code"])
             if error not in (NoError, TopicAlreadyExistsError):
                 raise _refusal(bootstrap, topic["name"], error, topic.get("error_message"))
         client.wait_for_topics(list(wanted), timeout_ms)
+
+    with Admin(bootstrap, security, timeout_ms) as admin:
+        admin.ask(create)
 
 
 def partition_ends(
@@ -170,42 +260,9 @@ def partition_ends(
     security: KafkaSecurity = PLAINTEXT,
     timeout_ms: int = TIMEOUT_MS,
 ) -> dict[tuple[str, int], PartitionEnds]:
-    """Say how far the logs of partitions reach, by (topic, partition).
-
-    Raises
-    ------
-    ServiceUnavailableError
-        If no broker answers in time, or one of the partitions does not exist.
-    """
-    if not partitions:
-        return {}
-    asked = [TopicPartition(topic, partition) for topic, partition in partitions]
-    with _connected(bootstrap, security, timeout_ms) as client:
-        earliest = client.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.EARLIEST))
-        latest = client.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
-    return {
-        (place.topic, place.partition): PartitionEnds(earliest[place].offset, latest[place].offset) for place in asked
-    }
-
-
-def security_options(security: KafkaSecurity) -> dict[str, Any]:
-    """Write our settings as kafka-python's.
-
-    Examples
-    --------
-    >>> security_options(KafkaSecurity())
-    {'security_protocol': 'PLAINTEXT'}
-    """
-    options = {
-        "security_protocol": security.protocol.upper(),
-        "sasl_mechanism": security.sasl_mechanism,
-        "sasl_plain_username": security.username,
-        "sasl_plain_password": security.password.get_secret_value() if security.password else None,
-        "ssl_cafile": security.ca_file and str(security.ca_file),
-        "ssl_certfile": security.certificate_file and str(security.certificate_file),
-        "ssl_keyfile": security.key_file and str(security.key_file),
-    }
-    return {name: value for name, value in options.items() if value is not None}
+    """Ask once what `Admin.ends` tells."""
+    with Admin(bootstrap, security, timeout_ms) as admin:
+        return admin.ends(partitions)
 
 
 def client_options(
@@ -216,10 +273,12 @@ def client_options(
     Raises
     ------
     ServiceUnavailableError
-        If no broker answers in time, or it refuses us.
+        If no broker answers in time.
+    ConfigurationError
+        If it refuses us.
     """
-    with _connected(bootstrap, security, timeout_ms) as client:
-        spoken = client.config["api_version"]
+    with Admin(bootstrap, security, timeout_ms) as admin:
+        spoken = admin.ask(lambda client: client.config["api_version"])
     return {
         "bootstrap_servers": bootstrap,
         "bootstrap_timeout_ms": timeout_ms,
@@ -262,34 +321,43 @@ class _LastFailure(logging.Handler):
 
 
 @contextmanager
-def _connected(bootstrap: str, security: KafkaSecurity, timeout_ms: int) -> Iterator[KafkaAdminClient]:
-    """Give a client that speaks as the newest version that the broker knows."""
+def _told(bootstrap: str, security: KafkaSecurity, timeout_ms: int) -> Iterator[None]:
+    """Tell errors of the client as ours."""
+    last = _LastFailure(logging.WARNING)
+    _log.addHandler(last)
+    try:
+        yield
+    except (KafkaError, OSError, ValueError) as error:
+        where = f"kafka at {bootstrap}"
+        if security.protocol != "plaintext" and (refused := why_refused(bootstrap, security)):
+            raise ConfigurationError(f"refuses us: {refused}", where=where, remedy="correct kafka.security") from None
+        what = f"no answer within {timeout_ms / 1000:g}s" if isinstance(error, KafkaTimeoutError) else "can't be used"
+        raise ServiceUnavailableError(
+            f"{what}: {_one_line(last.failure or error)}",
+            where=where,
+            remedy="check the servers, kafka.bootstrap_servers and kafka.security",
+        ) from None
+    finally:
+        _log.removeHandler(last)
+
+
+def _open(bootstrap: str, security: KafkaSecurity, timeout_ms: int) -> _Client:
+    """Make a client that speaks as the newest version that the broker knows."""
     options = {
         "bootstrap_servers": bootstrap,
         "bootstrap_timeout_ms": timeout_ms,
         "request_timeout_ms": timeout_ms,
         **security_options(security),
     }
-    last = _LastFailure(logging.WARNING)
-    _log.addHandler(last)
+    client = _Client(**options, api_version=_OLDEST_BROKER)
     try:
-        client = _Client(**options, api_version=_OLDEST_BROKER)
-        try:
-            if client.knows_its_version():
-                client.close()
-                client = _Client(**options)
-            yield client
-        finally:
-            client.close()
-    except (KafkaError, OSError, ValueError) as error:
-        what = f"no answer within {timeout_ms / 1000:g}s" if isinstance(error, KafkaTimeoutError) else "can't be used"
-        raise ServiceUnavailableError(
-            f"{what}: {_one_line(last.failure or error)}",
-            where=f"kafka at {bootstrap}",
-            remedy="check the servers, kafka.bootstrap_servers and kafka.security",
-        ) from None
-    finally:
-        _log.removeHandler(last)
+        if not client.knows_its_version():
+            return client
+    except BaseException:
+        client.close()
+        raise
+    client.close()
+    return _Client(**options)
 
 
 def _refusal(

@@ -15,9 +15,10 @@ from faust.serializers import codecs
 from faust.types.tuples import TP
 
 from driftline.errors import DriftlineError, ServiceUnavailableError
+from driftline.kafka_admin import PartitionEnds
 from driftline.settings import KafkaSecurity, KafkaSettings
 from streams.positions import LogPositions
-from streams.timer import every
+from streams.timer import Timer
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
 
@@ -47,17 +48,21 @@ class _WholeFetch(codecs.Codec):
 
 codecs.register(FETCH_CODEC, _WholeFetch())
 
-Ends = Callable[[Iterable[tuple[str, int]]], Mapping[tuple[str, int], int]]
+Ends = Callable[[Iterable[tuple[str, int]]], Mapping[tuple[str, int], PartitionEnds]]
 """Asks the broker for the ends of logs; blocking."""
 
 
-def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_max: int, datadir: str) -> faust.App:
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """Make none: there are no tables here, and a folder would be left behind by whoever is killed."""
+
+
+def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_max: int) -> faust.App:
     """Make the application; nothing connects yet."""
-    app = faust.App(
+    app = _App(
         kafka.group,
         broker=[f"driftline://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(kafka.security),
-        datadir=datadir,
         web_enabled=False,
         autodiscover=False,
         topic_allow_declare=False,
@@ -109,8 +114,9 @@ async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topic
         If nothing can go on.
     """
     _add_agent(app, worker, list(topics))
+    timer = Timer(worker.stopping)
     tasks = [
-        asyncio.create_task(every(seconds, worker.stopping, what, do))
+        asyncio.create_task(timer.every(seconds, what, do))
         for seconds, what, do in (
             (TICK_S, "closing windows", worker.close_windows),
             (BEAT_S, "beating", lambda: worker.beat("running", _assigned(app))),
@@ -197,7 +203,10 @@ async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int])
 async def _note_ends(app: faust.App, worker: Worker, ends: Ends) -> None:
     consumer = cast(WholeFetchConsumer, app.consumer)
     own = _assigned(app)
-    await worker.note_ends(lambda: ends(own), lambda topic, partition: consumer.reached(TP(topic, partition)))
+    await worker.note_ends(
+        lambda: {at: of.end for at, of in ends(own).items()},
+        lambda topic, partition: consumer.reached(TP(topic, partition)),
+    )
 
 
 async def _pace(app: faust.App, worker: Worker) -> None:

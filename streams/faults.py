@@ -10,6 +10,7 @@ from typing import Literal
 
 import psycopg
 
+from driftline.errors import DriftlineError
 from driftline.store.connection import SERVICE_TROUBLE
 
 Fault = Literal["service", "ours", "events"]
@@ -36,12 +37,14 @@ def fault_of(error: Exception) -> Fault:
 
 
 def one_line(error: BaseException) -> str:
-    r"""Write an error's type and the first line of its text.
+    r"""Write an error's type and the first line of its text; what is an error of ours says enough itself.
 
     Examples
     --------
-    >>> one_line(ValueError("no\nmore")), one_line(KeyboardInterrupt())
-    ('ValueError: no', 'KeyboardInterrupt')
+    >>> one_line(ValueError("no\nmore")), one_line(KeyboardInterrupt()), one_line(DriftlineError("gone", where="t"))
+    ('ValueError: no', 'KeyboardInterrupt', 't: gone')
     """
+    if isinstance(error, DriftlineError):
+        return error.problems[0]
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

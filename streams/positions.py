@@ -17,10 +17,11 @@ from typing import Protocol
 from faust.types.tuples import TP
 from psycopg_pool import AsyncConnectionPool
 
-from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
+from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError, StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.store.arrays import pg_array
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, run
+from streams.faults import one_line
 
 _log = logging.getLogger("driftline.positions")
 
@@ -110,14 +111,17 @@ class LogPositions:
     async def resume(self, partitions: Iterable[TP]) -> dict[TP, int]:
         """Return where each partition goes on; nowhere once a log is not the one that was read before: see `fatal`."""
         assigned = list(partitions)
+        told = ""
         while self.fatal is None:
             try:
                 await self.look()
                 return await self._resume(assigned)
             except StateError as error:
                 self.fatal = error
-            except (ServiceUnavailableError, *SERVICE_TROUBLE) as error:
-                _log.warning("can't tell yet where to go on: %s", str(error).strip().split("\n")[0])
+            except (ServiceUnavailableError, ConfigurationError, *SERVICE_TROUBLE) as error:
+                if told != (why := one_line(error)):
+                    _log.warning("can't tell yet where to go on: %s", why)
+                told = why
                 await asyncio.sleep(RETRY_S)
         return {}
 

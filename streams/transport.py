@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ class WholeFetchConsumer(driver.Consumer):
         """Where to read on before the broker is asked again."""
         self._placed = True
         """Whether Postgres was asked where the assigned partitions go on."""
+        self._told_of: set[TP] = set()
+        """The partitions that were last told to be read."""
         self._committed: dict[TP, int] = {}
         """What Kafka was not told yet of what is in Postgres."""
         self._reached: dict[TP, tuple[int, int]] = {}
@@ -204,12 +207,18 @@ class WholeFetchConsumer(driver.Consumer):
         """Ask where the partitions go on, if they were assigned since the last time."""
         while not self._placed:
             self._placed = True
+            held = self._held()
             try:
-                self._wanted = dict(await positions_of(self.app).resume(self._held()))
+                self._wanted = dict(await positions_of(self.app).resume(held))
                 self._committed |= self._wanted  # else lag tools see what has moved as unread until its next record
             except BaseException:
                 self._placed = False
                 raise
+            if held != self._told_of:
+                shares = Counter(tp.topic for tp in sorted(held))
+                told = ", ".join(f"{n} of {topic}" for topic, n in shares.items())
+                _log.info("reading %s", f"partitions: {told}" if told else "no partition")
+            self._told_of = held
 
     async def _seek_wanted(self) -> None:
         wanted, self._wanted = self._wanted, {}

@@ -20,7 +20,7 @@ from driftline.store.migrate import require_current_schema
 from driftline.wiring.start import require_rights, services, told
 from streams.publish import Publisher, Send
 from streams.relay import OutboxRelay, relay_dead_letters
-from streams.timer import every
+from streams.timer import Timer
 
 _log = logging.getLogger("driftline.relay")
 
@@ -55,7 +55,8 @@ async def relaying(
                 for name in settings.alerts.webhooks
             ),
         ]
-        tasks = [asyncio.create_task(every(TICK_S, stopping, what, do)) for what, do in timers]
+        timer = Timer(stopping)
+        tasks = [asyncio.create_task(timer.every(TICK_S, what, do)) for what, do in timers]
         try:
             yield
         finally:
@@ -91,7 +92,9 @@ async def run_relay(settings: Settings, started: Callable[[str], None]) -> None:
     kafka, postgres = services(settings)
     url = postgres.url.get_secret_value()
     place = place_of(url)
-    connection = await connect(url, connect_timeout_ms=postgres.connect_timeout_ms)
+    connection = await connect(
+        url, connect_timeout_ms=postgres.connect_timeout_ms, silence_ms_max=postgres.answer_timeout_ms
+    )
     with told(place):
         async with connection:
             await require_current_schema(connection)

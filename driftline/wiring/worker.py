@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from driftline.errors import StateError
-from driftline.kafka_admin import PartitionEnds, TopicInfo, partition_ends, topic_ids
+from driftline.kafka_admin import Admin, TopicInfo
 from driftline.settings import KafkaSettings, Settings
 from driftline.store.connection import connect, open_pool, place_of
 from driftline.store.migrate import require_current_schema
@@ -25,26 +23,6 @@ from streams.decode.shapes import event_shape, topic_routes
 from streams.monitored import Profiles, id_secret, register_models
 from streams.positions import LogPositions
 from streams.worker import Worker, WorkerParts
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaBroker:
-    """The broker of a configuration, asked through blocking calls."""
-
-    settings: KafkaSettings
-
-    def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
-        """Describe those of the topics that exist."""
-        return topic_ids(self.settings.bootstrap_servers, list(names), security=self.settings.security)
-
-    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnds]:
-        """Say how far logs reach."""
-        return partition_ends(self.settings.bootstrap_servers, list(partitions), security=self.settings.security)
-
-    def log_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Say which offset is behind the newest record of each partition."""
-        return {at: ends.end for at, ends in self.ends(partitions).items()}
-
 
 _log = logging.getLogger("driftline.run")
 
@@ -77,33 +55,32 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
             models = await register_models(connection, settings)
             await put_references_in_force(connection, models, profiles)
             secret = await id_secret(connection, settings)
-    broker = KafkaBroker(kafka)
-    model_topics, found = await _existing_topics(settings, broker)
-    shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
-    routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
-    decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
-    async with open_pool(url, postgres) as pool:
-        positions = LogPositions(pool, broker, found)
-        with told(place):
-            await positions.register(found)
+    with Admin(kafka.bootstrap_servers, kafka.security) as broker:
+        model_topics, found = await _existing_topics(settings, kafka, broker)
+        shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
+        routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
+        decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
-        worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
-        with tempfile.TemporaryDirectory(prefix="driftline-") as folder:
-            app = build_app(kafka, positions, settings.limits.buffered_fetches_max, folder)
+        async with open_pool(url, postgres) as pool:
+            positions = LogPositions(pool, broker, found)
+            with told(place):
+                await positions.register(found)
+            worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
+            app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
             started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
             async with relaying(settings, pool, worker.stopping) if relays else nullcontext():
-                await run_app(app, worker, positions, sorted(found), broker.log_ends)
+                await run_app(app, worker, positions, sorted(found), broker.ends)
 
 
 async def _existing_topics(
-    settings: Settings, broker: KafkaBroker
+    settings: Settings, kafka: KafkaSettings, broker: Admin
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, TopicInfo]]:
     """Find the topics to read, and of them each model's inputs; those for predictions and wanted labels must exist."""
     wanted = {name: _input_topics(settings, name) for name in settings.models}
     inputs = {topic for topics in wanted.values() for topic in topics}
-    letters, statuses = broker.settings.topics.dead_letters, broker.settings.topics.retraining_status
+    letters, statuses = kafka.topics.dead_letters, kafka.topics.retraining_status
     there = await asyncio.to_thread(broker.topics, sorted(inputs | {letters, statuses}))
     found = {topic: info for topic, info in there.items() if topic in inputs | {statuses}}
     missing = sorted(
@@ -112,7 +89,7 @@ async def _existing_topics(
     if missing:
         raise StateError(
             f"there is no topic {', '.join(missing)}",
-            where=f"kafka at {broker.settings.bootstrap_servers}",
+            where=f"kafka at {kafka.bootstrap_servers}",
             remedy="run `driftline topics --create`, or name your own in kafka.topics",
         )
     if letters not in there:

@@ -321,7 +321,8 @@ def test_windows_close_while_partitions_are_idle_but_not_while_one_is_behind_who
         send_at(5_000, [0])
         send_at(25_000, [0])
         wait_for(lambda: closed_through(monitor) == 20_000, "windows to close over three silent partitions", 60)
-        running.append(WorkerProcess(monitor.config, tmp_path / "second.log"))
+        (home := tmp_path / "home").mkdir()
+        running.append(WorkerProcess(monitor.config, tmp_path / "second.log", home))
         wait_for(lambda: sorted(assigned(monitor).values()) == [("running", 2)] * 2, "partitions to be shared", 60)
         dead = running[1].process
         held = [
@@ -330,6 +331,8 @@ def test_windows_close_while_partitions_are_idle_but_not_while_one_is_behind_who
             for _, partition in partitions
         ]
         dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        assert list(home.iterdir()) == []  # who is killed leaves nothing behind
         send_at(35_000, held)
         send_at(65_000, set(range(4)) - set(held))
         idle = f"""select from driftline.stream_offset where topic = '{predicted}' and partition <> all (array{held})

@@ -6,13 +6,16 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import Producer
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
-from driftline.kafka_admin import PartitionEnds, create_topics, partition_ends, security_options, topic_ids
+from driftline.kafka_admin import PartitionEnds, create_topics, partition_ends, topic_ids
+from driftline.kafka_security import security_options
 from driftline.settings import KafkaSecurity
-from tests.support.kafka import Broker, MockBroker
+from tests.conftest import not_shown
+from tests.support.kafka import Broker, JarBroker, MockBroker, OwnBroker
 from tests.support.services import MissingServiceError
 
 NewName = Callable[[str], str]
@@ -144,17 +147,81 @@ def test_a_broker_that_is_not_there_is_one_line_that_names_it_and_leaves_no_thre
     assert told.stderr == ""
 
 
+def sasl(password: str, mechanism: str = "PLAIN") -> KafkaSecurity:
+    return KafkaSecurity(protocol="sasl_plaintext", sasl_mechanism=mechanism, username="me", password=password)
+
+
 @pytest.mark.real_kafka
-def test_a_wrong_protocol_is_an_error_without_the_password(broker: Broker) -> None:
-    security = KafkaSecurity(
-        protocol="sasl_plaintext", sasl_mechanism="SCRAM-SHA-512", username="me", password="hunter2"
-    )
+def test_who_the_broker_refuses_is_told_so_and_to_correct_the_configuration(request: pytest.FixtureRequest) -> None:
+    try:
+        guarded = JarBroker(users={"me": "hunter2"})
+    except MissingServiceError as missing:
+        not_shown(request, str(missing))
+    try:
+        for servers, security, told in [
+            (guarded.guarded_servers, sasl("hunter3"), "refuses us: .*Invalid username or password"),
+            (guarded.guarded_servers, sasl("hunter2", "SCRAM-SHA-512"), "refuses us: .*SASL mechanism"),
+            (guarded.bootstrap_servers, sasl("hunter2"), "refuses us: .*SASL state"),
+        ]:
+            with pytest.raises(ConfigurationError, match=f"^kafka at {servers}: {told}.*; correct kafka.sec") as caught:
+                topic_ids(servers, ["t"], security=security, timeout_ms=3_000)
+            assert "hunter" not in str(caught.value)
+            assert caught.value.__cause__ is None
+        assert topic_ids(guarded.guarded_servers, ["t"], security=sasl("hunter2")) == {}
+    finally:
+        guarded.stop()
 
-    with pytest.raises(ServiceUnavailableError) as caught:
-        topic_ids(broker.bootstrap_servers, ["t"], security=security, timeout_ms=500)
 
-    assert "hunter2" not in str(caught.value)
-    assert caught.value.__cause__ is None
+ASKING_AGAIN_AND_AGAIN = """
+import sys
+from driftline.errors import ServiceUnavailableError
+from driftline.kafka_admin import Admin
+with Admin(sys.argv[1], timeout_ms=2_000) as admin:
+    for _ in sys.stdin:
+        try:
+            print(admin.topics(["t"])["t"].partitions, admin.ends([("t", 0)])["t", 0].end, flush=True)
+        except ServiceUnavailableError as error:
+            print(error, flush=True)
+"""
+
+
+@pytest.mark.real_kafka
+def test_questions_of_one_worker_share_a_connection_that_is_made_anew_after_an_outage(
+    own_broker: OwnBroker, project: Path
+) -> None:
+    address = own_broker.bootstrap_servers
+    own_broker.create_topic("t")
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ASKING_AGAIN_AND_AGAIN, address], cwd=project, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+
+    def ask() -> str:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        print("?", file=asking.stdin, flush=True)
+        return asking.stdout.readline().strip()
+
+    def connections() -> set[object]:
+        found = psutil.Process(asking.pid).net_connections("tcp")
+        return {at.laddr for at in found if at.raddr and address.endswith(f":{at.raddr.port}")}
+
+    try:
+        assert ask() == "1 0"
+        kept = connections()
+        assert [ask() for _ in range(3)] == ["1 0"] * 3
+        assert connections() == kept
+        own_broker.kill()
+        assert ask().startswith(f"kafka at {address}: ")
+        own_broker.start()
+        produce(address, "t", 5)
+        assert ask() == "1 5"
+        own_broker.kill()
+        own_broker.start()
+        assert ask() == "1 5"  # an outage between two questions is none
+    finally:
+        asking.communicate()
+    assert asking.returncode == 0
 
 
 def test_security_is_written_in_the_words_of_the_client() -> None:

@@ -18,6 +18,7 @@ import psycopg
 import pyarrow.parquet as pq
 from confluent_kafka import Producer
 
+PROJECT = Path(__file__).parents[2]
 START_MS = 1_451_606_400_000
 LABEL_DELAY_MS = 3_600_000
 
@@ -38,12 +39,21 @@ def run_driftline(*arguments: str, timeout_s: float = 120) -> subprocess.Complet
 
 
 class WorkerProcess:
-    """One `driftline run`."""
+    """One `driftline run`.
 
-    def __init__(self, config: Path, log: Path) -> None:
+    Parameters
+    ----------
+    home
+        Where it runs and may leave what is temporary.
+    """
+
+    def __init__(self, config: Path, log: Path, home: Path | None = None) -> None:
         self._log = log.open("ab")
         command = [sys.executable, "-m", "driftline.cli", "run", "--config", str(config)]
-        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        places = {"PYTHONPATH": str(PROJECT)} | ({"TMPDIR": str(home)} if home else {})
+        self.process = subprocess.Popen(
+            command, stdout=self._log, stderr=self._log, cwd=home, env={**os.environ, **places}
+        )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to just this process."""

@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,15 @@ class MockBroker(Broker):
 
 
 class JarBroker(Broker):
-    """Apache Kafka itself, one KRaft node, from the jars that `pom.xml` names."""
+    """Apache Kafka itself, one KRaft node, from the jars that `pom.xml` names.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    users
+        Passwords by name: whom it lets in, with SASL PLAIN, at `guarded_servers`.
+    """
+
+    def __init__(self, users: Mapping[str, str] | None = None) -> None:
         self._java = [_java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO", "-cp", f"{_jars()}/*"]
         port, controller_port = free_port(), free_port()
         super().__init__(f"127.0.0.1:{port}")
@@ -99,6 +105,10 @@ class JarBroker(Broker):
         self._log = self._home / "broker.log"
         self._properties = self._home / "server.properties"
         settings = _single_node(port, controller_port, self._home / "data")
+        if users:
+            guarded_port = free_port()
+            self.guarded_servers = f"127.0.0.1:{guarded_port}"
+            settings |= _guarded(settings, guarded_port, users)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         try:
             self._format()
@@ -266,6 +276,20 @@ def _single_node(port: int, controller_port: int, data: Path) -> dict[str, objec
         "transaction.state.log.num.partitions": 1,
         "transaction.state.log.replication.factor": 1,
         "transaction.state.log.min.isr": 1,
+    }
+
+
+def _guarded(settings: Mapping[str, object], port: int, users: Mapping[str, str]) -> dict[str, object]:
+    """Add a listener that asks for a name and a password."""
+    known = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    return {
+        "listeners": f"{settings['listeners']},GUARDED://127.0.0.1:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.guarded.plain.sasl.jaas.config": (
+            f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};"
+        ),
     }
 
 

@@ -1,0 +1,69 @@
+"""Who are we to a broker, and does it refuse us for that?
+
+kafka-python often loses what a broker says right before it hangs up, so another client is asked why: librdkafka.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from driftline.settings import KafkaSecurity
+
+ANSWER_S_MAX = 3
+
+
+def security_options(security: KafkaSecurity) -> dict[str, Any]:
+    """Write our settings as kafka-python's.
+
+    Examples
+    --------
+    >>> security_options(KafkaSecurity())
+    {'security_protocol': 'PLAINTEXT'}
+    """
+    options = {
+        "security_protocol": security.protocol.upper(),
+        "sasl_mechanism": security.sasl_mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password.get_secret_value() if security.password else None,
+        "ssl_cafile": security.ca_file and str(security.ca_file),
+        "ssl_certfile": security.certificate_file and str(security.certificate_file),
+        "ssl_keyfile": security.key_file and str(security.key_file),
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def why_refused(bootstrap: str, security: KafkaSecurity) -> str | None:
+    """Say why a broker refuses our name, password, mechanism or certificate; None if it does not, or says nothing."""
+    told: list[KafkaError] = []
+    options: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "error_cb": told.append,
+        "log_level": 0,
+        "security.protocol": security.protocol,
+        "sasl.mechanisms": security.sasl_mechanism,
+        "sasl.username": security.username,
+        "sasl.password": security.password and security.password.get_secret_value(),
+        "ssl.ca.location": security.ca_file and str(security.ca_file),
+        "ssl.certificate.location": security.certificate_file and str(security.certificate_file),
+        "ssl.key.location": security.key_file and str(security.key_file),
+    }
+    client = AdminClient({name: value for name, value in options.items() if value is not None})
+    with suppress(KafkaException):
+        client.list_topics(timeout=ANSWER_S_MAX)
+    client.poll(0)
+    return next((_words(error) for error in told if _is_refusal(error)), None)
+
+
+def _is_refusal(error: KafkaError) -> bool:
+    is_certificate = error.code() == KafkaError._SSL and "certificate" in error.str()
+    return is_certificate or error.code() == KafkaError._AUTHENTICATION
+
+
+def _words(error: KafkaError) -> str:
+    """Leave out what the client adds of itself: the connection's name before, and its state after."""
+    text = " ".join(str(error.str()).split())
+    return text.partition("/bootstrap: ")[2].rpartition(" (after ")[0].rstrip(" :") or text
