@@ -3,13 +3,15 @@
 Until then predictions and labels are stored but not summarised. When the pane in which event number `first_events`
 lies is closed, the first events by time become the reference profile; the rest are summarised as if they had come just
 then, and all pairs so far are made. Which events are the first depends neither on the order they came in nor on the
-store they came to.
+store they came to; of one moment they are a fair sample.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -32,6 +34,7 @@ from driftline.events import (
 )
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.join import KeyedPredictions
+from streams.decode.values import text_of
 from streams.monitored import EVERY_VERSION, MonitoredModel
 from streams.reference import columns_from_raw
 
@@ -93,17 +96,36 @@ async def kept_events(connection: Connection, model: MonitoredModel, reference: 
     if not documents:
         return None
     document = {name: [value for part in documents for value in part[name]] for name in documents[0]}
-    order = sorted(range(len(document["time_ms"])), key=lambda row: _place(document, row, model))
-    arranged = {name: [values[row] for row in order] for name, values in document.items()}
+    arranged = {name: [values[row] for row in _order(document, model)] for name, values in document.items()}
     return _from_document(arranged, len(model.settings.segments), regression=model.settings.task == "regression")
 
 
-def _place(document: Mapping[str, list[Any]], row: int, model: MonitoredModel) -> tuple[int, str, str]:
-    """Order by time; events of one moment by what they say, which is the same in every store, unlike keys and codes."""
-    says = [document[name][row] for name in ("prediction", "score", "has_features", "features")]
+def _order(document: Mapping[str, list[Any]], model: MonitoredModel) -> list[int]:
+    """Order rows by time, and those of one moment by a digest of what they say, the same in every store.
+
+    Keys and codes differ from store to store, and no store keeps ids. By the content itself one answer of a nightly job
+    would come before the other. Rows that say the same are numbered, so that each of them has a digest of its own.
+    """
+    time_ms, key = document["time_ms"], document["key"]
+    said = [_said(document, row, model) for row in range(len(time_ms))]
+    numbers: Counter[tuple[int, str]] = Counter()
+    places = {}
+    for row in sorted(range(len(said)), key=lambda row: key[row]):
+        moment = time_ms[row], said[row]
+        numbers[moment] += 1
+        digest = hashlib.blake2b(f"{numbers[moment]} {said[row]}".encode(), digest_size=16)
+        places[row] = time_ms[row], digest.digest()
+    return sorted(places, key=lambda row: places[row])
+
+
+def _said(document: Mapping[str, list[Any]], row: int, model: MonitoredModel) -> str:
+    says = [document[name][row] for name in ("prediction", "score", "has_features")]
+    # Whether types are known already or not, 3 and 3.0 are one value, and what is missing is not there.
+    features = {name: text_of(value) for name, value in document["features"][row].items()}
+    says.append({name: text for name, text in features.items() if text is not None})
     names, segment_names = model.names("version"), model.names("segment")
     says += [names[document["version"][row]], [segment_names[code] for code in document["segments"][row]]]
-    return document["time_ms"][row], json.dumps(says, sort_keys=True), document["key"][row]
+    return json.dumps(says, sort_keys=True)
 
 
 def _to_document(batch: PredictionBatch, keyed: KeyedPredictions) -> dict[str, list[Any]]:

@@ -158,9 +158,13 @@ async def test_which_of_one_moment_are_the_first_does_not_depend_on_the_installa
 ) -> None:
     # Keys are digests under a secret of each installation; two replays of one file must agree all the same.
     events = [event | {"timestamp": stream(1)[0]["timestamp"]} for event in stream(200)]
+    for row, event in enumerate(events):
+        event["features"]["x"] = [row // 2, row / 2, None][row % 3]
     digests = set()
-    for secret in (b"one", b"another"):
-        made = await lab(store, warm_up(100), name=secret.decode())
+    # Live, types are found out from what comes; a replay knows them from its files.
+    known = [{"name": feature.name, "type": feature.kind} for feature in TYPES]
+    for secret, listed in ((b"one", "auto"), (b"another", "auto"), (b"third", known)):
+        made = await lab(store, warm_up(100, features=listed), name=secret.decode())
         object.__setattr__(made.decoder, "id_secret", secret)
         await made.commit("predictions", *events)
         await made.close()
@@ -169,6 +173,24 @@ async def test_which_of_one_moment_are_the_first_does_not_depend_on_the_installa
         digests.add(profile.digest)
 
     assert len(digests) == 1
+
+
+async def test_of_many_events_of_one_moment_the_first_are_like_all_of_them(store: Connection) -> None:
+    # A nightly job gives all its answers one time. To take those first that sort first would be to take one answer.
+    made = await lab(store, warm_up(200))
+    chance = np.random.default_rng(5)
+    cs = chance.choice(["a", "b", "c"], 1000, p=[0.2, 0.3, 0.5]).tolist()
+    await made.commit(
+        "predictions", *(prediction(f"p{row:04}", 0, row % 2, features={"c": c}) for row, c in enumerate(cs))
+    )
+    await made.close()
+
+    profile = await frozen(made)
+    assert profile is not None
+    for feature, shares in zip(profile.features, ({"a": 0.2, "b": 0.3, "c": 0.5}, {"0": 0.5, "1": 0.5}), strict=True):
+        counts = dict(zip(feature.bin_labels(), feature.counts, strict=True))
+        for value, share in shares.items():
+            assert abs(counts[value] - 200 * share) < 4 * np.sqrt(200 * share * (1 - share)), (value, counts)
 
 
 async def test_labels_that_come_before_and_after_the_reference_is_complete_are_joined_once(store: Connection) -> None:
