@@ -45,14 +45,14 @@ async def fan_out(connection: Connection, webhooks: Mapping[str, WebhookSettings
         await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
         messages = await rows(connection, "messages_to_fan_out", messages_max=MESSAGES_A_BATCH)
         wanted = [
-            (message.event_id, name)
+            (message.sequence, name)
             for message in messages
             for name, webhook in webhooks.items()
             if wants(webhook, message.type, message.model)
         ]
         if wanted:
-            event_ids, names = zip(*wanted, strict=True)
-            await run(connection, "add_deliveries", event_id=list(event_ids), webhook=list(names))
+            sequences, names = zip(*wanted, strict=True)
+            await run(connection, "add_deliveries", sequence=list(sequences), webhook=list(names))
         if messages:
             await run(connection, "mark_fanned_out", sequences=[message.sequence for message in messages])
     return len(messages)

@@ -399,7 +399,7 @@ create table driftline.outbox (
 );
 create index on driftline.outbox (topic, sequence) where published_at is null and failed_at is null;
 create index on driftline.outbox (sequence) where fanned_out_at is null;
-create index on driftline.outbox (episode_id, sequence);
+create index on driftline.outbox (episode_id, sequence) where published_at is null and failed_at is null;
 comment on column driftline.outbox.failed_at is 'when it was given up, older than outbox.age_max';
 comment on column driftline.outbox.fanned_out_at is 'when a delivery was made for each webhook that wants it';
 
@@ -407,6 +407,8 @@ comment on column driftline.outbox.fanned_out_at is 'when a delivery was made fo
 create table driftline.delivery (
     event_id text not null references driftline.outbox (event_id) on delete cascade,
     webhook text not null,
+    sequence bigint not null,
+    episode_id uuid,
     created_at timestamptz not null default now(),
     delivered_at timestamptz,
     failed_at timestamptz,
@@ -416,7 +418,9 @@ create table driftline.delivery (
     dropped_at timestamptz,
     primary key (event_id, webhook)
 );
-create index on driftline.delivery (webhook, next_attempt_at) where delivered_at is null and failed_at is null and dropped_at is null;
+create index on driftline.delivery (webhook, sequence) where delivered_at is null and failed_at is null and dropped_at is null;
+create index on driftline.delivery (webhook, episode_id, sequence) where delivered_at is null and failed_at is null and dropped_at is null;
+comment on column driftline.delivery.sequence is 'that of its message, as is episode_id: the order in which deliveries are made';
 comment on column driftline.delivery.attempts is 'the attempt under way or made last: whoever made an earlier one has no say any more';
 comment on column driftline.delivery.dropped_at is 'when it had become pointless: its episode was snoozed, and closed before that ended';
 

@@ -14,9 +14,13 @@ select distinct topic
 select m.sequence, m.event_id, m.episode_id, m.attempts, m.payload::text as payload
   from driftline.outbox m
  where m.topic = %(topic)s and m.published_at is null and m.failed_at is null and m.next_attempt_at <= now()
-   and not exists (select from driftline.outbox earlier
-                    where earlier.episode_id = m.episode_id and earlier.sequence < m.sequence
-                      and earlier.published_at is null and earlier.failed_at is null)
+   and (m.episode_id is null
+        or m.sequence = (select oldest.sequence
+                           from driftline.outbox oldest
+                          where oldest.episode_id = m.episode_id
+                            and oldest.published_at is null and oldest.failed_at is null
+                          order by oldest.sequence
+                          limit 1))
  order by m.sequence
  limit %(messages_max)s
    for update skip locked;
@@ -38,7 +42,7 @@ returning failed_at is not null as given_up;
 
 -- name: messages_to_fan_out
 -- Messages for which nobody has made deliveries; another relay is waited for, so that they are made in order.
-select sequence, event_id, type, model
+select sequence, type, model
   from driftline.outbox
  where fanned_out_at is null
  order by sequence
@@ -47,8 +51,10 @@ select sequence, event_id, type, model
 
 -- name: add_deliveries
 -- One for each message and each webhook that wants it.
-insert into driftline.delivery (event_id, webhook)
-select * from unnest(%(event_id)s::text[], %(webhook)s::text[])
+insert into driftline.delivery (event_id, webhook, sequence, episode_id)
+select m.event_id, wanted.webhook, m.sequence, m.episode_id
+  from unnest(%(sequence)s::bigint[], %(webhook)s::text[]) wanted (sequence, webhook)
+  join driftline.outbox m using (sequence)
 on conflict do nothing;
 
 -- name: mark_fanned_out
@@ -59,33 +65,37 @@ update driftline.outbox set fanned_out_at = now() where sequence = any (%(sequen
 -- An episode that was snoozed, and closed by the time that ended, is told to nobody.
 update driftline.delivery d
    set dropped_at = now(), last_error = 'its episode was snoozed, and closed by then'
-  from driftline.outbox m
-  join driftline.episode e using (episode_id)
+  from driftline.episode e
  where d.webhook = %(webhook)s and d.delivered_at is null and d.failed_at is null and d.dropped_at is null
-   and m.event_id = d.event_id
+   and e.episode_id = d.episode_id
    and e.closed_at is not null and e.snoozed_until > d.created_at and e.snoozed_until <= now();
 
 -- name: claim_delivery
 -- Takes the oldest delivery that may be made now, in order for each episode, for as long as an attempt may last.
 update driftline.delivery d
    set attempts = d.attempts + 1, next_attempt_at = now() + make_interval(secs => %(lease_ms)s / 1000.0)
-  from (select due.event_id, m.type, m.payload::text as payload
+  from driftline.outbox m
+ where m.event_id = d.event_id
+   and (d.event_id, d.webhook) =
+       (select due.event_id, due.webhook
           from driftline.delivery due
-          join driftline.outbox m using (event_id)
           left join driftline.episode e using (episode_id)
          where due.webhook = %(webhook)s and due.next_attempt_at <= now()
            and due.delivered_at is null and due.failed_at is null and due.dropped_at is null
            and (e.snoozed_until is null or e.snoozed_until <= now())
            and not (e.closed_at is not null and coalesce(e.snoozed_until > due.created_at, false))
-           and not exists (select from driftline.outbox o
-                             join driftline.delivery earlier on earlier.event_id = o.event_id and earlier.webhook = due.webhook
-                            where o.episode_id = m.episode_id and o.sequence < m.sequence
-                              and earlier.delivered_at is null and earlier.failed_at is null and earlier.dropped_at is null)
-         order by m.sequence
+           and (due.episode_id is null
+                or due.sequence = (select oldest.sequence
+                                     from driftline.delivery oldest
+                                    where oldest.webhook = due.webhook and oldest.episode_id = due.episode_id
+                                      and oldest.delivered_at is null and oldest.failed_at is null
+                                      and oldest.dropped_at is null
+                                    order by oldest.sequence
+                                    limit 1))
+         order by due.sequence
          limit 1
-           for update of due skip locked) claimed
- where d.event_id = claimed.event_id and d.webhook = %(webhook)s
-returning d.event_id, d.attempts, claimed.type, claimed.payload;
+           for update of due skip locked)
+returning d.event_id, d.attempts, m.type, m.payload::text as payload;
 
 -- name: mark_delivered
 -- The receiver has it, whoever brought it.
@@ -99,12 +109,12 @@ update driftline.delivery d
    set last_error = %(last_error)s,
        next_attempt_at = now() + make_interval(secs => %(wait_ms)s / 1000.0),
        failed_at = case when %(unwanted)s
-                          or greatest(d.created_at, e.snoozed_until) <= now() - make_interval(secs => %(age_max_ms)s / 1000.0)
+                          or greatest(d.created_at, (select e.snoozed_until
+                                                       from driftline.episode e
+                                                      where e.episode_id = d.episode_id))
+                             <= now() - make_interval(secs => %(age_max_ms)s / 1000.0)
                         then now() end
-  from driftline.outbox m
-  left join driftline.episode e using (episode_id)
  where d.event_id = %(event_id)s and d.webhook = %(webhook)s and d.attempts = %(attempts)s and d.delivered_at is null
-   and m.event_id = d.event_id
 returning d.failed_at is not null as given_up;
 
 -- name: give_up_deliveries_of_nobody
