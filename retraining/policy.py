@@ -280,7 +280,7 @@ def _with(episode: Episode, alarms: Sequence[Evidence]) -> Episode:
         episode,
         severity=max(episode.severity, *(item.severity for item in alarms), key=("warning", "critical").index),
         causes=tuple(ordered[:CAUSES_KEPT_MAX]),
-        n_causes=max(episode.n_causes, len(alarms)),
+        n_causes=max(episode.n_causes, len(clearest)),
         features=tuple(sorted({*episode.features, *names})[:NAMES_KEPT_MAX]),
         segments=tuple(sorted({*episode.segments, *(item.cause.segment for item in alarms)})[:NAMES_KEPT_MAX]),
     )

@@ -81,7 +81,7 @@ class Episode:
     causes
         The clearest evidence of its causes, clearest first, at most `CAUSES_KEPT_MAX`.
     n_causes
-        The largest number of causes in one slide.
+        How many causes there are; beyond `CAUSES_KEPT_MAX` only those of one slide are told apart.
     features, segments
         All that moved, sorted, at most `NAMES_KEPT_MAX` each.
     changed_ms

@@ -216,10 +216,12 @@ class Policing:
         known = self._known[version]
         if known.maturity is None:
             return []
-        through_ms = mature_through_ms(known.maturity, self._maturity_spec(version), end_ms)
-        windows, is_all = await self._unjudged(version, known.maturity, through_ms)
-        due = windows[:COHORTS_A_SLIDE_MAX]
-        is_all = is_all and len(due) == len(windows)
+        windows = self._model.settings.windows
+        mature_ms = mature_through_ms(known.maturity, self._maturity_spec(version), end_ms)
+        through_ms = last_end(mature_ms, windows.length_ms, windows.slide_ms)
+        left, is_all = await self._unjudged(version, known.maturity, through_ms)
+        due = left[:COHORTS_A_SLIDE_MAX]
+        is_all = is_all and len(due) == len(left)
         judged_ms = through_ms if is_all else due[-1][1]
         maturity = replace(known.maturity, judged_through_ms=max(known.maturity.judged_through_ms, judged_ms))
         self._known[version] = replace(known, maturity=maturity)

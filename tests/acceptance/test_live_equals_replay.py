@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.support.live import (
     wait_for,
     workers,
 )
+from tests.support.postgres import fresh_database
 
 PARTITIONS = 4
 ROWS = 60_000
@@ -39,8 +42,14 @@ models:
     positive_class: 1
     reference: {{path: {reference}}}
     columns: {{id: id, time: timestamp, prediction: prediction, score: predicted_probability, label: employed}}
+    features: [{{name: AGEP, type: numeric}}, {{name: SCHL, type: categorical}}, {{name: MAR, type: categorical}},
+               {{name: RELP, type: categorical}}]
     segments: [SEX]
     windows: {{length: 1h, slide: 1h, out_of_orderness: 10m, restate_after: 1s}}
+    # So low that chance alone opens and closes episodes of both kinds.
+    drift: {{psi: {{effect: 0.004}}, significance: 0.01}}
+    performance: {{floor: {{accuracy: 0.8}}}}
+    retraining: {{consecutive: 1, cooldown: 3h}}
 """
 SERVICES = """
 kafka:
@@ -68,8 +77,24 @@ def repeated_and_shuffled(events: list[dict[str, Any]], by: int, seed: int) -> l
     return [event for _, event in sorted(places, key=lambda item: item[0])]
 
 
-def replayed(folder: Path, shared_data: Path) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
-    """Replay the same rows and return what v_drift and v_performance must hold."""
+@dataclass(frozen=True)
+class Replayed:
+    """What the views must hold: rows, outgoing events in order, and when episodes opened and closed."""
+
+    drift: set[tuple[Any, ...]]
+    performance: set[tuple[Any, ...]]
+    events: list[dict[str, Any]]
+    episodes: set[tuple[Any, ...]]
+
+
+EPISODES = """
+    select episode_id, version, kind, severity, causes::text, opened_at, closed_at from driftline.v_episodes
+     where closed_at is not null
+"""
+
+
+def replayed(folder: Path, shared_data: Path, database: str) -> Replayed:
+    """Replay the same rows."""
     import pyarrow.parquet as pq
 
     config = folder / "replay.yaml"
@@ -81,10 +106,15 @@ def replayed(folder: Path, shared_data: Path) -> tuple[set[tuple[Any, ...]], set
     done = run_driftline(
         "replay", "--config", str(config), "--predictions", str(folder / "analysis.parquet"),
         "--labels", str(folder / "labels.parquet"), "--out", str(folder / "out"),
-        "--start", "2016-01-01T00:00:00Z", "--interval", "1s", "--label-delay", "1h",
+        "--start", "2016-01-01T00:00:00Z", "--interval", "1s", "--label-delay", "1h", "--database", database,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return _read(folder / "out" / "drift.csv"), _read(folder / "out" / "performance.csv")
+    return Replayed(
+        _read(folder / "out" / "drift.csv"),
+        _read(folder / "out" / "performance.csv"),
+        [json.loads(line) for line in (folder / "out" / "events.jsonl").read_text().splitlines()],
+        set(rows_of(database, EPISODES)),
+    )
 
 
 def _read(file: Path) -> set[tuple[Any, ...]]:
@@ -140,11 +170,13 @@ def test_two_workers_find_what_a_replay_finds(
     fault: Callable[[list[WorkerProcess], Path, Path], None],
     broker: Broker,
     postgres_url: str,
+    postgres_server_url: str,
     shared_data: Path,
     topic_name: Callable[[str], str],
     tmp_path: Path,
 ) -> None:
-    drift, performance = replayed(tmp_path, shared_data)
+    with fresh_database(postgres_server_url) as database:
+        expected = replayed(tmp_path, shared_data, database)
     topics = {kind: topic_name(kind) for kind in ("predictions", "labels", "features", "dead")}
     for kind in ("predictions", "labels"):
         broker.create_topic(topics[kind], PARTITIONS)
@@ -179,12 +211,21 @@ def test_two_workers_find_what_a_replay_finds(
         time.sleep(4)  # a restatement or two, should one be due
         closed = rows_of(postgres_url, last)[0][0]
         live_drift, live_performance = stored(postgres_url, "v_drift"), stored(postgres_url, "v_performance")
+        live_events = [
+            row[0] for row in rows_of(postgres_url, "select payload from driftline.outbox order by sequence")
+        ]
+        live_episodes = set(rows_of(postgres_url, EPISODES))
 
     def until_closed(rows: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
         return {row for row in rows if dict(row)["window_end"] <= closed}
 
-    assert differences(live_drift, until_closed(drift)) == []
-    assert differences(live_performance, until_closed(performance)) == []
+    assert differences(live_drift, until_closed(expected.drift)) == []
+    assert differences(live_performance, until_closed(expected.performance)) == []
+    assert live_events == [event for event in expected.events if datetime.fromisoformat(event["time"]) <= closed]
+    assert live_episodes == {row for row in expected.episodes if row[-1] <= closed}
+    assert {event["type"].removeprefix("driftline.") for event in live_events} == {
+        "drift.detected", "drift.recovered", "performance.degraded", "performance.recovered", "retraining.requested"
+    }  # fmt: skip
     counted = dict(rows_of(postgres_url, "select reason, sum(n)::int from driftline.v_counts group by 1"))
     assert counted["pair"] == ROWS
     assert counted["prediction"] - counted["repeated_prediction"] == ROWS

@@ -10,7 +10,9 @@ import pytest_asyncio
 
 from driftline.store.connection import Connection
 from driftline.store.migrate import migrate
+from streams.measure import Measures
 from streams.replay import END_OF_TIME_MS
+from streams.results import MeasuredGroup
 from tests.support.pipelines import (
     DAY,
     MINUTE,
@@ -149,7 +151,6 @@ async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_
     settings = {"drift": {"detectors": ["psi"]}, "labels": {"horizon": "1d"}, "performance": performance}
     known = await lab(store, settings, name="known")
     unknown = await lab(store, settings, name="unknown")
-    # Right by arrival, since each minute mixes two cohorts; wrong by cohort: the first half of each is never right.
     for number in range(20):
         events = minute(number)
         await known.commit("predictions", *events)
@@ -159,9 +160,48 @@ async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_
     await known.close(18 * MINUTE)
     await unknown.close(DAY)
 
-    # Minute 10 arrives in minute 15, so by arrival two windows are broken at 17; its cohort is due at 16 to 17.
+    # Minute 10 arrives in minute 15 and is mature at 16 (nine in ten labels are in 54 s after 15), minute 11 at 17.
     assert await told(known, "degraded") == [("performance.degraded", 17)]
+    [episode] = (await everything(known))["v_episodes"]
+    assert {(cause["basis"], cause["window_end"][14:16]) for cause in episode["causes"]} == {
+        ("arrival", "17"), ("cohort", "12")
+    }  # fmt: skip
     assert await told(unknown, "degraded") == [("performance.degraded", 21)]
+
+
+@pytest.mark.parametrize("slide", ["2m", "1m"])
+async def test_every_cohort_window_is_judged_once_in_order(
+    store: Connection, monkeypatch: pytest.MonkeyPatch, slide: str
+) -> None:
+    judged: list[tuple[float, float]] = []
+    closed_cohort = Measures.closed_cohort
+
+    async def noted(self: Measures, window: tuple[int, int]) -> list[MeasuredGroup]:
+        judged.append(tuple((ms - START_MS) / MINUTE for ms in window))  # type: ignore[arg-type]
+        return await closed_cohort(self, window)
+
+    monkeypatch.setattr(Measures, "closed_cohort", noted)
+    made = await lab(
+        store,
+        {
+            "drift": {"detectors": ["psi"]},
+            "windows": {"length": "2m", "slide": slide},
+            "performance": {"metrics": ["accuracy"], "floor": {"accuracy": 0.1}, "min_labelled": 10},
+        },
+    )
+    chance = random.Random(3)
+    for number in (*range(8), *range(90, 95)):  # a pause between
+        events = minute(number, n=30)
+        await made.commit("predictions", *events)
+        labels = [of for event in events for of in labels_of([event], int(chance.expovariate(1 / (4 * MINUTE))))]
+        await made.commit("labels", *sorted(labels, key=lambda event: event["timestamp"]))
+    await made.close(50 * MINUTE)
+    assert judged
+    await made.close(END_OF_TIME_MS - START_MS)
+
+    ends = range(2 if slide == "2m" else 1, 100, 2 if slide == "2m" else 1)
+    ends_holding = [end for end in ends if end - 2 < 8 or 90 < end < 95 + 2]
+    assert judged == [(end - 2, end) for end in ends_holding]
 
 
 async def test_at_the_end_of_a_log_the_cohorts_that_are_left_are_judged_when_they_would_be_due(
