@@ -66,14 +66,13 @@ def _numbers(*named: tuple[str, Any]) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def causes_in_words(causes: Sequence[Mapping[str, Any]], causes_max: int = 3) -> str:
-    """Say the first causes, which are the clearest, and how many more there are.
+def causes_in_words(causes: Sequence[Mapping[str, Any]], causes_max: int = 3) -> list[str]:
+    """Say the first causes, which are the clearest, and how many more there are; one line each.
 
     Examples
     --------
     >>> causes_in_words([{"feature": "age"}, {"feature": "city"}, {"feature": "@score"}], 2)
-    'age; city; and 1 more'
+    ['age', 'city', 'and 1 more']
     """
     told = [cause_in_words(cause) for cause in causes[:causes_max]]
-    more = [f"and {len(causes) - causes_max} more"] if len(causes) > causes_max else []
-    return "; ".join([*told, *more])
+    return [*told, f"and {len(causes) - causes_max} more"] if len(causes) > causes_max else told

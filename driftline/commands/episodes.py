@@ -183,9 +183,5 @@ def _block(episode: Episode) -> Sequence[str]:
     if episode.retraining is not None:
         outcome = f", {episode.retraining_outcome}" if episode.retraining_outcome else ""
         states.append(f"retraining {episode.retraining}{outcome}")
-    indent = " " * 10
-    return [
-        f"{episode.short_id}  {episode.severity:<8}  {what}",
-        f"{indent}{causes_in_words(episode.causes) or 'no cause was kept'}",
-        f"{indent}{'; '.join(states)}",
-    ]
+    below = [*causes_in_words(episode.causes), "; ".join(states)]
+    return [f"{episode.short_id}  {episode.severity:<8}  {what}", *(f"          {line}" for line in below)]

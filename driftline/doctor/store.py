@@ -11,7 +11,7 @@ import psycopg
 from driftline.doctor import Finding, fail, ok, warn
 from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
 from driftline.settings import PostgresSettings, format_duration
-from driftline.store.connection import Connection, connect, place_of, rows, the_row
+from driftline.store.connection import Connection, connect, place_of, rows, the_row, timestamp
 from driftline.store.migrate import require_current_schema, schema_version
 
 SERVER_VERSIONS = range(14, 19)
@@ -99,6 +99,7 @@ async def _ask(
     stored.findings += check_workers(workers)
     stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
     stored.findings += check_episodes(await rows(connection, "open_episodes"))
+    stored.findings += check_accepted(await rows(connection, "accepted_references"))
     messages = await rows(connection, "state_of_messages")
     stored.findings += check_outbox([found for found in messages if found.channel == "topic"])
     stored.findings += check_webhooks(webhooks, [found for found in messages if found.channel == "webhook"])
@@ -231,3 +232,24 @@ def _in_arrears(destination: str, found: Any) -> Iterator[str]:
     elif found.oldest_ms > ARREARS_MS_MAX:
         age = format_duration(found.oldest_ms // 1000 * 1000)
         yield f"{destination}: {found.n_waiting} wait, the oldest for {age}; is a worker or `driftline relay` running?"
+
+
+def check_accepted(references: Sequence[Any]) -> list[Finding]:
+    """Tell which references are in force because a person accepted them: the files say something else.
+
+    Parameters
+    ----------
+    references
+        With `model`, `version` (or `*`), `digest` and `since`, milliseconds since 1970 UTC.
+    """
+    return [
+        ok(
+            "accepted",
+            f"{of.model} {of.version}: by hand, {_day(of.since)}, digest {of.digest}; until its file changes",
+        )
+        for of in references
+    ]
+
+
+def _day(ms: int) -> str:
+    return timestamp(ms).date().isoformat()

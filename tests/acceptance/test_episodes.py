@@ -105,7 +105,8 @@ def test_what_is_open_is_told_in_words_the_worst_first_and_what_is_closed_on_dem
         "          nobody acknowledged it",
         "",
         "3f2a9c1e  warning   drift of churn 7, since 2024-05-01T12:00Z",
-        f"          {3 * 'age (psi 0.31, drift from 0.1); '}and 2 more",
+        *["          age (psi 0.31, drift from 0.1)"] * 3,
+        "          and 2 more",
         "          nobody acknowledged it; retraining running",
         "",
         "`driftline episodes ack 3f2b0000` says that you look after it.",
@@ -177,3 +178,31 @@ def test_where_nothing_is_open_it_is_told_whether_anything_was_looked_at(empty: 
     assert "No window was judged yet" in before
     assert empty.done("list") == "There was no episode yet: windows were judged up to 2024-05-02T00:00Z.\n"
     assert empty.listed("--all") == []
+
+
+def test_a_role_that_may_only_look_and_a_store_that_is_not_there_are_told_with_their_exit_codes(
+    desk: Desk, free_port: int
+) -> None:
+    role = f"looker_{desk.url.rpartition('_')[2]}"
+    desk.do(f"create role {role} login password 'hunter2'")
+    desk.do(f"grant usage on schema driftline to {role}")
+    desk.do(f"grant select on all tables in schema driftline to {role}")
+    at = desk.url.rpartition("@")[2]
+    urls = [f"postgresql://{role}:hunter2@{at}", f"postgresql://x@127.0.0.1:{free_port}/ml", None]
+    models = {"churn": {"task": "binary", "reference": {"first_events": 10}}}
+    try:
+        found = []
+        for url in urls:
+            desk.config.write_text(json.dumps({"models": models} | ({"postgres": {"url": url}} if url else {})))
+            result = desk.episodes("ack", "3f2a", "--by", "ann")
+            found.append((result.exit_code, result.stderr))
+    finally:
+        desk.do(f"drop owned by {role}")
+        desk.do(f"drop role {role}")
+
+    assert [code for code, _ in found] == [3, 4, 2]
+    assert f"{role} may not: permission denied for table episode; grant what docs/operations.md lists" in found[0][1]
+    assert "can't connect" in found[1][1]
+    assert "has no postgres section" in found[2][1]
+    assert all(len(told.splitlines()) == 1 and "hunter2" not in told for _, told in found)
+    assert desk.audit() == []

@@ -14,6 +14,7 @@ from driftline.doctor.machine import check_dependencies, check_python, check_tre
 from driftline.doctor.store import (
     SEEN_MS_AGO_MAX,
     Position,
+    check_accepted,
     check_dead_letters,
     check_episodes,
     check_outbox,
@@ -258,3 +259,9 @@ def test_a_webhook_that_was_taken_out_leaves_nothing_to_wait_unseen() -> None:
     assert finding.level == "warn"
     assert "the configuration has no such webhook" in finding.what
     assert levels(check_webhooks([], [])) == [("ok", 0)]
+
+
+def test_a_reference_that_is_no_file_s_is_told_with_its_digest() -> None:
+    [finding] = check_accepted([SimpleNamespace(model="churn", version="*", digest="d1", since=HOUR_MS)])
+
+    assert finding == Finding("ok", "accepted", "churn *: by hand, 1970-01-01, digest d1; until its file changes")

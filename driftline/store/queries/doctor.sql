@@ -47,3 +47,12 @@ select e.episode_id, m.name as model, e.version, e.kind, e.severity, e.acknowled
   join driftline.model m using (model_id)
  where e.closed_at is null
  order by e.severity, e.opened_at, e.episode_id;
+
+-- name: accepted_references
+-- Which references were accepted by hand, and not taken from the configuration.
+select m.name as model, f.version, p.digest, f.since
+  from driftline.profile_in_force f
+  join driftline.model m using (model_id)
+  join driftline.profile p using (profile_id)
+ where f.accepted_over is not null
+ order by m.name, f.version;
