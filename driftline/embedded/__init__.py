@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,14 @@ from typing import Any
 import psycopg
 
 from driftline.embedded import keeper
+from driftline.embedded.reasons import ADDRESS_IN_USE, FREE_SPACE, Reason, reason_of
 from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError, StateError
 
 START_SECONDS_MAX = 60
+PORTS_TRIED_MAX = 3
+NO_ROOM = "free some space there, or set TMPDIR to a folder that can be written"
+ROOM_BYTES_MIN = 128 * 1024**2
+"""What a server and its first log files need, and what is free again when those of a failed one are gone."""
 
 _CLUSTER = (
     "--username=postgres",
@@ -100,6 +105,23 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
     ConfigurationError
         We are root, and `nobody` can't reach the folder.
     """
+    with ExitStack() as running:
+        for ports_left in reversed(range(PORTS_TRIED_MAX)):
+            try:
+                url = running.enter_context(_server(folder, durable))
+                break
+            except _PortTakenError:
+                if not ports_left:
+                    raise
+        yield url
+
+
+class _PortTakenError(ServiceUnavailableError):
+    """Somebody took the port between our finding it free and the server's listening on it."""
+
+
+@contextmanager
+def _server(folder: Path | None, durable: bool) -> Iterator[str]:
     with temporary_folder("driftline-postgres") as workplace:
         try:
             place = _prepare(workplace, folder, durable)
@@ -110,7 +132,7 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
         settings = _SERVER | ({} if durable else _THROW_AWAY) | {"port": str(port)}
         options = [f"--{key}={value}" for key, value in settings.items()]
         command = [str(place.binaries / "postgres"), "-D", str(place.data), *options]
-        with place.log.open("w") as log:
+        with place.log.open("w+") as log:
             account = place.account or _Account(-1, -1)
             server = subprocess.Popen(  # noqa: S603 - our own files
                 [sys.executable, "-I", "-S", keeper.__file__, str(workplace), *account.as_words(), *command],
@@ -120,11 +142,13 @@ def embedded_postgres(folder: Path | None = None, *, durable: bool) -> Iterator[
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us, who then end the server in order
             )
-        try:
-            _wait_until_ready(server, url, place, kept=folder is not None)
-            yield url
-        finally:
-            server.communicate()  # closes its standard input, and waits
+            try:
+                if not _becomes_ready(server, url):
+                    log.seek(0)  # by now the keeper may have removed its name
+                    raise _not_started(reason_of(log.read()), place, kept=folder is not None)
+                yield url
+            finally:
+                server.communicate()  # closes its standard input, and waits
 
 
 @contextmanager
@@ -134,7 +158,10 @@ def temporary_folder(name: str) -> Iterator[Path]:
     Unlike `tempfile.TemporaryDirectory`, its name is known before it is made, so that an interrupt at any moment leaves
     nothing behind.
     """
-    folder = Path(tempfile.gettempdir(), f"{name}-{secrets.token_hex(8)}")
+    try:
+        folder = Path(tempfile.gettempdir(), f"{name}-{secrets.token_hex(8)}")
+    except FileNotFoundError as error:  # it tries each by writing a file
+        raise ServiceUnavailableError(f"no room for temporary files: {error.strerror}", remedy=NO_ROOM) from None
     try:
         folder.mkdir(0o700)
         yield folder
@@ -209,7 +236,8 @@ def _make_cluster(place: _Place, workplace: Path, password_file: Path, durable: 
     command = [place.binaries / "initdb", *_CLUSTER, *sync, "-D", unfinished, f"--pwfile={password_file}"]
     made = subprocess.run(command, capture_output=True, text=True, **manner)  # noqa: S603 - our own files
     if made.returncode:
-        raise ServiceUnavailableError(f"can't make a cluster: {_last_line(made.stderr)}", where=str(place.home))
+        why = reason_of(made.stderr)
+        raise ServiceUnavailableError(f"can't make a cluster: {why.told}", where=str(place.home), remedy=why.remedy)
     unfinished.rename(place.data)
 
 
@@ -239,26 +267,27 @@ def _copy(binaries: Path, workplace: Path) -> Path:
     return workplace / package.name / "pginstall" / "bin"
 
 
-def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, place: _Place, kept: bool) -> None:
+def _becomes_ready(server: "subprocess.Popen[bytes]", url: str) -> bool:
+    """Wait until the server answers, or has ended, or its time is up; tell which."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
             psycopg.connect(url, connect_timeout=2).close()
-            return
+            return True
         except psycopg.OperationalError:
             if server.poll() is not None or time.monotonic() > deadline:
-                kind: type[DriftlineError] = StateError if kept else ServiceUnavailableError
-                raise kind(
-                    f"the embedded Postgres does not start: {_last_line(place.log.read_text())}", where=str(place.home)
-                ) from None
+                return False
             time.sleep(0.02)
 
 
-def _last_line(text: str) -> str:
-    """Return the line that says why it ended, if any does, else the last one."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    fatal = [line for line in lines if "FATAL" in line or "error:" in line]
-    return (fatal or lines or ["it says nothing"])[-1].strip()
+def _not_started(why: Reason, place: _Place, kept: bool) -> DriftlineError:
+    left = shutil.disk_usage(place.home.parent).free
+    if left < ROOM_BYTES_MIN:  # then it could not even write why
+        why = Reason(f"{left // 1024**2} MiB are left on the disk", FREE_SPACE, of_machine=True)
+    kind: type[DriftlineError] = StateError if kept and not why.of_machine else ServiceUnavailableError
+    if ADDRESS_IN_USE in why.told:
+        kind = _PortTakenError
+    return kind(f"the embedded Postgres does not start: {why.told}", where=str(place.home), remedy=why.remedy)
 
 
 def _free_port() -> int:

@@ -2,16 +2,19 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import psycopg
 import pytest
 
+from driftline import embedded
 from driftline.embedded import embedded_binaries, embedded_postgres
 from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
 
@@ -111,6 +114,35 @@ def test_two_servers_never_share_a_folder(open_folder: Path) -> None:
     with (
         embedded_postgres(open_folder, durable=False),
         pytest.raises(StateError, match=r"postmaster\.pid"),
+        embedded_postgres(open_folder, durable=False),
+    ):
+        pass
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_given_up_for_another(
+    monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken: int = other.getsockname()[1]
+        ports = iter([taken, free_port])
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
+        with embedded_postgres(durable=False) as url:
+            assert setting(url, "port") == str(free_port)
+        monkeypatch.setattr(embedded, "_free_port", lambda: taken)
+        told = "does not start: .*could not bind .*Address already in use; try again, or end what listens"
+        with pytest.raises(ServiceUnavailableError, match=told), embedded_postgres(durable=False):
+            pass
+
+
+def test_a_full_disk_is_told_though_the_server_could_not_even_write_why(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (open_folder / "data").mkdir(parents=True)  # nothing that a server could start on
+    (open_folder / "password").write_text("")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5_000_000))
+
+    with (
+        pytest.raises(ServiceUnavailableError, match="4 MiB are left on the disk; free some space"),
         embedded_postgres(open_folder, durable=False),
     ):
         pass
