@@ -188,12 +188,11 @@ def _before_episode(
         streak = extended(streaks.pop(evidence.cause, None), evidence, spec.consecutive)
         if streak is not None:
             streaks[evidence.cause] = streak
-    alarms = _alarms(findings.evidence)
+    alarms = [_with_change(item, streaks.get(item.cause)) for item in _alarms(findings.evidence)]
     ripe = [streaks[of.cause] for of in alarms if of.cause in streaks and streaks[of.cause].n >= spec.consecutive]
     if not ripe:
         return replace(state, streaks=_bounded(streaks)), []
-    told = [streak.changed_ms for streak in ripe if streak.changed_ms is not None]
-    told += [evidence.changed_ms for evidence in alarms if evidence.changed_ms is not None]
+    told = [evidence.changed_ms for evidence in alarms if evidence.changed_ms is not None]
     empty = Episode(
         kind,
         window=(slide.start_ms, slide.end_ms),
@@ -208,6 +207,12 @@ def _before_episode(
     )
     episode = _with(empty, alarms)
     return KindState(episode=episode), [Opened(episode)]
+
+
+def _with_change(evidence: Evidence, streak: Streak | None) -> Evidence:
+    """Say when a cause changed, also where a detector said so earlier in the row."""
+    told_ms = evidence.changed_ms if streak is None or streak.changed_ms is None else streak.changed_ms
+    return replace(evidence, changed_ms=told_ms)
 
 
 def extended(streak: Streak | None, evidence: Evidence, consecutive: int) -> Streak | None:
