@@ -108,6 +108,8 @@ class Consumer:
         while not self.stopping.is_set():
             step = next_step(run.progress())
             if step == "done":
+                if self._begun is not None:
+                    self._begun.keeper.wait()  # it has let go of the lock, so it ends now
                 forget_oldest(self.runs)
                 return True
             if step == "wait":
