@@ -33,7 +33,7 @@ FROM ${PYTHON}
 RUN python -m pip uninstall --yes --root-user-action=ignore pip setuptools wheel \
     && groupadd --system --gid 10001 driftline \
     && useradd --system --uid 10001 --gid driftline --no-create-home --shell /usr/sbin/nologin driftline \
-    && install --directory --owner=driftline --group=driftline /var/lib/driftline /srv/provisioning \
+    && install --directory --owner=driftline --group=driftline /var/lib/driftline /var/lib/reference /srv/provisioning \
     && install --directory /etc/driftline
 COPY --from=build /opt/driftline /opt/driftline
 ENV PATH=/opt/driftline/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -1,6 +1,6 @@
-"""Endless traffic of the demo's fraud model: the last thirty hours at once, then as time goes by.
+"""Endless traffic of the demo's fraud model: the last day and a half at once, then as time goes by.
 
-Every 36 hours the same three things go wrong: amounts grow, a feature goes missing, the relation to the label changes.
+Every other day the same three things go wrong: amounts grow, a feature goes missing, the relation to the label changes.
 Which events there are depends only on when the first run began, and how far they are sent is kept in a file: started
 again, this goes on where it was, and what is sent twice has the same ids.
 """
@@ -25,7 +25,7 @@ from driftline.demo.traffic import HOUR_MS, HOURS, messages, payments
 from driftline.settings import load_settings
 
 MODEL = "fraud"
-PAST_HOURS = 30
+PAST_HOURS = 34
 """So that the first look shows two things that went wrong and one that still does."""
 SEED = 1
 PAUSE_S = 1.0

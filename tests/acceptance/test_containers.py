@@ -26,7 +26,7 @@ from tests.support.kafka import Broker
 from tests.support.live import rows_of, wait_for
 
 SERVICES: dict[str, dict[str, Any]] = compose_file()["services"]
-ONCE = ("migrate", "topics", "reader", "dashboards")
+ONCE = ("migrate", "topics", "reference", "reader", "dashboards")
 LASTING = ("worker", "worker", "relay", "retraining", "traffic")
 TOPICS = ("predictions", "labels", "features", "drift", "retraining", "retraining_status", "dead_letters")
 
@@ -45,6 +45,7 @@ def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder:
         "kafka:9092": broker.bootstrap_servers,
         "/etc/driftline": str(folder / "etc"),
         "/var/lib/driftline": str(folder / name),
+        "/var/lib/reference": str(folder / "reference"),
         "/srv/provisioning": str(folder / "provisioning"),
         "python ": f"{sys.executable} ",
     }

@@ -63,7 +63,7 @@ def write_payments(folder: Path) -> None:
     of = payments(1, 24)
     common = {"id": pa.array([f"p{row}" for row in range(len(of.offset_ms))])}
     times = {"timestamp": pa.array(START_MS + of.offset_ms), "version": pa.array(["v1"] * len(of.offset_ms))}
-    answers = {"prediction": pa.array(of.prediction), "score": pa.array(of.score), "country": pa.array(of.country)}
+    answers = {"prediction": pa.array(of.prediction), "score": pa.array(of.score)}
     features = {name: pa.array(values) for name, values in of.features.items()}
     parquet.write_table(pa.table(common | times | answers | features), folder / "predictions.parquet")
     truth = {"label": pa.array(of.label), "timestamp": pa.array(START_MS + of.label_offset_ms)}
@@ -81,7 +81,7 @@ def write_payments(folder: Path) -> None:
             "score": "score",
         },
         "features": [{"name": name, "type": "numeric"} for name in ("amount", "account_age_days", "merchant_risk")],
-        "segments": ["country"],
+        "segments": ["channel"],
         "windows": {"length": "1h"},
         "performance": {"metrics": ["precision", "recall", "roc_auc"]},
     }
@@ -266,7 +266,7 @@ def test_variables_offer_what_is_there_and_the_feature_that_moved_first(
     assert offered.keys() == EVERYTHING.keys()
     assert offered["model"] == ["fraud"]
     assert offered["version"] == ["v1"]
-    assert offered["segment"] == ["*", "country=DE", "country=FR", "country=NL"]
+    assert offered["segment"] == ["*", "channel=app", "channel=terminal", "channel=web"]
     assert offered["feature"][0] == "amount"
     assert set(offered["metric"]) == {"precision", "recall", "roc_auc"}
 
