@@ -356,7 +356,10 @@ async def test_who_was_overtaken_cannot_take_back_what_another_one_delivered(
         await waiting
 
     assert receiver.ids == ["a-drift.detected"]
-    assert await states(connection, "webhook") == {"a-drift.detected@chat": "delivered"}
+    left = await connection.execute(
+        "select state, failed_at, last_error from driftline.v_deliveries where channel = 'webhook'"
+    )
+    assert await left.fetchall() == [("delivered", None, None)]
 
 
 async def _tried(connection: Connection) -> bool:
