@@ -103,7 +103,7 @@ class _Place:
 
 
 async def find_model(connection: Connection, name: str, settings: ModelSettings) -> MonitoredModel:
-    """Return a model as workers have registered it, with its names.
+    """Return a model as workers have registered it.
 
     Raises
     ------
@@ -114,9 +114,7 @@ async def find_model(connection: Connection, name: str, settings: ModelSettings)
     if found is None:
         remedy = "start `driftline run` first, and let it close some windows"
         raise ConfigurationError(f"nothing is stored of model {name}", where="--model", remedy=remedy)
-    model = MonitoredModel(name, settings, found.model_id, list(found.horizons_s), {})
-    await model.refresh_names(connection)
-    return model
+    return MonitoredModel(name, settings, found.model_id, list(found.horizons_s), {})
 
 
 async def accept_stretch(
@@ -141,6 +139,7 @@ async def accept_stretch(
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     try:
         async with connection.transaction():
+            await model.refresh_names(connection)
             place = await _place(connection, profiles, model, stretch.version)
             old = (await profiles.layout(connection, place.old_id)).profile
             new, accepted = await _read(connection, profiles, model, place, old, stretch)

@@ -23,6 +23,7 @@ from tests.support.pipelines import (
     START_MS,
     Event,
     Lab,
+    beside,
     lab,
     label,
     prediction,
@@ -211,6 +212,53 @@ async def test_acceptance_waits_for_a_writer_under_way_and_again_nothing_is_chan
     assert (again.is_new, again.new_digest) == (False, accepted.new_digest)
     assert {change for _, change in again.changes} == {0.0}
     assert await made.count("audit") == 1
+
+
+async def test_beside_a_writer_and_an_evaluator_no_event_is_lost_doubled_or_judged_with_half_a_window(
+    connection: Connection,
+) -> None:
+    made = await lab(connection, {"windows": {"slide": "20s", "pane": "5s", "out_of_orderness": "0s"}})
+    events = stream(7, 800, 0, 5 * MINUTE)
+    written_ms = 0
+    accepted: list[Accepted] = []
+
+    async def write(writer: Connection) -> None:
+        nonlocal written_ms
+        for start in range(0, len(events), 20):
+            fetch = events[start : start + 20]
+            assert await made.commit("predictions", *fetch, connection=writer)
+            written_ms = fetch[-1]["timestamp"] - START_MS
+            await asyncio.sleep(0)
+        written_ms = 5 * MINUTE
+
+    async def evaluate() -> None:
+        while written_ms < 5 * MINUTE:
+            await made.close(written_ms, restate="when due")
+
+    async def keep_accepting(by_hand: Connection) -> None:
+        model = await find_model(made.connection, "m", made.model.settings)
+        closed = "select (extract(epoch from closed_through) * 1000)::bigint from driftline.evaluation"
+        while written_ms < 5 * MINUTE:
+            for (closed_ms,) in await (await by_hand.execute(closed)).fetchall():
+                if closed_ms is not None and closed_ms > START_MS + MINUTE:
+                    stretch = Stretch(None, closed_ms - MINUTE, closed_ms)
+                    accepted.append(await accept_stretch(by_hand, model, stretch, "ann"))
+            await asyncio.sleep(0.02)
+
+    async with beside(connection) as writer, beside(connection) as by_hand:
+        await asyncio.gather(write(writer), evaluate(), keep_accepting(by_hand))
+    await made.close(6 * MINUTE)
+
+    sizes = {200, *(of.events for of in accepted)}
+    found = await made.drift(detector="psi", feature="x")
+    times = np.array([event["timestamp"] - START_MS for event in events])
+    assert len([of for of in accepted if of.is_new]) > 3
+    assert len({row["n_reference"] for row in found}) > 3
+    assert {row["n_reference"] for row in found} <= sizes
+    assert [(row["window_end"], row["n_current"]) for row in found] == [
+        (end, int(((times >= end - MINUTE) & (times < end)).sum()))
+        for end in range(20 * SECOND, 5 * MINUTE + 40 * SECOND + 1, 20 * SECOND)
+    ]
 
 
 def profile_of(made: Lab, events: list[Event]) -> Profile:
