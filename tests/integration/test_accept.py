@@ -234,6 +234,7 @@ async def test_beside_a_writer_and_an_evaluator_no_event_is_lost_doubled_or_judg
     async def evaluate() -> None:
         while written_ms < 5 * MINUTE:
             await made.close(written_ms, restate="when due")
+            await asyncio.sleep(0.05)
 
     async def keep_accepting(by_hand: Connection) -> None:
         model = await find_model(made.connection, "m", made.model.settings)
@@ -243,7 +244,7 @@ async def test_beside_a_writer_and_an_evaluator_no_event_is_lost_doubled_or_judg
                 if closed_ms is not None and closed_ms > START_MS + MINUTE:
                     stretch = Stretch(None, closed_ms - MINUTE, closed_ms)
                     accepted.append(await accept_stretch(by_hand, model, stretch, "ann"))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     async with beside(connection) as writer, beside(connection) as by_hand:
         await asyncio.gather(write(writer), evaluate(), keep_accepting(by_hand))
