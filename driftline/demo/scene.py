@@ -107,6 +107,8 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     # A database that is not ours may hold an earlier run, which this one must not go on from.
     model = "fraud" if request.postgres is None else f"fraud-{run[-8:]}"
     topics = {kind: f"{run}-{kind.replace('_', '-')}" for kind in TOPICS}
+    if request.postgres is None:
+        told("starting  an embedded Postgres")
     with receiver() as hook, _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
         embedded = f"{url}\n          embedded, gone afterwards (--postgres URL takes yours)"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
@@ -117,6 +119,7 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
             parquet.write_table(reference_table(request.seed), config.with_name("reference.parquet"))
             setting = configuration(run, servers, topics, url, model, hook)
             config.write_text(yaml.safe_dump(setting, sort_keys=False))
+            told("starting  a worker and a retraining consumer, which join their groups")
             retrain = shlex.join([sys.executable, "-P", "-m", "driftline.demo.retrain"])
             consuming = ["--config", str(config), "--group", f"{run}-retraining", "--state", str(runs)]
             with (

@@ -19,6 +19,9 @@ from driftline.demo.traffic import HOUR_MS, HOURS
 RATIO_MAX = 2.0
 """A score's bar ends at so many times its threshold."""
 
+ROWS = ((32, 6, 5, 5), (22, 3, 2, 3), (0, 2, 1, 1))
+"""From so many rows of a terminal on, how many there are for features, recall and episodes."""
+
 BAR_MAX, BAR_MIN = 40, 8
 LABEL = 10
 STYLES = {"script": "magenta", "FOUND": "bold red", "over": "green", "retrain": "cyan", "webhook": "dim"}
@@ -76,12 +79,12 @@ def screen(of: Moment, paper: Paper) -> Text:
 
     The rows are shared out: each part gets what it needs at least, and what happened gets the rest.
     """
-    roomy = paper.height >= 32
+    features, recalls, episodes = next(rows for height_min, *rows in ROWS if paper.height >= height_min)
     parts = [
         _head(of, paper),
-        _features(of, paper, rows=6 if roomy else 3),
-        _recall(of, paper, rows=5 if roomy else 2),
-        _episodes(of, paper, rows=6 if roomy else 4),
+        _features(of, paper, features),
+        _recall(of, paper, recalls),
+        _episodes(of, paper, episodes),
     ]
     rows = [row for part in parts for row in part]
     left = paper.height - len(rows) - 1
@@ -172,7 +175,7 @@ def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
 
 def _episodes(of: Moment, paper: Paper, rows: int) -> list[Text]:
     seen = of.seen
-    shown = [_episode(one, of) for one in seen.episodes[-(rows - 1) :]] or [Text(" none so far", "dim")]
+    shown = [_episode(one, of) for one in seen.episodes[-rows:]] or [Text(" none so far", "dim")]
     finished = sum(one.finished_ms is not None for one in seen.retrainings)
     latest = f", the last: {outcome_of(seen.retrainings[-1])}" if seen.retrainings else ""
     retraining = f"{len(seen.retrainings)} requested, {finished} finished{latest}"
@@ -183,7 +186,7 @@ def _episodes(of: Moment, paper: Paper, rows: int) -> list[Text]:
     to_do = incident.advice if incident else "nothing, no episode is open" if not still_open else "look at its features"
     return [
         _title("episodes: alarms that lasted, each told once", paper),
-        *_filled(shown, rows - 1),
+        *_filled(shown, rows),
         _labelled("to do", Text(to_do, "bold" if still_open else "dim")),
         _labelled("retraining", Text(retraining)),
         _labelled("webhook", Text(webhook)),
