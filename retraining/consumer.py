@@ -39,6 +39,8 @@ _log = logging.getLogger("driftline.retraining")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DEFAULT_GROUP = "driftline-retraining"
 INTERRUPTED = 130
+TELL_S = (10.0, 300.0)
+"""When it is told that a run goes on, first and then again."""
 PATIENCE_S = 60.0
 """How long `--once` waits for a Kafka that goes away meanwhile; without it there is no end to waiting."""
 
@@ -104,7 +106,7 @@ class Consumer:
 
     def _carry_out(self, request: RetrainingRequest) -> bool:
         """Go from step to step until a request is done; return False if told to stop before."""
-        run = Run.of(request, self.runs)
+        run, tell_at = Run.of(request, self.runs), time.monotonic() + TELL_S[0]
         while not self.stopping.is_set():
             step = next_step(run.progress())
             if step == "done":
@@ -114,6 +116,9 @@ class Consumer:
                 return True
             if step == "wait":
                 self.channel.idle()
+                if time.monotonic() >= tell_at:
+                    _log.info("%s: still running %s", _named(request), run.keeper_word())
+                    tell_at = time.monotonic() + TELL_S[1]
                 continue
             with run.lock() as lock:
                 if lock is not None:
@@ -123,12 +128,14 @@ class Consumer:
     def _advance(self, run: Run, progress: Progress, lock: int) -> None:
         """Take one step, as the only one who does."""
         step, request = next_step(progress), run.request
-        told = f"request {request.request_id} of model {request.model} {request.version}"
+        told = _named(request)
         if step == "start":
             attempt = progress.attempts + 1
             begun, self._begun = self._begun, None
             if begun is not None and (begun.request_id, begun.attempt) == (request.request_id, attempt):
-                raise StateError(f"a run can't be begun: {run.keeper_error()}", where=str(run.folder))
+                raise StateError(
+                    f"a run can't be begun: {run.keeper_word() or 'its keeper left no word'}", where=str(run.folder)
+                )
             if self.channel.publish(run.started(attempt)):
                 self._begun = _Begun(request.request_id, attempt, run.begin(self.work, attempt, lock))
                 _log.info("%s: started, attempt %s, in %s", told, attempt, run.folder)
@@ -137,6 +144,10 @@ class Consumer:
         elif step == "report" and progress.result is not None and self.channel.publish(run.finished(progress.result)):
             run.mark_reported()
             _log.info("%s: %s: %s", told, progress.result.state, progress.result.outcome)
+
+
+def _named(request: RetrainingRequest) -> str:
+    return f"request {request.request_id} of model {request.model} {request.version}"
 
 
 class _Command(click.Command):

@@ -78,6 +78,8 @@ def write_atomically(path: Path, content: bytes, *, is_first: bool = False) -> b
     bool
         Whether the file now holds this content.
     """
+    if is_first and path.exists():
+        return False
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("wb") as file:
         file.write(content)
@@ -161,8 +163,8 @@ def main(folder: Path) -> None:
     signal.signal(signal.SIGTERM, _note_stop)
     attempt = int(job["attempt"])
     alive = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT, 0o600)
-    _end_what_is_left(folder, attempt - 1, alive)
-    begun = {"attempt": attempt, "started_at_ms": time.time_ns() // 1_000_000, "keeper": os.getpid()}
+    _end_what_is_left(folder, attempt - 1, alive, job["timeout_s"])
+    begun = {"attempt": attempt, "started_at_ms": time.time_ns() // 1_000_000, "keeper": os.getpid(), "at": _place()}
     write_atomically(attempt_path(folder, attempt), json.dumps(begun).encode())
     ended = _run(folder, job, begun, alive) if job["command"] else _post(folder, job)
     if ended is not None:
@@ -174,13 +176,30 @@ def _note_stop(*_: object) -> None:
     _told_to_stop = True
 
 
-def _end_what_is_left(folder: Path, attempt: int, alive: int) -> None:
-    """End the command of an attempt whose keeper was killed; nobody would learn what came of it."""
-    until = time.monotonic() + GRACE_S
-    while not locked(alive) and time.monotonic() < until:
-        with suppress(OSError, ValueError, KeyError):
-            os.killpg(json.loads(attempt_path(folder, attempt).read_bytes())["group"], signal.SIGKILL)
+def _end_what_is_left(folder: Path, attempt: int, alive: int, timeout_s: float) -> None:
+    """End the command of an attempt whose keeper was killed; nobody would learn what came of it.
+
+    In another container its number would be another process's here, so there its end is waited for.
+    """
+    if locked(alive):
+        return
+    left: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        left = json.loads(attempt_path(folder, attempt).read_bytes())
+    is_here = left.get("at") == _place()
+    until = time.monotonic() + (GRACE_S if is_here else timeout_s)
+    if is_here and "group" in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(left["group"], signal.SIGKILL)
+    while not locked(alive) and time.monotonic() < until and not _told_to_stop:
         time.sleep(TICK_S)
+
+
+def _place() -> str:
+    """Name the machine, and the container if there is one, in which the numbers of processes mean what they do here."""
+    with suppress(OSError):
+        return f"{os.uname().nodename} {Path('/proc/self/ns/pid').readlink()}"
+    return os.uname().nodename
 
 
 def locked(file: int, *, shared: bool = False) -> bool:
@@ -314,6 +333,7 @@ def _post(folder: Path, job: dict[str, Any]) -> Ended | None:
         again = time.monotonic() + BACK_OFF_S[min(tries, len(BACK_OFF_S)) - 1]
         if again >= until:
             return Ended(False, f"given up after {tries} tries in {job['timeout_s']:g} s; {answer}", said)
+        print(f"{answer}; trying again", file=sys.stderr, flush=True)
         while time.monotonic() < again:
             if _told_to_stop:
                 return None

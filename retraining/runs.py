@@ -28,6 +28,7 @@ ATTEMPTS_MAX = 3
 """How often a run is begun that is broken off each time: by a crash of the machine, for instance."""
 
 FOLDERS_MAX = 10_000
+KEEPER_LOG = "keeper.log"
 _REPORTED = "reported"
 
 Step = Literal["wait", "report", "done", "give_up", "start"]
@@ -156,7 +157,7 @@ class Run:
             "timeout_s": work.timeout_ms / 1000,
         }
         variables = environment(self.request, attempt, str((self.folder / keeper.REQUEST).absolute()))
-        with (self.folder / "keeper.log").open("wb") as log:
+        with (self.folder / KEEPER_LOG).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - our own script
                 [sys.executable, "-I", "-S", keeper.__file__, str(self.folder.absolute())],
                 stdin=subprocess.PIPE,
@@ -171,9 +172,12 @@ class Run:
             process.stdin.write(json.dumps(job).encode())
         return process
 
-    def keeper_error(self) -> str:
-        """Return the last that a keeper said, which speaks only when it can't do its work."""
-        return keeper.last_line((self.folder / "keeper.log").read_text("utf-8", "replace")) or "it left no word"
+    def keeper_word(self) -> str:
+        """Return the last that a keeper said, which speaks only where something is in its way."""
+        try:
+            return keeper.last_line((self.folder / KEEPER_LOG).read_text("utf-8", "replace"))
+        except FileNotFoundError:
+            return ""
 
     def give_up(self, attempts: int) -> None:
         """Write down that it failed, because it was begun too often."""

@@ -82,9 +82,15 @@ class Bench:
         return self.folder / "hold"
 
     def arguments(self, *arguments: str) -> list[str]:
-        """Return the command line of a consumer."""
+        """Return the command line of a consumer, whose death is noticed as early as the broker allows."""
+        config = self.folder / "kafka.yaml"
+        config.write_text(
+            "kafka: {bootstrap_servers: elsewhere, session_timeout: 6s, heartbeat: 1s}\n"
+            "models: {m: {task: binary, reference: {first_events: 100}}}\n"
+        )
         return [
-            sys.executable, "-m", "retraining.consumer", "--bootstrap-servers", self.broker.bootstrap_servers,
+            sys.executable, "-m", "retraining.consumer", "--config", str(config),
+            "--bootstrap-servers", self.broker.bootstrap_servers,
             "--topic", self.topic, "--status-topic", self.status_topic, "--group", self.topic,
             "--state", str(self.folder / "state"), *arguments,
         ]  # fmt: skip
