@@ -8,14 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test demo check lock
-check test: export NO_COLOR = 1
+.PHONY: help setup test test-long demo check lock
+check test test-long: export NO_COLOR = 1
 
 help:
 	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
 	@echo "make demo    run everything on this machine: events, drift, late labels, live metrics"
 	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
+	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
 setup: .venv/installed.stamp
@@ -33,6 +34,9 @@ check: setup
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 	@if [ -n '$(wildcard tests/docs/test_*.py)' ]; then $(BIN)/python -m pytest -q tests/docs; fi
+
+test-long: setup
+	@DRIFTLINE_TEST_ROWS=208892 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py $(ARGS)
 
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock

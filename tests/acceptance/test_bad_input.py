@@ -274,7 +274,7 @@ def test_each_bad_event_is_told_with_its_reason_and_every_good_one_beside_it_cou
             ends = [Sent(as_json(make(f"end-{partition}", 20_000)), (), partition) for partition in range(2)]
             send_all(broker.bootstrap_servers, monitor.topic(role), ends)
         closed = f"select count(*) from driftline.evaluation where closed_through >= {moment(10_000)}"
-        wait_for(lambda: monitor.rows(closed) == [(2,)], "the first window of both models to close", 60)
+        wait_for(lambda: monitor.rows(closed) == [(2,)], "the first window of both models to close")
         wait_for(lambda: not monitor.rows("select from driftline.dead_letter where published_at is null"), "the relay")
         good = sum(case.good for case in (*at_once, *trickling)) + PACKED * len(CODECS)
         assert worker.process.poll() is None

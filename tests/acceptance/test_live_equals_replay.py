@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.kafka import Broker
 from tests.support.live import (
+    START_MS,
     Log,
     WorkerProcess,
     employment_events,
@@ -30,7 +33,11 @@ from tests.support.live import (
 from tests.support.postgres import fresh_database
 
 PARTITIONS = 4
-ROWS = 60_000
+ROWS = int(os.environ.get("DRIFTLINE_TEST_ROWS", "60000"))
+"""Of the 208,892 there are; `make test-long` takes them all."""
+
+PATIENCE_S = 300 + ROWS / 200
+SETTLES_S_MAX = 60
 SHUFFLED_BY = 300
 REPEATED_SHARE = 0.01
 
@@ -138,12 +145,35 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def stored(url: str, view: str) -> set[tuple[Any, ...]]:
-    """Read a view as comparable rows."""
-    import psycopg
+@dataclass(frozen=True)
+class Found:
+    """What workers have written, all at one moment, and up to when windows are closed then."""
 
-    with psycopg.connect(url, autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
-        return {_comparable(row) for row in connection.execute(f"select * from driftline.{view}").fetchall()}
+    closed: datetime
+    drift: set[tuple[Any, ...]]
+    performance: set[tuple[Any, ...]]
+    events: list[dict[str, Any]]
+    episodes: set[tuple[Any, ...]]
+
+
+def found(url: str) -> Found:
+    """Read what there is in one snapshot, for windows go on closing meanwhile."""
+    with psycopg.connect(url) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+
+        def rows(view: str) -> set[tuple[Any, ...]]:
+            cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
+            return {_comparable(row) for row in cursor.execute(f"select * from driftline.{view}".encode())}
+
+        closed = connection.execute("select max(closed_through) from driftline.evaluation").fetchall()[0][0]
+        sent = connection.execute("select payload from driftline.outbox order by sequence").fetchall()
+        episodes = set(connection.execute(EPISODES.encode()).fetchall())
+        return Found(closed, rows("v_drift"), rows("v_performance"), [payload for (payload,) in sent], episodes)
+
+
+def until(closed: datetime, rows: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Leave out what windows that are not closed yet will say."""
+    return {row for row in rows if dict(row)["window_end"] <= closed}
 
 
 def differences(live: set[tuple[Any, ...]], replay: set[tuple[Any, ...]]) -> list[str]:
@@ -152,22 +182,23 @@ def differences(live: set[tuple[Any, ...]], replay: set[tuple[Any, ...]]) -> lis
     return [f"{where}: {row}" for where, row in sorted(only, key=lambda item: str(item[1]["window_end"]))][:6]
 
 
-def kill_and_replace(running: list[WorkerProcess], config: Path, logs: Path) -> None:
+def kill_and_replace(running: list[WorkerProcess], config: Path, logs: Path, url: str) -> None:
     """Kill the first worker in the middle of its work and start another one."""
     running[0].signal(signal.SIGKILL)
     running.append(WorkerProcess(config, logs / "worker-replacing.log"))
 
 
-def stop_until_fenced(running: list[WorkerProcess], config: Path, logs: Path) -> None:
+def stop_until_fenced(running: list[WorkerProcess], config: Path, logs: Path, url: str) -> None:
     """Stop the first worker until the group has gone on without it, then let it go on."""
     running[0].signal(signal.SIGSTOP)
-    time.sleep(14)
+    other = f"select jsonb_array_length(partitions) from driftline.v_workers where pid = {running[1].process.pid}"
+    wait_for(lambda: rows_of(url, other) == [(2 * PARTITIONS,)], "the other one to have all partitions", PATIENCE_S)
     running[0].signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("fault", [kill_and_replace, stop_until_fenced])
 def test_two_workers_find_what_a_replay_finds(
-    fault: Callable[[list[WorkerProcess], Path, Path], None],
+    fault: Callable[[list[WorkerProcess], Path, Path, str], None],
     broker: Broker,
     postgres_url: str,
     postgres_server_url: str,
@@ -200,30 +231,28 @@ def test_two_workers_find_what_a_replay_finds(
     with workers(config, tmp_path, 2) as running:
         send(broker.bootstrap_servers, logs["labels"])
         send(broker.bootstrap_servers, logs["predictions"])
-        wait_for(lambda: rows_of(postgres_url, read)[0][0] > total / 4, "a quarter of the log")
+        wait_for(lambda: rows_of(postgres_url, read)[0][0] > total / 8, "some of the log", PATIENCE_S)
         assert rows_of(postgres_url, read)[0][0] < total * 0.95, "too fast to disturb"
-        fault(running, config, tmp_path)
-        wait_for(lambda: rows_of(postgres_url, read)[0][0] == total, "the whole log")
-        last = "select max(closed_through) from driftline.evaluation"
-        wait_for(
-            lambda: rows_of(postgres_url, last)[0][0] >= datetime(2016, 1, 1, 15, tzinfo=UTC), "closed windows", 60
-        )
-        time.sleep(4)  # a restatement or two, should one be due
-        closed = rows_of(postgres_url, last)[0][0]
-        live_drift, live_performance = stored(postgres_url, "v_drift"), stored(postgres_url, "v_performance")
-        live_events = [
-            row[0] for row in rows_of(postgres_url, "select payload from driftline.outbox order by sequence")
-        ]
-        live_episodes = set(rows_of(postgres_url, EPISODES))
+        fault(running, config, tmp_path, postgres_url)
+        wait_for(lambda: rows_of(postgres_url, read)[0][0] == total, "the whole log", PATIENCE_S)
+        end = datetime.fromtimestamp(START_MS / 1000 + ROWS, UTC) - timedelta(hours=2)
+        closed = f"select from driftline.evaluation where closed_through >= '{end}'"
+        wait_for(lambda: rows_of(postgres_url, closed), "closed windows", PATIENCE_S)
+        deadline = time.monotonic() + SETTLES_S_MAX
+        while True:  # a restatement may be due
+            live = found(postgres_url)
+            same = (live.drift, live.performance) == tuple(
+                until(live.closed, rows) for rows in (expected.drift, expected.performance)
+            )
+            if same or time.monotonic() > deadline:
+                break
+            time.sleep(1)
 
-    def until_closed(rows: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
-        return {row for row in rows if dict(row)["window_end"] <= closed}
-
-    assert differences(live_drift, until_closed(expected.drift)) == []
-    assert differences(live_performance, until_closed(expected.performance)) == []
-    assert live_events == [event for event in expected.events if datetime.fromisoformat(event["time"]) <= closed]
-    assert live_episodes == {row for row in expected.episodes if row[-1] <= closed}
-    assert {event["type"].removeprefix("driftline.") for event in live_events} == {
+    assert differences(live.drift, until(live.closed, expected.drift)) == []
+    assert differences(live.performance, until(live.closed, expected.performance)) == []
+    assert live.events == [event for event in expected.events if datetime.fromisoformat(event["time"]) <= live.closed]
+    assert live.episodes == {row for row in expected.episodes if row[-1] <= live.closed}
+    assert {event["type"].removeprefix("driftline.") for event in live.events} == {
         "drift.detected", "drift.recovered", "performance.degraded", "performance.recovered", "retraining.requested"
     }  # fmt: skip
     counted = dict(rows_of(postgres_url, "select reason, sum(n)::int from driftline.v_counts group by 1"))

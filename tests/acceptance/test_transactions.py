@@ -68,7 +68,7 @@ def test_aborted_events_are_not_counted_and_markers_hold_no_window_open(
     send(2, 1, commit=True)
     with workers(config, tmp_path, 1):
         closed = "select window_start, n_current from driftline.v_drift where feature = 'age' and detector = 'psi'"
-        wait_for(lambda: len(rows_of(postgres_url, closed)) >= 2, "two closed windows", 60)
+        wait_for(lambda: len(rows_of(postgres_url, closed)) >= 2, "two closed windows")
         counts = [n for _, n in sorted(rows_of(postgres_url, closed))]
     assert counts == [50, 50]
     counted = dict(rows_of(postgres_url, "select reason, sum(n)::int from driftline.v_counts group by 1"))

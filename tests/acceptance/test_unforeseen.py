@@ -62,7 +62,7 @@ def test_a_worker_that_fails_for_an_unforeseen_reason_ends_and_never_hangs(
     def ended(bug: str) -> subprocess.CompletedProcess[str]:
         own = monitor.variant(bug.replace(" ", "-"), kafka={"group": topic_name("group")})
         code = f"{BUGS[bug]}\nfrom driftline.cli import main\nmain(['run', '--config', {str(own.config)!r}])"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
     with ThreadPoolExecutor(3) as pool:
         for bug, done in zip(BUGS, pool.map(ended, BUGS), strict=True):

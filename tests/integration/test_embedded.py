@@ -129,6 +129,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_given_up_for_another(
         with embedded_postgres(durable=False) as url:
             assert setting(url, "port") == str(free_port)
         monkeypatch.setattr(embedded, "_free_port", lambda: taken)
+        monkeypatch.setattr(embedded, "PORTS_TRIED_MAX", 1)
         told = "does not start: .*could not bind .*Address already in use; try again, or end what listens"
         with pytest.raises(ServiceUnavailableError, match=told), embedded_postgres(durable=False):
             pass

@@ -32,7 +32,7 @@ class Log:
     """(partition, key, value)."""
 
 
-def run_driftline(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def run_driftline(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "driftline.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -65,7 +65,7 @@ class WorkerProcess:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()

@@ -96,7 +96,7 @@ class Monitor:
 
     def wait_until_read(self, records: int) -> None:
         """Wait until so many records are read."""
-        wait_for(lambda: self.read() >= records, f"{records} records to be read", 60)
+        wait_for(lambda: self.read() >= records, f"{records} records to be read")
 
 
 def write_reference(folder: Path) -> Path:
@@ -165,7 +165,7 @@ def create_topics(bootstrap_servers: str, names: Iterable[str], partitions: int 
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     for name in names:
         admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
-        wait_for(partial(_led, admin, name, partitions), f"leaders of {name}", 30)
+        wait_for(partial(_led, admin, name, partitions), f"leaders of {name}")
 
 
 def _led(admin: AdminClient, name: str, partitions: int) -> bool:

@@ -4,7 +4,9 @@ Invariants: a service that cannot be had is a `MissingServiceError`, which names
 broken is any other error; a port given out was free a moment ago.
 """
 
+import secrets
 import socket
+from pathlib import Path
 
 
 class MissingServiceError(Exception):
@@ -23,7 +25,22 @@ class MissingServiceError(Exception):
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback TCP port that nobody listens on now, and that no outgoing connection takes by chance.
+
+    A client that tries the port of a server that is away, again and again from ports of its own, would sooner or later
+    try from that very port: TCP then connects it to itself, and the server can't come back.
+    """
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", secrets.choice(range(10_000, _first_outgoing_port()))))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+
+
+def _first_outgoing_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:  # not Linux
+        return 32_768

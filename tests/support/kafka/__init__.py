@@ -31,7 +31,7 @@ from tests.support.services import MissingServiceError, free_port
 PROJECT = Path(__file__).parents[3]
 POM = Path(__file__).parent / "pom.xml"
 JAVA_VERSION_MIN = 17
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 20
 DOCKER_SECONDS_MAX = 5
 DOWNLOAD_SECONDS_MAX = 600
