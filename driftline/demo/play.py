@@ -30,7 +30,7 @@ FIRST_MS = 10 * MINUTE_MS
 DRAIN_S = 4.0
 """How much of the run is left for reading what was sent last, for its messages, and for stopping."""
 
-STILL_S_MAX = 60.0
+STILL_S_MAX = 120.0
 """For so long a busy machine may keep us waiting without any progress."""
 
 
