@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from driftline.errors import ConfigurationError
 from driftline.settings import KafkaSecurity, KafkaSettings
 
 ANSWER_MS_MAX = 5_000
@@ -24,6 +26,15 @@ ANSWER_MS_MAX = 5_000
 TOPIC_MS_MAX = 2_000
 """How long a topic that the broker does not know may take to appear."""
 
+_OPTIONS = {
+    "acks": "all",
+    "partitioner": "murmur2_random",  # as Java's clients choose
+    "max.in.flight.requests.per.connection": 1,  # a retry overtakes nothing
+    "message.timeout.ms": ANSWER_MS_MAX,
+    "topic.metadata.propagation.max.ms": TOPIC_MS_MAX,
+    "topic.metadata.refresh.interval.ms": ANSWER_MS_MAX,  # a topic that is made later is found
+    "linger.ms": 0,
+}
 _MARGIN_S = 5.0
 _POLL_S = 0.05
 _silent = logging.getLogger("driftline.librdkafka")
@@ -45,25 +56,23 @@ Send = Callable[[str, Sequence[Message]], Awaitable[list[str | None]]]
 
 
 class Publisher:
-    """Sends messages to the topics of a broker; nothing connects before the first one."""
+    """Sends messages to the topics of a broker; nothing connects before the first one.
+
+    Raises
+    ------
+    ConfigurationError
+        If a certificate or key can't be used.
+    """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._trouble = ""
-        self._producer = Producer(
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                **producer_options(kafka.security),
-                "acks": "all",
-                "partitioner": "murmur2_random",  # as Java's clients choose
-                "max.in.flight.requests.per.connection": 1,  # a retry overtakes nothing
-                "message.timeout.ms": ANSWER_MS_MAX,
-                "topic.metadata.propagation.max.ms": TOPIC_MS_MAX,
-                "topic.metadata.refresh.interval.ms": ANSWER_MS_MAX,  # a topic that is made later is found
-                "linger.ms": 0,
-                "error_cb": self._note_trouble,
-            },
-            logger=_silent,
-        )
+        try:
+            self._producer = Producer(
+                {**_OPTIONS, **producer_options(kafka), "error_cb": self._note_trouble}, logger=_silent
+            )
+        except KafkaException as error:
+            what = error.args[0].str().removeprefix("Failed to create producer: ")
+            raise ConfigurationError(f"can't be used: {what}", where="kafka.security") from None
 
     async def send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
         """Send messages in their order; return for each why it was not taken, or None."""
@@ -127,21 +136,31 @@ class Publisher:
         return error.str().removeprefix("Broker: ").removeprefix("Local: ")
 
 
-def producer_options(security: KafkaSecurity) -> dict[str, Any]:
-    """Write our security settings as librdkafka's.
+def producer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Write where the broker is, and who we are to it, as librdkafka does.
 
     Examples
     --------
-    >>> producer_options(KafkaSecurity())
-    {'security.protocol': 'plaintext'}
+    >>> producer_options(KafkaSettings(bootstrap_servers="b:9092"))
+    {'bootstrap.servers': 'b:9092', 'security.protocol': 'plaintext'}
     """
+    security = kafka.security
     options = {
+        "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": security.protocol,
         "sasl.mechanism": security.sasl_mechanism,
         "sasl.username": security.username,
         "sasl.password": security.password.get_secret_value() if security.password else None,
-        "ssl.ca.location": security.ca_file and str(security.ca_file),
+        "ssl.ca.location": _authorities(security),
         "ssl.certificate.location": security.certificate_file and str(security.certificate_file),
         "ssl.key.location": security.key_file and str(security.key_file),
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _authorities(security: KafkaSecurity) -> str | None:
+    """Say who may sign the broker's certificate: without a file of their own, whoever a worker trusts, too."""
+    if security.ca_file is not None:
+        return str(security.ca_file)
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath if security.protocol.endswith("ssl") else None
