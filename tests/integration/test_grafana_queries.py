@@ -59,8 +59,8 @@ def migrated(url: str) -> None:
 
 
 def write_payments(folder: Path) -> None:
-    """A day of the demo's payments as files, and a configuration for them."""
-    of = payments(1, 24)
+    """Half a day of the demo's payments as files, and a configuration for them."""
+    of = payments(1, 12)
     common = {"id": pa.array([f"p{row}" for row in range(len(of.offset_ms))])}
     times = {"timestamp": pa.array(START_MS + of.offset_ms), "version": pa.array(["v1"] * len(of.offset_ms))}
     answers = {"prediction": pa.array(of.prediction), "score": pa.array(of.score)}
@@ -142,7 +142,7 @@ def went_wrong(connection: psycopg.Connection[Any]) -> None:
 def store(
     postgres_server_url: str | MissingServiceError, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    """A day of payments in which amounts grow and a feature goes missing, replayed, and what comes of it."""
+    """Half a day of payments in which amounts grow, replayed, and what comes of it."""
     assert not isinstance(postgres_server_url, MissingServiceError)
     folder = tmp_path_factory.mktemp("payments")
     write_payments(folder)
