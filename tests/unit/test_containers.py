@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,3 +122,15 @@ def test_the_lock_holds_all_that_is_needed_each_with_a_hash(project: Path) -> No
     assert len(lines) == len(entries)
     for need in map(Requirement, project_needs):
         assert need.specifier.contains(locked[canonicalize_name(need.name)], prereleases=True), need
+
+
+def test_the_tool_that_makes_the_wheel_is_taken_from_the_lock_with_its_hashes(project: Path) -> None:
+    (program,) = re.findall(r"awk '([^']+)' requirements-dev\.lock", (project / "Dockerfile").read_text())
+    told = subprocess.run(
+        ["awk", program, "requirements-dev.lock"], cwd=project, capture_output=True, text=True, check=True
+    )
+
+    first, *rest = told.stdout.rstrip().splitlines()
+    assert re.match(r"setuptools==\d", first)
+    assert rest
+    assert all(re.match(r" +--hash=sha256:[0-9a-f]{64}", line) for line in rest)
