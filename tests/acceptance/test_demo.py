@@ -98,7 +98,7 @@ def assert_all_is_found(last: dict[str, Any]) -> None:
 
 
 def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing(folder: Path) -> None:
-    last, said = play(folder, DEMO_SECONDS="20")
+    last, said = play(folder, DEMO_SECONDS="10")
 
     assert_all_is_found(last)
     assert "librdkafka's mock, for the demo only" in said
@@ -122,7 +122,7 @@ def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing
 @pytest.mark.real_kafka
 @pytest.mark.postgres
 def test_on_real_services_the_results_stay_and_the_topics_go(folder: Path, broker: Broker, postgres_url: str) -> None:
-    last, _ = play(folder, "--seconds", "20", "--kafka", broker.bootstrap_servers, "--postgres", postgres_url)
+    last, _ = play(folder, "--seconds", "10", "--kafka", broker.bootstrap_servers, "--postgres", postgres_url)
 
     assert_all_is_found(last)
     assert left_behind(folder) == []
