@@ -54,12 +54,23 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """A closed slide: the window that ends with it, the reference it was compared with, and what was found."""
+    """A closed slide.
+
+    Parameters
+    ----------
+    start_ms, end_ms
+        The window that ends with it.
+    digest
+        The reference it was compared with.
+    watched
+        The kinds that the settings let be judged at all.
+    """
 
     start_ms: int
     end_ms: int
     digest: str
     findings: Mapping[Kind, Findings]
+    watched: frozenset[Kind] = frozenset(KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """An episode ends with a window: calm again, or compared with another reference from now on."""
+    """An episode ends with a window: calm again, or under another reference or no longer watched from now on."""
 
     episode: Episode
     window: tuple[int, int]
@@ -145,8 +156,8 @@ def decide(spec: PolicySpec, state: PolicyState, slide: Slide) -> tuple[PolicySt
     """
     decisions: list[Decision] = []
     kinds = {kind: state.of(kind) for kind in KINDS}
-    if state.digest not in (None, slide.digest):
-        for kind in KINDS:
+    for kind in KINDS:
+        if state.digest not in (None, slide.digest) or kind not in slide.watched:
             kinds[kind], decided = _superseded(kinds[kind], slide)
             decisions += decided
     for kind in KINDS:
@@ -163,7 +174,7 @@ def decide(spec: PolicySpec, state: PolicyState, slide: Slide) -> tuple[PolicySt
 
 
 def _superseded(state: KindState, slide: Slide) -> tuple[KindState, list[Decision]]:
-    """Begin anew: what was found under another reference says nothing under this one."""
+    """Begin anew: what was found under another reference, or is watched no more, says nothing of how things are."""
     if state.episode is None:
         return replace(state, streaks={}), []
     return KindState(closed_ms=slide.start_ms), [

@@ -22,6 +22,8 @@ from streams.verdicts import Verdict
 CRITICAL_CLEARNESS = 2.5
 """From so many times its threshold on a drift is critical: a PSI of 0.25 against the usual 0.1."""
 
+CLEARNESS_MAX = 1e9
+
 LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift"}
 
 ERRORS = "@error"
@@ -73,7 +75,7 @@ def drift_findings(
 
 
 def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, at_once: bool = False) -> Evidence:
-    clearness = verdict.score / verdict.threshold if verdict.threshold > 0 else 0.0
+    clearness = _times(verdict.score, verdict.threshold)
     detail = {
         "segment": cause.segment,
         "feature": cause.name,
@@ -138,7 +140,18 @@ def _of_metric(
     }
     level: Level = "drift" if beyond > 0 else "ok"
     severity: Severity = "critical" if is_clear else "warning"
-    return Evidence(cause, *item.window, level, beyond / max(abs(floor), 1e-9), severity, detail=detail)
+    return Evidence(cause, *item.window, level, _times(beyond, abs(floor)), severity, detail=detail)
+
+
+def _times(score: float, threshold: float) -> float:
+    """Return how many times a threshold a score is; finite, since it is stored as JSON.
+
+    Examples
+    --------
+    >>> _times(0.3, 0.1), _times(1e300, 1e-300), _times(1.0, 0.0)
+    (2.9999999999999996, 1000000000.0, 1000000000.0)
+    """
+    return min(score / threshold, CLEARNESS_MAX) if threshold > 0 else CLEARNESS_MAX if score > 0 else 0.0
 
 
 def _finite(value: float | None) -> float | None:

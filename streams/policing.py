@@ -66,6 +66,10 @@ class Policing:
         self._stored: dict[int, Known] = {}
         self._decided: list[tuple[Subject, Decision]] = []
         settings = model.settings.retraining
+        performance = model.settings.performance
+        has_floors = performance is not None and bool(performance.floor)
+        watched: dict[Kind, bool] = {"drift": bool(model.settings.drift.detectors), "performance": has_floors}
+        self._watched = frozenset(kind for kind, is_watched in watched.items() if is_watched)
         self._spec = PolicySpec(settings.consecutive, settings.cooldown_ms, frozenset(settings.when))
 
     @classmethod
@@ -86,7 +90,7 @@ class Policing:
         policing = cls(connection, model, layouts, measures)
         for item in await rows(connection, "policy_states", model_id=model.model_id):
             if item.version in layouts:
-                maturity = item.content["maturity"]
+                maturity = item.content["maturity"] if "performance" in policing._watched else None
                 policing._stored[item.version] = Known(
                     from_json(item.content["policy"]), maturity and maturity_from_json(maturity)
                 )
@@ -97,7 +101,7 @@ class Policing:
         self,
         window: tuple[int, int],
         judged: Iterable[JudgedGroup],
-        outcomes: Iterable[Any],
+        outcomes: Sequence[Any],
         arrivals: Iterable[MeasuredGroup],
     ) -> None:
         """Hear what a closed slide says.
@@ -116,7 +120,11 @@ class Policing:
         judged_of, arrivals_of = _by_version(judged), _by_version(arrivals)
         versions = sorted({*judged_of, *arrivals_of, *self._known} & self._layouts.keys())
         for version in versions:
-            self._known.setdefault(version, Known(PolicyState(), self._new_maturity(window[1])))
+            known = self._known.get(version, Known(PolicyState(), None))
+            if known.maturity is None and "performance" in self._watched:
+                first_ms = window[1] - self._model.settings.windows.slide_ms
+                known = replace(known, maturity=Maturity(first_ms, first_ms, first_ms))
+            self._known[version] = known
             self._count_delays(version, outcomes)
         cohorts_of = await self._mature_cohorts(versions, window[1])
         for version in versions:
@@ -135,12 +143,14 @@ class Policing:
 
     async def log_ended(self) -> None:
         """Judge the cohort windows that are left, each when it would be due; no further label will come."""
-        for version in sorted(self._known.keys() & self._layouts.keys()):
-            while (end_ms := await self._next_due(version)) is not None:
-                cohorts = (await self._mature_cohorts([version], end_ms))[version]
-                window = (end_ms - self._model.settings.windows.length_ms, end_ms)
-                performance = performance_findings(self._model.settings.performance, cohorts, self._segment)
-                self._decide(version, window, {"performance": performance})
+        due = {version: await self._next_due(version) for version in sorted(self._known)}
+        while left := {version: end_ms for version, end_ms in due.items() if end_ms is not None}:
+            version = min(left, key=lambda version: left[version])
+            cohorts = (await self._mature_cohorts([version], left[version]))[version]
+            window = (left[version] - self._model.settings.windows.length_ms, left[version])
+            performance = performance_findings(self._model.settings.performance, cohorts, self._segment)
+            self._decide(version, window, {"performance": performance})
+            due[version] = await self._next_due(version)
 
     async def save(self) -> None:
         """Write what was decided, and what is to be remembered."""
@@ -160,7 +170,7 @@ class Policing:
 
     def _decide(self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings]) -> None:
         known, digest = self._known[version], self._layouts[version][1].profile.digest
-        policy, decisions = decide(self._spec, known.policy, Slide(*window, digest, findings))
+        policy, decisions = decide(self._spec, known.policy, Slide(*window, digest, findings, self._watched))
         maturity = known.maturity and replace(known.maturity, seen_ms=window[1])
         self._known[version] = Known(policy, maturity)
         self._decided += [(self._subject(version), decision) for decision in decisions]
@@ -175,13 +185,6 @@ class Policing:
             settings.registry_uri,
             settings.data_version,
         )
-
-    def _new_maturity(self, end_ms: int) -> Maturity | None:
-        performance = self._model.settings.performance
-        if performance is None or not performance.floor:
-            return None
-        first_ms = end_ms - self._model.settings.windows.slide_ms
-        return Maturity(first_ms, first_ms, first_ms)
 
     def _maturity_spec(self, version: int) -> MaturitySpec:
         performance = self._model.settings.performance

@@ -242,6 +242,24 @@ async def test_a_new_reference_supersedes_open_episodes(store: Connection) -> No
     assert request["lineage"]["reference_digest"] != digest
 
 
+async def test_settings_may_change_while_episodes_are_open(store: Connection) -> None:
+    """Floors may come, and go with all that was remembered for them."""
+    floors = {
+        "performance": {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 50, "judge_after": "1m"}
+    }
+    read: dict[tuple[str, int], int] = {}
+    for settings, minutes in (({}, range(3)), (floors, range(3, 7)), (UNLABELLED, range(7, 9))):
+        made = await lab(store, {"drift": {"detectors": ["psi"]}} | settings)
+        made.next = read
+        for number in minutes:
+            await made.commit("predictions", *minute(number))
+            if made.model.settings.has_labels:
+                await made.commit("labels", *labels_of(minute(number), 0, wrong=True))
+        await made.close(minutes.stop * MINUTE, restate="not now")
+
+    assert await told(made, "performance") == [("performance.degraded", 5), ("performance.recovered", 8)]
+
+
 async def test_an_error_that_only_adwin_watches_opens_at_its_cut(store: Connection) -> None:
     made = await lab(store, {"performance": {"metrics": ["accuracy"]}})
     for number in range(12):

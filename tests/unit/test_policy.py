@@ -207,6 +207,12 @@ def test_a_new_reference_ends_an_episode_and_every_row() -> None:
     assert names(SPEC, row) == []
 
 
+def test_a_kind_that_is_watched_no_more_leaves_no_episode_open() -> None:
+    given = slides("DD") + [replace(item, watched=frozenset({"performance"})) for item in slides("    ")[2:]]
+
+    assert names(SPEC, given) == [("Opened", 2), ("Requested", 2), ("Closed", 3)]
+
+
 def test_windows_of_an_episodes_past_open_no_other() -> None:
     # An arrival window recovers before the cohorts of the same trouble are mature.
     arrival, cohort = Cause("*", "recall", "arrival"), Cause("*", "recall", "cohort")
