@@ -124,7 +124,7 @@ def test_categories_compare_by_canonical_text_and_unseen_ones_are_other() -> Non
     feature = categorical_feature("c", np.array([0, 0, 1, 2], dtype=np.int32), ["1", "1.0", "True"], 10)
     assert feature.categories == ("1", "true")
     codes = np.array([0, 1, 2, -1, -2], dtype=np.int32)
-    assert bin_categorical(feature, codes, ["true", "1e0", "new"]).tolist() == [1, 0, 3, 2, 3]
+    assert bin_categorical(feature, codes, ["true", "1.00", "1e0"]).tolist() == [1, 0, 3, 2, 3]
 
 
 def test_a_category_that_the_dictionary_names_but_no_row_has_is_unknown() -> None:
