@@ -88,7 +88,8 @@ async def run_replay(
                 done += rows
                 progress("replaying", done, total)
 
-            pipeline = Pipeline(models, Profiles(), only.limits.max_future_ms)
+            # Nobody waits for a replay's locks, and on a busy machine its steps may take their time.
+            pipeline = Pipeline(models, Profiles(), only.limits.max_future_ms, idle_in_transaction_ms=0)
             model = models[request.model]
             result = await replay(
                 connection,
