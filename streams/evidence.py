@@ -2,6 +2,7 @@
 
 A window detector judges every window, so its verdicts count and its silence ends a streak. A sequential detector speaks
 once, when it finds a change: its cut counts as a window, and where nothing else watches the feature it counts for all.
+Errors that become fewer are no evidence: a model that recovers needs no episode.
 """
 
 from __future__ import annotations
@@ -59,11 +60,14 @@ def drift_findings(
                 continue
             is_window = verdict.detector == "psi"
             is_judged |= is_window == has_windows
+            is_error = verdict.feature.startswith(ERRORS)
+            if is_error and verdict.fell:
+                continue  # the model got better
             cause = Cause(segment, verdict.feature)
             if is_window and (verdict.level != "ok" or cause in followed):
                 found[cause] = _of_verdict(cause, verdict, item.start_ms, window[1])
             elif not is_window and verdict.level == "drift":
-                at_once = not has_windows or verdict.feature.startswith(ERRORS)
+                at_once = is_error or not has_windows
                 cuts[cause] = _of_verdict(cause, verdict, window[0], window[1], at_once=at_once)
     for cause, cut in cuts.items():
         of_window = found.get(cause)

@@ -42,6 +42,8 @@ class Verdict:
         Events by bin of the window, for distribution detectors.
     changed_ms
         Estimated event time of the change, for sequential detectors that found one.
+    fell
+        Whether the change was downwards, for sequential detectors that found one: errors that become fewer are no harm.
     """
 
     feature: str
@@ -54,6 +56,7 @@ class Verdict:
     level: str
     counts: tuple[int, ...] | None = None
     changed_ms: int | None = None
+    fell: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -249,6 +252,7 @@ class SequentialDetectors:
                     int(best.n_new[clearest]),
                     level,
                     changed_ms=int(best.since_ms[clearest]) if best.detected[clearest] else None,
+                    fell=bool(best.detected[clearest] and best.gap[clearest] < 0),
                 )
             )
         return verdicts

@@ -260,19 +260,20 @@ async def test_settings_may_change_while_episodes_are_open(store: Connection) ->
     assert await told(made, "performance") == [("performance.degraded", 5), ("performance.recovered", 8)]
 
 
-async def test_an_error_that_only_adwin_watches_opens_at_its_cut(store: Connection) -> None:
-    made = await lab(store, {"performance": {"metrics": ["accuracy"]}})
-    for number in range(12):
+async def test_errors_that_only_adwin_watches_open_at_its_cut_and_not_when_they_become_fewer(store: Connection) -> None:
+    made = await lab(store, {"performance": {"metrics": ["accuracy"]}, "retraining": {"cooldown": "0s"}})
+    for number in range(16):
         events = minute(number, n=400)
         await made.commit("predictions", *events)
-        await made.commit("labels", *labels_of(events, 0, wrong=number >= 6))
+        await made.commit("labels", *labels_of(events, 0, wrong=6 <= number < 10))
     await made.close()
 
-    (kind, at), *_ = await told(made)
-    assert (kind, at) == ("drift.detected", 7)
-    [episode, *_] = (await everything(made))["v_episodes"]
-    assert {cause["feature"] for cause in episode["causes"]} >= {"@error.0", "@error.1"}
-    changed = {cause["changed_at"] for cause in episode["causes"] if cause["feature"].startswith("@error")}
+    cuts = [row["window_end"] / MINUTE for row in await made.drift(feature="@error.1", level="drift")]
+    assert cuts[:2] == [7, 11]
+    assert await told(made) == [("drift.detected", 7), ("retraining.requested", 7), ("drift.recovered", 9)]
+    [episode] = (await everything(made))["v_episodes"]
+    assert {cause["feature"] for cause in episode["causes"]} == {"@error.0", "@error.1"}
+    changed = {cause["changed_at"] for cause in episode["causes"]}
     assert all("2024-01-01T00:05:30" < at < "2024-01-01T00:06:30" for at in changed)  # one of ADWIN's buckets
 
 

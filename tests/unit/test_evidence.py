@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,13 @@ def test_a_cut_is_enough_where_no_window_detector_watches() -> None:
     assert error.at_once
     assert alone.at_once
     assert heard(verdict("x", "adwin", "ok"), drift=ADWIN_ONLY).judged_ms == 120
+
+
+def test_errors_that_become_fewer_are_no_evidence_but_features_that_fall_are() -> None:
+    fewer = replace(verdict("@error.1", "adwin", "drift", changed_ms=70), fell=True)
+    lower = replace(verdict("x", "adwin", "drift", changed_ms=70), fell=True)
+
+    assert levels(heard(verdict("x", "psi", "ok"), fewer, lower)) == {"x": "drift"}
 
 
 def test_evidence_of_drift_is_shown_as_the_verdict_and_fits_json() -> None:

@@ -295,6 +295,8 @@ def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothi
     assert found["@error.0"].level == "ok"
     assert found["x"].level == "not_ready"
     assert (found["x"].score, found["x"].n_reference) == (0.0, 0)
+    better = by_feature(detectors.judge([Pane(number * PANE_MS, None, good) for number in range(7, 12)]))
+    assert (found["@error.1"].fell, better["@error.1"].level, better["@error.1"].fell) == (False, "drift", True)
 
 
 def test_no_panes_no_readiness() -> None:
