@@ -135,7 +135,13 @@ class ModelCommit:
         self._count("feature_event", len(part.batch))
         without = self._by_profile(part.version, in_force).get(None, np.zeros(len(part.batch), np.bool_))
         self._count("features_without_reference", int(without.sum()))
-        return part.take(~without)
+        part = part.take(~without)
+        if not self.model.settings.has_labels:
+            return part
+        # Of an id that is not kept, nothing will tell later whether its prediction carried the features itself.
+        kept = self._is_kept(part.batch.key)
+        self._count("features_not_kept", int((~kept).sum()))
+        return part.take(kept)
 
     def _is_kept(self, key: Bytes) -> Mask:
         """Tell which ids are joined with labels; of the others, repeats can't be noticed either."""
