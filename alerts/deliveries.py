@@ -65,7 +65,7 @@ class Deliverer:
     Parameters
     ----------
     age_max_ms
-        A delivery that is older, counted from the end of a snooze, and fails is given up.
+        A delivery that fails and whose message is older, counted from the end of a snooze, is given up.
     """
 
     pool: AsyncConnectionPool[Connection]

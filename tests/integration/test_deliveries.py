@@ -146,6 +146,21 @@ async def test_a_receiver_that_fails_for_ever_is_given_up_by_age_and_holds_up_no
     assert len([line for line in lines if "given up after 1h: answered 500; look at the receiver" in line]) == 3
 
 
+async def test_what_no_relay_took_for_too_long_is_tried_once_and_then_given_up(
+    connection: Connection, deliveries: Deliveries
+) -> None:
+    await say(connection, "a", DETECTED)
+    await say(connection, "b", DETECTED)
+    await make_older(connection, 3600)
+    async with listening(Receiver()) as good, listening(Receiver(status=500)) as bad:
+        await tell(deliveries(good=webhook(good.url), bad=webhook(bad.url)))
+
+    assert good.ids == bad.ids == ["a-drift.detected", "b-drift.detected"]
+    assert {state for identity, state in (await states(connection, "webhook")).items() if "bad" in identity} == {
+        "failed"
+    }
+
+
 async def test_a_receiver_that_hangs_is_left_after_its_timeout_and_holds_up_only_its_own(
     connection: Connection, deliveries: Deliveries
 ) -> None:

@@ -51,8 +51,8 @@ select sequence, type, model
 
 -- name: add_deliveries
 -- One for each message and each webhook that wants it.
-insert into driftline.delivery (event_id, webhook, sequence, episode_id)
-select m.event_id, wanted.webhook, m.sequence, m.episode_id
+insert into driftline.delivery (event_id, webhook, sequence, episode_id, created_at)
+select m.event_id, wanted.webhook, m.sequence, m.episode_id, m.created_at
   from unnest(%(sequence)s::bigint[], %(webhook)s::text[]) wanted (sequence, webhook)
   join driftline.outbox m using (sequence)
 on conflict do nothing;
