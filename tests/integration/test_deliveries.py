@@ -7,7 +7,7 @@ import base64
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -46,8 +46,12 @@ def webhook(url: str, **settings: Any) -> WebhookSettings:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_secret_is_told(caplog: pytest.LogCaptureFixture) -> Any:
+def _nothing_secret_is_told_and_no_proxy_used(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     caplog.set_level("DEBUG")
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
     yield
     assert "hunter2" not in caplog.text
     assert SECRET.removeprefix("whsec_") not in caplog.text
