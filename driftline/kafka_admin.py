@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -208,6 +208,17 @@ class Admin:
             ]
         )
         return {(at.topic, at.partition): PartitionEnds(earliest[at].offset, latest[at].offset) for at in asked}
+
+
+def no_such(topics: Sequence[str]) -> str:
+    """Say that topics are missing.
+
+    Examples
+    --------
+    >>> no_such(["a"]), no_such(["a", "b"])
+    ('there is no topic a', 'there are no topics a, b')
+    """
+    return f"there {'is no topic' if len(topics) == 1 else 'are no topics'} {', '.join(topics)}"
 
 
 def topic_ids(

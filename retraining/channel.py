@@ -22,7 +22,7 @@ from kafka.errors import AuthorizationError, KafkaError, RetriableError
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from driftline.errors import ServiceUnavailableError, StateError
-from driftline.kafka_admin import TIMEOUT_MS, client_options, topic_ids
+from driftline.kafka_admin import TIMEOUT_MS, client_options, no_such, topic_ids
 from driftline.settings import KafkaSecurity
 from retraining.statuses import CONTENT_TYPE, Status, status_event
 
@@ -209,7 +209,7 @@ def open_channel(ends: Ends, stopping: threading.Event, patience_s: float = math
     there = topic_ids(ends.bootstrap_servers, wanted, security=ends.security)
     if missing := [topic for topic in wanted if topic not in there]:
         raise StateError(
-            f"there is no topic {', '.join(missing)}",
+            no_such(missing),
             where=where,
             remedy="run `driftline topics --create`, or name your own with --topic and --status-topic",
         )

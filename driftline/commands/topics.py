@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from driftline.errors import ConfigurationError, StateError
-from driftline.kafka_admin import TopicInfo, TopicUse, create_topics, topic_ids, topic_uses
+from driftline.kafka_admin import TopicInfo, TopicUse, create_topics, no_such, topic_ids, topic_uses
 from driftline.settings import load_settings
 
 PARTITIONS = 8
@@ -48,7 +48,7 @@ def command(config: Path, create: bool, partitions: int, replication: int, as_js
     missing = [topic for topic, use in uses.items() if use.needed and topic not in found]
     if missing:
         raise StateError(
-            f"there is no topic {', '.join(missing)}",
+            no_such(missing),
             where=f"kafka at {kafka.bootstrap_servers}",
             remedy="`driftline topics --create` makes them, or whoever runs the cluster",
         )

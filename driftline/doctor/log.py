@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from driftline.doctor import Finding, fail, ok, warn
 from driftline.doctor.store import Position
 from driftline.errors import StateError
-from driftline.kafka_admin import PartitionEnds, TopicInfo, TopicUse
+from driftline.kafka_admin import PartitionEnds, TopicInfo, TopicUse, no_such
 from driftline.settings import ModelSettings, format_duration
 from driftline.store.connection import timestamp
 from streams.watermarks import PartitionTime, model_watermark
@@ -30,7 +30,7 @@ def check_topics(place: str, uses: Mapping[str, TopicUse], found: Mapping[str, T
     missing = [topic for topic, use in uses.items() if use.needed and topic not in found]
     if missing:
         remedy = "`driftline topics --create` makes them, or whoever runs the cluster"
-        yield from fail("topics", StateError(f"there is no topic {', '.join(missing)}", where=place, remedy=remedy))
+        yield from fail("topics", StateError(no_such(missing), where=place, remedy=remedy))
     told = ", ".join(f"{topic} ({info.partitions})" for topic, info in found.items())
     if found:
         yield ok("topics", f"{place}: {told}")

@@ -101,7 +101,7 @@ async def require_current_schema(connection: Connection) -> None:
     _refuse_newer(version)
     if version < needed:
         raise StateError(
-            f"the schema is version {version}, this program needs {needed}",
+            f"the schema is version {version}, this program needs {needed}" if version else "there is no schema yet",
             where="postgres",
             remedy="run `driftline migrate`",
         )

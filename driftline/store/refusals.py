@@ -24,7 +24,7 @@ _REMEDIES = {
 }
 """What the server, PgBouncer or libpq says when it is of no use to try again, and what to do about it."""
 
-_BEFORE = re.compile(r"(connection failed: )?(.*FATAL: +)?")
+_BEFORE = re.compile(r"(connection failed: )?(connection to server at .*?, port \d+ failed: )?(FATAL: +)?")
 """What libpq puts before the server's words, which `place` says already."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from driftline.errors import StateError
-from driftline.kafka_admin import Admin, TopicInfo
+from driftline.kafka_admin import Admin, TopicInfo, no_such
 from driftline.settings import KafkaSettings, Settings
 from driftline.store.connection import connect, open_pool, place_of
 from driftline.store.migrate import require_current_schema
@@ -88,7 +88,7 @@ async def _existing_topics(
     )
     if missing:
         raise StateError(
-            f"there is no topic {', '.join(missing)}",
+            no_such(missing),
             where=f"kafka at {kafka.bootstrap_servers}",
             remedy="run `driftline topics --create`, or name your own in kafka.topics",
         )

@@ -99,7 +99,7 @@ def test_a_start_that_can_not_work_is_told_in_one_line_with_the_exit_code_of_its
             (at_url("password", stranger_url.replace("@", "hidden@")), 2, "password authentication failed .*; correct"),
             (at_url("stranger", stranger_url), 3, "permission denied for schema driftline; grant"),
             (at_url("reader", reader_url), 3, r"role_\w+ lacks delete on driftline\.\w+, .* and \d+ more; grant"),
-            (at_url("empty", empty_url), 3, "the schema is version 0, .*; run `driftline migrate`"),
+            (at_url("empty", empty_url), 3, "there is no schema yet; run `driftline migrate`"),
             (at_url("newer", newer_url), 3, "the schema is version 9999, newer than .*; upgrade driftline"),
             (monitor.variant("no-topic", kafka={"topics": dict.fromkeys(ROLES[:3], "absent-1")}), 3,
              "there is no topic absent-1; run `driftline topics --create`"),
