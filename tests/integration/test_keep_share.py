@@ -63,7 +63,7 @@ async def test_no_ids_features_count_twice_be_it_kept_or_not(postgres_url: str, 
         [of_x] = await made.drift(detector="psi", feature="x")
         [of_prediction] = await made.drift(detector="psi", feature="@prediction")
 
-    # Of an id that is not kept nobody knows later whether its prediction carried features: those sent apart don't count.
+    # Of an id that is not kept nobody knows later whether its prediction carried features: those apart do not count.
     not_kept = counts["features_not_kept"]
     assert 140 <= not_kept <= 260
     in_bare = of_x["n_current"] - len(ids)
