@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
 from detectors.psi import SIGNIFICANCE_MIN, Drift, judge_psi, psi
@@ -47,6 +48,40 @@ def test_psi_of_unchanged_data_is_near_its_null_mean_also_with_empty_bins() -> N
 def test_an_empty_bin_contributes_a_bounded_amount() -> None:
     assert psi(np.array([100] * 10), np.array([111] * 9 + [0])) < 0.6
     assert psi(np.array([10**9, 0]), np.array([0, 10**9])) < 50
+
+
+def test_no_sample_size_makes_unchanged_data_drift_or_hides_a_change() -> None:
+    generator = np.random.default_rng(9)
+    reference = generator.normal(size=20_000)
+    feature = numeric_feature("x", reference, np.zeros(reference.size, bool), 10)
+    counts = list(feature.counts)
+    for n in (10, 30, 100, 1000, 10_000, 100_000):
+        unchanged = [judge(counts, counts_of(feature, generator.normal(size=n)).tolist()) for _ in range(50)]
+        # At a significance of a hundredth, 5 of 50 windows are the 1 - 1e-4 quantile.
+        assert sum(verdict.level == "drift" for verdict in unchanged) <= stats.binom.ppf(1 - 1e-4, 50, 0.01)
+        moved = judge(counts, counts_of(feature, generator.normal(2.0, 1.0, size=n)).tolist())
+        assert moved.level == "drift"
+
+
+def test_hundreds_of_categories_are_not_drift_by_their_number() -> None:
+    # 500 categories at 5,000 rows a side: PSI is about 0.2 by chance alone, twice the gate.
+    generator = np.random.default_rng(10)
+    shares = np.append(generator.dirichlet(np.full(500, 2.0)), [0.0, 0.0])
+    reference, current = (generator.multinomial(5000, shares, size=400).ravel() for _ in range(2))
+    starts = np.arange(0, reference.size, 502)
+    verdicts = judge_psi(reference, current, starts, effect=0.1, significance=0.01, seed=1)
+    assert sum(verdict.score >= 0.1 for verdict in verdicts) == 400
+    assert sum(verdict.level == "drift" for verdict in verdicts) <= stats.binom.ppf(1 - 1e-4, 400, 0.012)
+
+
+def test_windows_share_their_bins_so_the_whole_never_exceeds_the_worst_of_them() -> None:
+    # PSI is convex in the current shares: true of any windows over the same bins, and of none over bins of their own.
+    generator = np.random.default_rng(11)
+    feature = numeric_feature("x", generator.normal(size=5000), np.zeros(5000, bool), 10)
+    windows = [counts_of(feature, generator.normal(shift, 1.0, 2000)) for shift in np.linspace(0, 1, 30)]
+    reference = np.array(feature.counts)
+    scores = [psi(reference, window) for window in windows]
+    assert min(scores) < psi(reference, np.sum(windows, axis=0)) < max(scores)
 
 
 def test_missing_values_are_a_category_so_from_none_to_95_percent_null_is_drift() -> None:
