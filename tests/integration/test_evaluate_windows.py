@@ -156,6 +156,64 @@ async def test_windows_hold_what_a_loop_over_the_events_puts_there(store: Connec
     assert n_windows == len({key[3:] for key in expected} | {key[3:] for key in metrics if key[2] == "arrival"})
 
 
+async def test_what_happens_on_an_edge_lies_in_the_later_window(store: Connection) -> None:
+    made = await lab(store, {"segments": ["c"], "windows": {"length": "1m", "slide": "20s", "pane": "10s"}})
+    near = [edge + by for edge in range(0, 3 * MINUTE, 10 * SECOND) for by in (-1, 0, 1)]
+    events = [prediction(f"e{at}", at, at % 2, features={"x": 0.5, "c": "a"}) for at in near]
+    # Labels of a prediction come with it, or on and beside a later edge.
+    labels = [
+        label(f"e{at}", at + late, 1) for at, late in zip(near, [0, 10 * SECOND, 59_999, MINUTE] * 14, strict=False)
+    ]
+    await made.commit("labels", *labels[::2])
+    await made.commit("predictions", *events)
+    await made.commit("labels", *labels[1::2])
+    await made.close()
+
+    expected = expected_drift(events, MINUTE, 20 * SECOND)
+    assert drift_found(await made.drift()) == expected
+    assert accuracy_found(await made.performance()) == expected_accuracy(events, labels, MINUTE, 20 * SECOND)
+
+
+async def test_events_of_one_moment_count_all_in_whatever_fetches_they_come(store: Connection) -> None:
+    made = await lab(store)
+    for fetch in range(6):
+        events = [prediction(f"{fetch}.{n}", SECOND) for n in range(3)]
+        await made.commit("all", *events, label(f"{fetch}.0", SECOND), partition=fetch % 2)
+    await made.close()
+
+    assert await made.count("prediction") == 18
+    assert {row["n_current"] for row in await made.drift(detector="psi")} == {18}
+    for basis in ("cohort", "arrival"):
+        [row] = await made.performance(metric="accuracy", basis=basis)
+        assert (row["n_predictions"], row["n_labelled"]) == (18, 6)
+
+
+async def test_a_feature_that_hardly_comes_takes_no_row_from_the_others(store: Connection) -> None:
+    kinds = {"x": "numeric", "c": "categorical", "y": "numeric", "z": "numeric"}
+    made = await lab(
+        store,
+        {"features": [{"name": name, "type": kind} for name, kind in kinds.items()]},
+        reference=[event | {"features": event["features"] | {"y": 1.0, "z": 2.0}} for event in reference_events()],
+    )
+    events = []
+    for event in reference_events():
+        row = event["timestamp"] - START_MS
+        # Of 200 rows y has a number in one, nothing in half of the others and NaN in the rest; z is never there.
+        rare = {"y": 1.0} if row == 0 else {"y": float("nan")} if row % 2 else {}
+        events.append(event | {"features": event["features"] | rare})
+    await made.commit("all", *events, *(label(event["prediction_id"], 0, event["prediction"]) for event in events))
+    await made.close()
+
+    found = {row["feature"]: row for row in await made.drift(detector="psi")}
+    assert {name: (row["n_current"], row["level"]) for name, row in found.items()} == {
+        "x": (200, "ok"), "c": (200, "ok"), "@prediction": (200, "ok"), "@score": (200, "ok"),
+        "y": (200, "drift"), "z": (200, "drift"),
+    }  # fmt: skip
+    assert {found[name]["score"] for name in ("x", "c", "@prediction", "@score")} == {0.0}
+    [accuracy] = await made.performance(metric="accuracy", basis="cohort")
+    assert (accuracy["n_predictions"], accuracy["n_labelled"], accuracy["value"]) == (200, 200, 1.0)
+
+
 async def test_pauses_cost_nothing_though_they_be_decades(store: Connection) -> None:
     made = await lab(store, {"labels": {}})
     moments = (-START_MS, -START_MS + 400 * DAY, 0, 30 * DAY)

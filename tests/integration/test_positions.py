@@ -104,6 +104,23 @@ async def test_the_log_goes_on_where_postgres_says(
     assert await positions.resume([]) == {}
 
 
+async def test_a_partition_that_holds_nothing_is_gone_on_with_where_it_ends(
+    log: Log, pool: AsyncConnectionPool[Connection], connection: Connection
+) -> None:
+    # One never had a record; all that the other had was read, and then deleted.
+    log.ends_of = {("t", 0): PartitionEnds(0, 0), ("t", 1): PartitionEnds(0, 100)}
+    await log.opened(pool).register({"t": log.info})
+    await read_to(connection, 1, 100)
+    log.ends_of["t", 1] = PartitionEnds(100, 100)
+
+    for _ in range(2):
+        positions = log.opened(pool)
+        await positions.register({"t": log.info})
+        assert await positions.resume([T0, T1]) == {T0: 0, T1: 100}
+        assert positions.fatal is None
+    assert await lost(connection) == []
+
+
 async def test_records_deleted_before_they_were_read_are_counted_once_however_many_workers_notice(
     log: Log, pool: AsyncConnectionPool[Connection], connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
