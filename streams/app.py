@@ -31,6 +31,7 @@ PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
+ANSWER_S_MAX = 30.0
 STOP_S_MAX = 6.0
 FAREWELL_S_MAX = 1.0
 FETCH_CODEC = "driftline-fetch"
@@ -40,9 +41,6 @@ class _WholeFetch(codecs.Codec):
     """Passes a fetch through: there is nothing to deserialise yet."""
 
     def _loads(self, s: Any) -> Any:
-        return s
-
-    def _dumps(self, s: Any) -> Any:
         return s
 
 
@@ -64,10 +62,8 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         broker=[f"driftline://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(kafka.security),
         web_enabled=False,
-        autodiscover=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
-        reply_create_topic=False,
         # Positions come from Postgres; a position the broker does not have must be an error, not a fresh start.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=kafka.fetch_bytes_max,
@@ -76,9 +72,10 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         broker_session_timeout=kafka.session_timeout_ms / 1000,
         broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
         broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
+        # Who joins a group waits for the slowest member; whoever waits longer than that waits for nobody.
+        broker_request_timeout=kafka.session_timeout_ms / 1000 + ANSWER_S_MAX,
         broker_max_poll_records=1_000_000,
         stream_wait_empty=False,
-        stream_ack_cancelled_tasks=True,
     )
     set_positions(app, positions)
     return app

@@ -275,7 +275,7 @@ def test_a_worker_told_to_stop_says_so_and_another_one_takes_over_before_any_ses
     broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     monitor = make_topics_and_monitor(
-        tmp_path, broker.bootstrap_servers, postgres_url, topic_name, kafka={"session_timeout": "80s"}
+        tmp_path, broker.bootstrap_servers, postgres_url, topic_name, kafka={"session_timeout": "100s"}
     )
     send_events(monitor, 0, 40)
     with workers(monitor.config, tmp_path, 1) as running:
@@ -309,7 +309,7 @@ def test_windows_close_while_partitions_are_idle_but_not_while_one_is_behind_who
         topic_name,
         partitions=4,
         models={"m": {"windows": WINDOWS | {"idle_after": "1s"}}},
-        kafka={"session_timeout": "80s"},
+        kafka={"session_timeout": "100s"},
     )
     predicted = monitor.topic("predictions")
 
