@@ -107,6 +107,28 @@ async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_r
     assert request["lineage"].items() >= {"registry_uri": "models:/m/1", "data_version": "7"}.items()
 
 
+async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(store: Connection) -> None:
+    """Each feature is judged alone: an average over all of them would move by a hundredth of what this one does."""
+    chance, names = random.Random(7), [f"f{number}" for number in range(100)]
+
+    def events(number: int, n: int, moved: float = 0.0) -> list[Event]:
+        values = ({name: round(chance.random(), 4) for name in names} for _ in range(n))
+        return [
+            prediction(f"{number}.{row}", number * MINUTE + row, row % 2, features=of | {"f42": of["f42"] + moved})
+            for row, of in enumerate(values)
+        ]
+
+    features = [{"name": name, "type": "numeric"} for name in names]
+    made = await lab(store, UNLABELLED | {"features": features}, reference=events(0, 2000))
+    for number in range(14):
+        await made.commit("predictions", *events(number, 500, moved=0.5 if number >= 10 else 0.0))
+    await made.close()
+
+    assert await told(made) == [("drift.detected", 12), ("retraining.requested", 12)]
+    [episode] = (await everything(made))["v_episodes"]
+    assert [cause["feature"] for cause in episode["causes"]] == ["f42"]
+
+
 async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_cohort(store: Connection) -> None:
     performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 100, "judge_after": "2m"}
     made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
