@@ -30,17 +30,24 @@ class KafkaTopics(Section):
     retraining_status: TopicName = "driftline.retraining-status"
     dead_letters: TopicName = "driftline.dead-letters"
 
+    def relayed(self) -> set[str]:
+        """Name the topics that workers and relays write."""
+        return {self.drift, self.retraining, self.dead_letters}
+
     def written(self) -> set[str]:
-        """Name the topics that Driftline writes."""
-        return {self.drift, self.retraining, self.retraining_status, self.dead_letters}
+        """Name the topics that anything of Driftline writes: the retraining consumer, too."""
+        return {*self.relayed(), self.retraining_status}
 
     @model_validator(mode="after")
     def _never_read_what_is_written(self) -> Self:
-        refuse(
+        problems: list[tuple[Keys, str]] = [
             ((kind,), f"{getattr(self, kind)} is also written by Driftline")
             for kind in INPUTS
             if getattr(self, kind) in self.written()
-        )
+        ]
+        if self.retraining_status in self.relayed():  # workers read it, and would read their own dead letters for ever
+            problems.append((("retraining_status",), f"{self.retraining_status} is also written by workers"))
+        refuse(problems)
         return self
 
 

@@ -99,9 +99,9 @@ async def run_relay(settings: Settings, started: Callable[[str], None]) -> None:
         async with connection:
             await require_current_schema(connection)
             await require_rights(connection, place)
-    written = sorted(kafka.topics.written())
-    there = await asyncio.to_thread(topic_ids, kafka.bootstrap_servers, written, security=kafka.security)
-    for topic in written:
+    relayed = sorted(kafka.topics.relayed())
+    there = await asyncio.to_thread(topic_ids, kafka.bootstrap_servers, relayed, security=kafka.security)
+    for topic in relayed:
         if topic not in there:
             _log.warning("there is no topic %s: until there is, what belongs there waits in postgres", topic)
     stopping = asyncio.Event()

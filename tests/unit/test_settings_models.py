@@ -238,6 +238,9 @@ def test_several_inputs_may_share_a_topic() -> None:
 
 def test_a_topic_that_driftline_writes_cannot_be_read() -> None:
     assert list(refusals(kafka=KAFKA | {"topics": {"labels": "driftline.drift"}})) == ["kafka.topics.labels"]
+    assert list(refusals(kafka=KAFKA | {"topics": {"retraining_status": "driftline.dead-letters"}})) == [
+        "kafka.topics.retraining_status"
+    ]
     assert list(refusals(kafka=KAFKA, models={"m": BINARY | {"topics": {"labels": "driftline.drift"}}})) == [
         "models.m.topics.labels"
     ]
