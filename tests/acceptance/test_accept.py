@@ -46,7 +46,7 @@ def judged(monitor: Monitor, end_s: int) -> tuple[Any, ...]:
         "select level, n_reference::int, n_current::int from driftline.v_drift where feature = 'x' and detector = 'psi'"
         f" and segment = '*' and window_end = to_timestamp({START_MS / 1000 + end_s})"
     )
-    [verdict] = wait_for(lambda: monitor.rows(query), f"the verdict of second {end_s}", 60)
+    [verdict] = wait_for(lambda: monitor.rows(query), f"the verdict of second {end_s}")
     return verdict
 
 
@@ -60,7 +60,7 @@ def episodes(monitor: Monitor, *arguments: str) -> str:
 @contextmanager
 def restarted(monitor: Monitor, folder: Path) -> Iterator[WorkerProcess]:
     with workers(monitor.config, folder, 1) as [worker]:
-        wait_for(lambda: "watching m" in (folder / "worker-0.log").read_text(), "the worker to start", 60)
+        wait_for(lambda: "watching m" in (folder / "worker-0.log").read_text(), "the worker to start")
         yield worker
 
 

@@ -24,8 +24,8 @@ from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.postgres
 
-SILENCE_MS = 1_000
-ENDS_S_MAX = 20
+SILENCE_MS = 2_000
+ENDS_S_MAX = 120
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ async def test_what_the_url_says_of_the_network_goes_before(postgres_url: str) -
 async def test_a_statement_ends_when_nothing_comes_back_and_not_while_the_server_works(proxy: Proxy) -> None:
     async with asyncio.timeout(ENDS_S_MAX), await connect(proxy.url, silence_ms_max=SILENCE_MS) as connection:
         # Longer than the silence that is allowed, all together; a row is large, so that it is sent at once.
-        await connection.execute("select pg_sleep(0.4), repeat('x', 100000) from generate_series(1, 4)")
+        await connection.execute("select pg_sleep(0.5), repeat('x', 100000) from generate_series(1, 5)")
         proxy.cut()
-        with pytest.raises(psycopg.OperationalError, match="no answer for 1s: the connection is given up"):
+        with pytest.raises(psycopg.OperationalError, match="no answer for 2s: the connection is given up"):
             async with connection.transaction():
                 await connection.execute("select 1")
 
@@ -94,12 +94,12 @@ async def test_a_transaction_ends_when_the_network_is_cut_in_its_middle(proxy: P
     ):
         await connection.execute("select 1")
         proxy.cut()
-        with pytest.raises(psycopg.OperationalError, match="no answer for 1s"):
+        with pytest.raises(psycopg.OperationalError, match="no answer for 2s"):
             await connection.execute("select length(%s)", ["x" * sent])
 
 
 async def test_a_pool_goes_on_over_new_connections_after_all_of_its_own_went_dead(proxy: Proxy) -> None:
-    async with open_pool(proxy.url, impatient(proxy.url)) as pool, asyncio.timeout(60):
+    async with open_pool(proxy.url, impatient(proxy.url)) as pool, asyncio.timeout(ENDS_S_MAX):
         assert await asyncio.gather(*(answer(pool) for _ in range(6))) == [7] * 6
         proxy.cut()
         with pytest.raises(SERVICE_TROUBLE):
@@ -142,7 +142,7 @@ async def test_what_no_other_try_can_mend_is_a_configuration_error_and_told_once
         url = urlunsplit(at._replace(netloc=f"worker:before@{at.netloc.rpartition('@')[2]}"))
         with pytest.raises(ConfigurationError, match='database "none" does not exist; correct the database'):
             await connect(urlunsplit(urlsplit(url)._replace(path="/none")))
-        async with open_pool(url, impatient(url)) as pool, asyncio.timeout(60):
+        async with open_pool(url, impatient(url)) as pool, asyncio.timeout(ENDS_S_MAX):
             assert await answer(pool) == 7
             owner.execute("alter role worker password 'after'")
             with pytest.raises(

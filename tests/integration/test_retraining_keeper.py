@@ -78,11 +78,11 @@ def test_a_failure_is_told_in_one_printable_line(run: Run, script: str, outcome:
 
 def test_a_keeper_that_is_told_to_stop_ends_its_command_and_leaves_the_request_to_be_run_again(run: Run) -> None:
     process = keep(run, "sleep", "1000")
-    group = wait_for(lambda: "group" in (told := _attempt(run)) and told["group"], "the command", 30)
+    group = wait_for(lambda: "group" in (told := _attempt(run)) and told["group"], "the command")
 
     process.terminate()
 
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
     assert run.progress() == Progress(attempts=1)

@@ -133,7 +133,7 @@ async def listening(receiver: Receiver, *, port: int = 0, tls: ssl.SSLContext | 
         await runner.cleanup()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 120) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():

@@ -142,7 +142,7 @@ class Bench:
 
     def wait_for_states(self, *states: tuple[str, str, int]) -> None:
         """Wait until exactly these statuses were published."""
-        wait_for(lambda: self.states() == list(states), f"statuses {states}; there are {self.states()}", 60)
+        wait_for(lambda: self.states() == list(states), f"statuses {states}; there are {self.states()}")
 
     def attempt(self, request_id: str, number: int = 1) -> dict[str, Any]:
         """Wait until an attempt's command runs, and return what is known of it."""
