@@ -26,8 +26,6 @@ BoolArray = NDArray[np.bool_]
 
 PREDICTION = "@prediction"
 SCORE = "@score"
-MISSING_CODE = -1
-OTHER_CODE = -2
 SCORE_BINS = 1024
 STEPS_PER_SCALE = 4096
 

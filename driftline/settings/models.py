@@ -191,10 +191,6 @@ class ModelSettings(Section):
         """Whether labels are joined: any of `labels`, `performance` or `columns.label` was given."""
         return self.labels is not None
 
-    def reference_of(self, version: str) -> ReferenceSettings | None:
-        """Find the reference a version is compared with; None if the configuration gives it none."""
-        return self.versions[version].reference if version in self.versions else self.reference
-
     @model_validator(mode="before")
     @classmethod
     def _labels_imply_performance(cls, given: Any) -> Any:
