@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from driftline.kafka_admin import TopicInfo
 from driftline.settings import KafkaSettings, PostgresSettings
 from driftline.settings.services import KafkaTopics, LimitSettings
-from driftline.store.connection import Connection, open_pool
+from driftline.store.connection import Connection, open_pool, run, timestamp
 from retraining.statuses import Status, status_event
 from streams.decode.messages import Refused
 from streams.positions import LogPositions
@@ -107,6 +108,28 @@ async def test_a_request_is_requested_then_started_then_failed(desk: StatusDesk,
 
     assert seen == ["requested", "started", "failed", "failed"]
     assert desk.row() == ("failed", 1, "exited with 1", None, START_MS + 1)
+
+
+async def test_a_request_whose_statuses_were_read_before_it_was_decided_has_its_lineage(
+    desk: StatusDesk, connection: Connection
+) -> None:
+    """So it is when the same topics are read anew, into an empty store."""
+    lineage, requested_ms = {"data_version": "d"}, START_MS - 60_000
+    await desk.read(STARTED, SUCCEEDED)
+    await run(
+        connection,
+        "add_retraining",
+        request_id="r1",
+        episode_id=EPISODE,
+        model="m",
+        version="v1",
+        requested_at=timestamp(requested_ms),
+        lineage=Jsonb(lineage),
+    )
+
+    assert desk.row() == ("succeeded", 2, "AUC 0.91", "8", START_MS + 9_000)
+    since = "(extract(epoch from requested_at) * 1000)::bigint"
+    assert desk.rows(f"select lineage, {since} from driftline.v_retraining") == [(lineage, requested_ms)]
 
 
 async def test_what_is_no_status_is_a_dead_letter_with_its_reason_and_the_rest_counts(desk: StatusDesk) -> None:

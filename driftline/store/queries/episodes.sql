@@ -34,7 +34,8 @@ values (%(event_id)s, %(type)s, %(topic)s, %(model)s, %(version)s, %(segment)s, 
 on conflict (event_id) do nothing;
 
 -- name: add_retraining
--- A request to retrain, before anybody has heard of it.
+-- A request to retrain; where logs are read anew, what became of it may be known already, and stays.
 insert into driftline.retraining (request_id, episode_id, model, version, state, requested_at, lineage)
 values (%(request_id)s, %(episode_id)s, %(model)s, %(version)s, 'requested', %(requested_at)s, %(lineage)s)
-on conflict (request_id) do nothing;
+on conflict (request_id) do update
+   set episode_id = excluded.episode_id, requested_at = excluded.requested_at, lineage = excluded.lineage;
