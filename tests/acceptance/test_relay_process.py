@@ -152,7 +152,7 @@ async def test_a_relay_uses_services_again_that_come_back_and_a_worker_leaves_it
         with processes("relay", config=monitor.config, folder=tmp_path) as [relay]:
             await until(lambda: _logged(tmp_path / "relay-0.log", "relaying from"), "the relay to start")
             await asyncio.to_thread(postgres.kill)
-            await until(lambda: _logged(tmp_path / "relay-0.log", "publishing messages: "), "the outage to be told")
+            await until(lambda: _logged(tmp_path / "relay-0.log", "WARNING driftline.timer: "), "the outage to be told")
             await asyncio.to_thread(postgres.start)
             create_topics(monitor.address, [missing])
             async with listening(receiver, port=free_port), await connect(postgres.url) as connection:
