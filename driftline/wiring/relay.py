@@ -15,9 +15,8 @@ from alerts.deliveries import Deliverer
 from alerts.post import open_post
 from driftline.kafka_admin import topic_ids
 from driftline.settings import Settings
-from driftline.store.connection import Connection, connect, open_pool, place_of
-from driftline.store.migrate import require_current_schema
-from driftline.wiring.start import require_rights, services, told
+from driftline.store.connection import Connection, open_pool
+from driftline.wiring.start import ready_store, services
 from streams.publish import Publisher, Send
 from streams.relay import OutboxRelay, relay_dead_letters
 from streams.timer import Timer
@@ -90,15 +89,8 @@ async def run_relay(settings: Settings, started: Callable[[str], None]) -> None:
     ConfigurationError, StateError, ServiceUnavailableError
     """
     kafka, postgres = services(settings)
-    url = postgres.url.get_secret_value()
-    place = place_of(url)
-    connection = await connect(
-        url, connect_timeout_ms=postgres.connect_timeout_ms, silence_ms_max=postgres.answer_timeout_ms
-    )
-    with told(place):
-        async with connection:
-            await require_current_schema(connection)
-            await require_rights(connection, place)
+    async with ready_store(postgres):
+        pass  # it is as it should be; what is done now, the pool does
     relayed = sorted(kafka.topics.relayed())
     there = await asyncio.to_thread(topic_ids, kafka.bootstrap_servers, relayed, security=kafka.security)
     for topic in relayed:
@@ -107,7 +99,7 @@ async def run_relay(settings: Settings, started: Callable[[str], None]) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with open_pool(url, postgres) as pool, relaying(settings, pool, stopping):
+    async with open_pool(postgres.url.get_secret_value(), postgres) as pool, relaying(settings, pool, stopping):
         webhooks = ", ".join(settings.alerts.webhooks) or "none"
         started(f"relaying from {postgres.place} to {kafka.bootstrap_servers}; webhooks: {webhooks}")
         await stopping.wait()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError, StateError
 from driftline.settings import KafkaSettings, PostgresSettings, Settings
-from driftline.store.connection import Connection, the_row
+from driftline.store.connection import Connection, connect, place_of, the_row
+from driftline.store.migrate import require_current_schema
 
 GRANTS_SHOWN_MAX = 5
 GRANT = "grant what docs/operations.md lists"
@@ -42,14 +43,28 @@ def told(place: str) -> Iterator[None]:
         raise ServiceUnavailableError(f"gone while starting: {text}", where=place, remedy="start again") from None
 
 
-async def require_rights(connection: Connection, place: str) -> None:
-    """Check that this role may do what a worker does.
+@asynccontextmanager
+async def ready_store(postgres: PostgresSettings) -> AsyncIterator[Connection]:
+    """Connect to a store that has our schema, and as a role that may do what a worker does.
 
     Raises
     ------
-    StateError
-        If it lacks a right.
+    ConfigurationError, StateError, ServiceUnavailableError
+        As `connect`; or if the schema is another one, the role lacks a right or the server goes away meanwhile.
     """
+    url = postgres.url.get_secret_value()
+    place = place_of(url)
+    connection = await connect(
+        url, connect_timeout_ms=postgres.connect_timeout_ms, silence_ms_max=postgres.answer_timeout_ms
+    )
+    with told(place):
+        async with connection:
+            await require_current_schema(connection)
+            await _require_rights(connection, place)
+            yield connection
+
+
+async def _require_rights(connection: Connection, place: str) -> None:
     missing = (await the_row(connection, "missing_rights")).words
     if missing:
         more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""

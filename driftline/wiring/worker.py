@@ -11,11 +11,10 @@ from contextlib import nullcontext
 from driftline.errors import StateError
 from driftline.kafka_admin import Admin, TopicInfo, no_such
 from driftline.settings import KafkaSettings, Settings
-from driftline.store.connection import connect, open_pool, place_of
-from driftline.store.migrate import require_current_schema
+from driftline.store.connection import open_pool, place_of
 from driftline.wiring.references import file_profiles, put_references_in_force, types_in
 from driftline.wiring.relay import relaying
-from driftline.wiring.start import require_rights, services, told
+from driftline.wiring.start import ready_store, services, told
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
 from streams.decode.decoder import Decoder
@@ -42,28 +41,21 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
     ConfigurationError, InputError, StateError, ServiceUnavailableError
     """
     kafka, postgres = services(settings)
-    url = postgres.url.get_secret_value()
-    place = place_of(url)
     profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
-    connection = await connect(
-        url, connect_timeout_ms=postgres.connect_timeout_ms, silence_ms_max=postgres.answer_timeout_ms
-    )
-    with told(place):
-        async with connection:
-            await require_current_schema(connection)
-            await require_rights(connection, place)
-            models = await register_models(connection, settings)
-            await put_references_in_force(connection, models, profiles)
-            secret = await id_secret(connection, settings)
+    async with ready_store(postgres) as connection:
+        models = await register_models(connection, settings)
+        await put_references_in_force(connection, models, profiles)
+        secret = await id_secret(connection, settings)
     with Admin(kafka.bootstrap_servers, kafka.security) as broker:
         model_topics, found = await _existing_topics(settings, kafka, broker)
         shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
         routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
         decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
+        url = postgres.url.get_secret_value()
         async with open_pool(url, postgres) as pool:
             positions = LogPositions(pool, broker, found)
-            with told(place):
+            with told(place_of(url)):
                 await positions.register(found)
             worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
             for number in (signal.SIGINT, signal.SIGTERM):
