@@ -57,6 +57,15 @@ def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder:
     return Outside(places, {**python_programs(), "psql": (psql(),)}, environment)
 
 
+def tell(processes: list[tuple[Any, Path]], url: str) -> None:
+    """Print what is shown if the test fails: what was said, and how far it came."""
+    for _, log in processes:
+        print(f"== {log.name}\n{log.read_text()}")
+    for view in ("v_workers", "v_retraining", "v_events", "v_counts"):
+        print(f"== {view}", *rows_of(url, f"select * from driftline.{view}"), sep="\n")
+    print("== positions", *rows_of(url, "select * from driftline.stream_offset order by topic, partition"), sep="\n")
+
+
 @pytest.fixture
 def role(postgres_url: str) -> Iterator[str]:
     """A name for the reader's role, which belongs to the whole server and is gone afterwards."""
@@ -90,7 +99,8 @@ def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_
         assert (tmp_path / "provisioning" / path).read_text() == text
 
     with ExitStack() as stack:
-        processes = []
+        processes: list[tuple[Any, Path]] = []
+        stack.callback(tell, processes, postgres_url)
         for number, name in enumerate(LASTING):
             place, environment = translated(name)
             log = tmp_path / f"{name}-{number}.log"
