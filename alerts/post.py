@@ -21,8 +21,8 @@ import aiohttp
 from alerts.signing import signed_headers
 from driftline import __version__
 from driftline.settings import WebhookSettings, format_duration
+from retraining.messages import CONTENT_TYPE
 
-CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 GONE = 410
 
 

@@ -24,7 +24,8 @@ from kafka.structs import MemberState, OffsetAndMetadata
 from driftline.errors import ServiceUnavailableError, StateError
 from driftline.kafka_admin import TIMEOUT_MS, client_options, no_such, topic_ids
 from driftline.settings import KafkaSecurity
-from retraining.statuses import CONTENT_TYPE, Status, status_event
+from retraining.messages import CONTENT_TYPE
+from retraining.statuses import Status, status_event
 
 _log = logging.getLogger("driftline.retraining")
 

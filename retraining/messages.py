@@ -15,6 +15,9 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+"""Of a CloudEvent in structured JSON, wherever it goes."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -12,7 +12,6 @@ from retraining.messages import digest_of, moment
 
 STATUS_TYPE = "driftline.retraining.status"
 SOURCE = "/driftline/retraining"
-CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 
 State = Literal["started", "succeeded", "failed"]
 STATES: tuple[State, ...] = get_args(State)

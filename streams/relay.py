@@ -19,6 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from driftline.backoff import backoff_ms
 from driftline.store.connection import Connection, row, rows, run, the_row
+from retraining.messages import CONTENT_TYPE
 from streams.publish import ANSWER_MS_MAX, Message, Send
 
 _log = logging.getLogger("driftline.relay")
@@ -35,7 +36,7 @@ HOLD_MS_MAX = 4 * ANSWER_MS_MAX
 FIRST_WAIT_MS = 1_000
 LONGEST_WAIT_MS = 60_000
 
-CLOUD_EVENT = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+CLOUD_EVENT = (("content-type", CONTENT_TYPE.encode()),)
 
 
 class UnsentError(Exception):
