@@ -1,7 +1,7 @@
 """What does somebody on call look at first, and what next?
 
-From top to bottom: is anything wrong now, does traffic flow, what drifted and how, how good is the model, are the
-values whole, do the workers keep up.
+From top to bottom: is anything wrong now, what drifted and how, how good is the model, what was asked for, does traffic
+flow, are the values whole, do the workers keep up.
 """
 
 from __future__ import annotations

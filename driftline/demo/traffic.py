@@ -1,4 +1,4 @@
-"""What does a fraud model see in a day and a half, while three things go wrong one after the other?
+"""What does a fraud model see in two days, while three things go wrong one after the other?
 
 Invariants: everything is drawn from the seed, so the same seed gives the same events, only the day on which they happen
 is another; the reference is drawn from the same model without incidents; truth never depends on what was recorded, only
