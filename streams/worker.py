@@ -161,9 +161,10 @@ class Worker:
         for model in self._models.values():
             model.partitions.clear()
         place, n = f"{fetch.topic}, partition {fetch.partition}, offset {fetch.start}", len(fetch.records)
-        _log.warning("%s, %s records: refused: %s", place, n, one_line(error), exc_info=n == 1)
-        quoted = self._parts.settings.privacy.dead_letter_payloads
-        return _Refused(one_line(error) if quoted else type(error).__name__)
+        may_quote = self._parts.settings.privacy.dead_letter_payloads  # the text of an error may quote a value
+        reason = one_line(error) if may_quote else type(error).__name__
+        _log.warning("%s, %s records: refused: %s", place, n, reason, exc_info=may_quote and n == 1)
+        return _Refused(reason)
 
     def _decode(self, fetch: Fetch) -> Decoded | Statuses:
         settings = self._parts.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from driftline.errors import StateError
@@ -40,6 +41,30 @@ class PickyWorker(Worker):
         return
 
 
+class QuotingWorker(Worker):
+    """Has a Postgres that quotes what it refuses, and that takes dead letters."""
+
+    def __init__(self, *, may_quote: bool) -> None:
+        settings = SimpleNamespace(
+            limits=SimpleNamespace(dead_letter_payload_bytes_max=10),
+            privacy=SimpleNamespace(dead_letter_payloads=may_quote),
+        )
+        parts = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(models={}))
+        super().__init__(cast(Any, parts), cast(Any, None))
+        self.details: list[str] = []
+
+    def _decode(self, fetch: Fetch) -> Decoded:
+        return Decoded()
+
+    async def _commit(self, fetch: Fetch, decoded: Any) -> Any:
+        if not decoded.dead:
+            raise psycopg.errors.InvalidTextRepresentation('invalid input: "Ada"\nDETAIL: Ada, born 1815')
+        self.details += [letter.detail for letter in decoded.dead]
+
+    async def _pause(self, tries: int) -> None:
+        return
+
+
 def fetch(n: int) -> Fetch:
     records = [SimpleNamespace(offset=offset, value=b"{}", headers=(), timestamp=0) for offset in range(n)]
     return Fetch("t", 0, 0, n, cast(Any, records))
@@ -57,3 +82,13 @@ async def test_where_record_after_record_is_refused_the_worker_stops_instead_of_
     with pytest.raises(StateError, match="record after record is refused"):
         await worker.process(fetch(1_000))
     assert worker.buried == list(range(BURIED_IN_A_ROW_MAX))
+
+
+@pytest.mark.parametrize("may_quote", [True, False])
+async def test_what_postgres_quotes_of_a_record_is_told_only_where_messages_may_be_kept(
+    may_quote: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = QuotingWorker(may_quote=may_quote)
+    assert await worker.process(fetch(1)) is None
+    assert "InvalidTextRepresentation" in caplog.text
+    assert ["Ada" in told for told in (caplog.text, *worker.details)] == [may_quote, may_quote]
