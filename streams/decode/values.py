@@ -30,10 +30,11 @@ TIME_MS_MAX = 253_402_300_799_999  # 9999-12-31
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+_MINUTE = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_SECOND = r":[0-5][0-9](?:\.[0-9]+)?"
 _OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])"
-_RFC3339 = re.compile(rf"{_DAY}[Tt ]{_CLOCK}{_OFFSET}")
-_FILE_TIME = re.compile(rf"{_DAY}(?:[Tt ]{_CLOCK}{_OFFSET}?)?")
+_RFC3339 = re.compile(rf"{_DAY}[Tt ]{_MINUTE}{_SECOND}{_OFFSET}")
+_FILE_TIME = re.compile(rf"{_DAY}(?:[Tt ]{_MINUTE}(?:{_SECOND})?{_OFFSET}?)?")
 _WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 _SCALARS = (str, bool, int, float)
 
@@ -96,12 +97,16 @@ def time_ms(value: object) -> int | None:
 
 
 def file_time_ms(value: object) -> int | None:
-    """Return the time of a row of a file: like `time_ms`, but without an offset it is UTC, and it may be a date.
+    """Return the time of a row of a file, or of an argument: like `time_ms`, but seconds or all of the clock may lack.
+
+    Without an offset it is UTC.
 
     Examples
     --------
     >>> file_time_ms("1970-01-01 00:00:01"), file_time_ms("1970-01-02"), file_time_ms("2000")
     (1000, 86400000, 2000)
+    >>> file_time_ms("1970-01-01T00:01Z"), file_time_ms("1970-01-01 24:00")
+    (60000, None)
     """
     if type(value) is str:
         whole = _WHOLE.fullmatch(value)
