@@ -133,7 +133,7 @@ def went_wrong(connection: psycopg.Connection[Any]) -> None:
     )
     connection.execute(
         "insert into driftline.event_count (topic, partition, model, reason, n) values"
-        " ('t', 0, '', 'dead_not_json', 3), ('t', 0, 'fraud', 'dead_bad_score', 4), ('t', 1, 'fraud', 'late_label', 5)"
+        " ('t', 0, '*', 'dead_not_json', 3), ('t', 0, 'fraud', 'dead_bad_score', 4), ('t', 1, 'fraud', 'late_label', 5)"
         " on conflict (topic, partition, model, reason) do update set n = excluded.n"
     )
 
@@ -253,6 +253,16 @@ def test_what_goes_on_now_is_shown_whatever_the_time_range(store: psycopg.Connec
     assert "by hand" in {row["version"] for row in shown(store, target("Episodes and their causes"), later)}
     assert shown(store, target("Dead letters"), later) == [{"dead letters": 7}]
     assert shown(store, target("Drift: score over threshold"), later) == []
+
+
+def test_what_is_counted_of_no_model_shows_whichever_model_is_chosen(
+    store: psycopg.Connection[dict[str, Any]],
+) -> None:
+    one_model = replace(DAY, chosen=EVERYTHING | {"model": ["fraud"]})
+
+    assert shown(store, target("Dead letters"), one_model) == [{"dead letters": 7}]
+    counted = shown(store, target("What became of every record"), one_model)
+    assert {"model": "*", "reason": "dead_not_json", "events": 3} in counted
 
 
 def test_variables_offer_what_is_there_and_the_feature_that_moved_first(

@@ -31,7 +31,7 @@ select coalesce(sum(lag), 0)::bigint as "records"
 select coalesce(sum(n), 0)::bigint as "dead letters"
   from driftline.v_counts
  where starts_with(reason, 'dead_')
-   and ('*' in (${model:sqlstring}) or model in ('', ${model:sqlstring}));
+   and ('*' in (${model:sqlstring}) or model in ('*', ${model:sqlstring}));
 
 -- name: late_events
 -- How many events came late since counting began.

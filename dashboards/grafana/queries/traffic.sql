@@ -16,7 +16,7 @@ select t.window_end as "time",
 select model, reason, sum(n)::bigint as "events"
   from driftline.v_counts
  where n <> 0
-   and ('*' in (${model:sqlstring}) or model in ('', ${model:sqlstring}))
+   and ('*' in (${model:sqlstring}) or model in ('*', ${model:sqlstring}))
  group by model, reason
  order by "events" desc, model, reason
  limit 100;

@@ -1,6 +1,6 @@
 -- name: models
 -- The models of which anything was read; from the small table of counters, so that it costs nothing.
-select distinct model from driftline.v_counts where model not in ('', '*') order by model;
+select distinct model from driftline.v_counts where model <> '*' order by model;
 
 -- name: versions
 -- The versions that were judged in the time range.
