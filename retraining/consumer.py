@@ -204,7 +204,7 @@ def main(
     timeout: str,
     once: bool,
 ) -> None:
-    r"""Retrain when Driftline asks for it: run a command, or post to a URL, once for each request.
+    """Retrain when Driftline asks for it: run a command, or post to a URL, once for each request.
 
     The command gets the request as JSON on standard input, and in variables such as DRIFTLINE_REQUEST_ID,
     DRIFTLINE_MODEL, DRIFTLINE_VERSION, DRIFTLINE_TRAIN_FROM and DRIFTLINE_TRAIN_TO. Exit code 0 means that it
@@ -219,7 +219,7 @@ def main(
 
     Exit codes: 0 stopped, or with --once all done; 2 the arguments or the configuration are wrong; 3 a topic or a right
     is missing, or the state can't be used; 4 Kafka could not be reached in time.
-    """
+    """  # noqa: D301 - click knows a paragraph that is not to be wrapped by its backspace
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("kafka").propagate = False  # what it says ends in our errors
     work = _work(command, url, timeout)
