@@ -122,7 +122,7 @@ def drift_figure(rows: Iterable[Row]) -> Figure:
         upper.sharex(lower)
         upper.tick_params(axis="x", labelbottom=False)
     else:
-        say(lower, "No labels came, or too few: nobody can say whether the error rates changed.")
+        say(lower, "No labels came for these predictions, or too few: nobody can say whether the error rates changed.")
     time_axis(lower if has_lines else upper)
     return figure
 

@@ -75,7 +75,7 @@ def performance_figure(rows: Iterable[Row], floors: Mapping[str, float]) -> Figu
         return in_words("Live performance", "The configuration of this model has no labels, so nothing was measured.")
     title = f"Live performance of {', '.join(sorted(models))}"
     if not n_labelled:
-        return in_words(title, "No labels came. Without the truth nobody can say which answers were right.")
+        return in_words(title, "No labels came for these predictions: nobody can say which answers were right.")
     metrics = sorted(found, key=lambda metric: (_rank(metric, METRICS), metric))
     series = sorted({key for lines in found.values() for key in lines}, key=lambda key: (key[0], _rank(key[1], BASES)))
     shown = {key: place for place, key in enumerate(series[:SERIES_MAX])}
