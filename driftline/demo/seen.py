@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -112,16 +111,13 @@ class Seen:
 
     def counts(self) -> dict[str, int]:
         """Return what the last line of the demo counts."""
-        kinds: Counter[str] = Counter()
-        for type_, n in self.events.items():
-            kinds[type_.split(".")[1]] += n  # driftline.KIND.what
         return {
             "predictions": self.predictions,
             "labels_joined": self.labels_joined,
             "windows": self.windows,
-            "drift_events": kinds["drift"],
-            "performance_events": kinds["performance"],
-            "retraining_requests": kinds["retraining"],
+            "drift_events": self.events.get("driftline.drift.detected", 0),
+            "performance_events": self.events.get("driftline.performance.degraded", 0),
+            "retraining_requests": self.events.get("driftline.retraining.requested", 0),
             "retrainings_finished": sum(of.finished_ms is not None for of in self.retrainings),
             "webhooks_verified": self.verified,
         }

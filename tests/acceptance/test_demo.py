@@ -90,11 +90,12 @@ def assert_all_is_found(last: dict[str, Any]) -> None:
     assert last["windows"] == 48
     assert last["predictions"] > 50_000
     assert 0.9 < last["labels_joined"] / last["predictions"] < 1
-    assert last["drift_events"] >= 2 * 2
-    assert last["performance_events"] >= 2
+    assert last["drift_events"] >= 2
+    assert last["performance_events"] >= 1
     assert last["retraining_requests"] == last["retrainings_finished"] >= 3
-    events = ("drift_events", "performance_events", "retraining_requests")
-    assert last["webhooks_verified"] == sum(last[name] for name in events)
+    # Every episode is told twice, when it opens and when it closes.
+    told = 2 * (last["drift_events"] + last["performance_events"]) + last["retraining_requests"]
+    assert last["webhooks_verified"] == told
 
 
 def test_the_demo_finds_all_three_incidents_on_a_bare_machine_and_leaves_nothing(folder: Path) -> None:

@@ -22,8 +22,8 @@ select payload::text from driftline.outbox order by sequence;
 
 -- name: replay_totals
 -- What a replay says of the store it filled.
-select (select count(*) from driftline.outbox where type like 'driftline.drift.%%')::bigint as drift_events,
-       (select count(*) from driftline.outbox where type like 'driftline.performance.%%')::bigint as performance_events,
+select (select count(*) from driftline.outbox where type = 'driftline.drift.detected')::bigint as drift_events,
+       (select count(*) from driftline.outbox where type = 'driftline.performance.degraded')::bigint as performance_events,
        (select count(*) from driftline.outbox where type = 'driftline.retraining.requested')::bigint as retraining_requests,
        (select count(*) from driftline.label l
          where exists (select from driftline.prediction p where p.key = l.key))::bigint as labels_joined,
