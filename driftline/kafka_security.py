@@ -5,6 +5,7 @@ kafka-python often loses what a broker says right before it hangs up, so another
 
 from __future__ import annotations
 
+import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -36,22 +37,40 @@ def security_options(security: KafkaSecurity) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def why_refused(bootstrap: str, security: KafkaSecurity) -> str | None:
-    """Say why a broker refuses our name, password, mechanism or certificate; None if it does not, or says nothing."""
-    told: list[KafkaError] = []
-    options: dict[str, Any] = {
+def librdkafka_options(bootstrap: str, security: KafkaSecurity) -> dict[str, Any]:
+    """Write where the broker is, and who we are to it, as librdkafka does.
+
+    Examples
+    --------
+    >>> librdkafka_options("b:9092", KafkaSecurity())
+    {'bootstrap.servers': 'b:9092', 'security.protocol': 'plaintext'}
+    """
+    options = {
         "bootstrap.servers": bootstrap,
-        "error_cb": told.append,
-        "log_level": 0,
         "security.protocol": security.protocol,
-        "sasl.mechanisms": security.sasl_mechanism,
+        "sasl.mechanism": security.sasl_mechanism,
         "sasl.username": security.username,
-        "sasl.password": security.password and security.password.get_secret_value(),
-        "ssl.ca.location": security.ca_file and str(security.ca_file),
+        "sasl.password": security.password.get_secret_value() if security.password else None,
+        "ssl.ca.location": _authorities(security),
         "ssl.certificate.location": security.certificate_file and str(security.certificate_file),
         "ssl.key.location": security.key_file and str(security.key_file),
     }
-    client = AdminClient({name: value for name, value in options.items() if value is not None})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _authorities(security: KafkaSecurity) -> str | None:
+    """Say who may sign the broker's certificate: without a file of their own, whoever Python trusts, too."""
+    if security.ca_file is not None:
+        return str(security.ca_file)
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath if security.protocol.endswith("ssl") else None
+
+
+def why_refused(bootstrap: str, security: KafkaSecurity) -> str | None:
+    """Say why a broker refuses our name, password, mechanism or certificate; None if it does not, or says nothing."""
+    told: list[KafkaError] = []
+    options: dict[str, Any] = {**librdkafka_options(bootstrap, security), "error_cb": told.append, "log_level": 0}
+    client = AdminClient(options)
     with suppress(KafkaException):
         client.list_topics(timeout=ANSWER_S_MAX)
     client.poll(0)

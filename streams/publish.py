@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from driftline.errors import ConfigurationError
-from driftline.settings import KafkaSecurity, KafkaSettings
+from driftline.kafka_security import librdkafka_options
+from driftline.settings import KafkaSettings
 
 ANSWER_MS_MAX = 5_000
 """How long a message may be under way."""
@@ -68,7 +68,12 @@ class Publisher:
         self._trouble = ""
         try:
             self._producer = Producer(
-                {**_OPTIONS, **producer_options(kafka), "error_cb": self._note_trouble}, logger=_silent
+                {
+                    **_OPTIONS,
+                    **librdkafka_options(kafka.bootstrap_servers, kafka.security),
+                    "error_cb": self._note_trouble,
+                },
+                logger=_silent,
             )
         except KafkaException as error:
             what = error.args[0].str().removeprefix("Failed to create producer: ")
@@ -134,33 +139,3 @@ class Publisher:
             trouble = f": {self._trouble}" if self._trouble else ""
             return f"no answer within {ANSWER_MS_MAX // 1000}s{trouble}"
         return error.str().removeprefix("Broker: ").removeprefix("Local: ")
-
-
-def producer_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Write where the broker is, and who we are to it, as librdkafka does.
-
-    Examples
-    --------
-    >>> producer_options(KafkaSettings(bootstrap_servers="b:9092"))
-    {'bootstrap.servers': 'b:9092', 'security.protocol': 'plaintext'}
-    """
-    security = kafka.security
-    options = {
-        "bootstrap.servers": kafka.bootstrap_servers,
-        "security.protocol": security.protocol,
-        "sasl.mechanism": security.sasl_mechanism,
-        "sasl.username": security.username,
-        "sasl.password": security.password.get_secret_value() if security.password else None,
-        "ssl.ca.location": _authorities(security),
-        "ssl.certificate.location": security.certificate_file and str(security.certificate_file),
-        "ssl.key.location": security.key_file and str(security.key_file),
-    }
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _authorities(security: KafkaSecurity) -> str | None:
-    """Say who may sign the broker's certificate: without a file of their own, whoever a worker trusts, too."""
-    if security.ca_file is not None:
-        return str(security.ca_file)
-    paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath if security.protocol.endswith("ssl") else None

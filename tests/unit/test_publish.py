@@ -6,8 +6,9 @@ import pytest
 import trustme
 
 from driftline.errors import ConfigurationError
+from driftline.kafka_security import librdkafka_options
 from driftline.settings import KafkaSettings
-from streams.publish import Publisher, producer_options
+from streams.publish import Publisher
 
 
 def kafka(**security: object) -> KafkaSettings:
@@ -19,7 +20,7 @@ def kafka(**security: object) -> KafkaSettings:
 def test_who_we_are_reaches_the_producer(mechanism: str, protocol: str) -> None:
     settings = kafka(protocol=protocol, sasl_mechanism=mechanism, username="me", password="hidden")
 
-    options = producer_options(settings)
+    options = librdkafka_options(settings.bootstrap_servers, settings.security)
     Publisher(settings).close()
 
     assert options["security.protocol"] == protocol
@@ -37,8 +38,8 @@ def test_without_a_file_whoever_python_trusts_may_sign_the_brokers_certificate(
     trustme.CA().cert_pem.write_to_path(str(trusted))
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
 
-    assert producer_options(kafka(protocol="ssl"))["ssl.ca.location"] == str(trusted)
-    assert "ssl.ca.location" not in producer_options(kafka())
+    assert librdkafka_options("b:9092", kafka(protocol="ssl").security)["ssl.ca.location"] == str(trusted)
+    assert "ssl.ca.location" not in librdkafka_options("b:9092", kafka().security)
 
 
 def test_a_certificate_that_is_none_is_an_error_of_the_configuration(tmp_path: Path) -> None:
