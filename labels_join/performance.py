@@ -99,10 +99,31 @@ def metrics_of(parts: Sequence[tuple[Ints, Profile]], positive_class: str | None
     confusion = _together([confusion_of(vector, profile) for vector, profile in parts])
     if task == "multiclass":
         return _multiclass(confusion)
-    positive = np.array(
-        [*(name == positive_class for name in confusion.classes), positive_class not in confusion.classes]
-    )
-    return _binary(confusion, positive)
+    return _binary(confusion, _is_positive(confusion.classes, positive_class))
+
+
+def _is_positive(classes: Sequence[str], positive_class: str | None) -> Mask:
+    """Say of each class, and last of those that are not known, whether it is the positive one."""
+    return np.array([*(name == positive_class for name in classes), positive_class not in classes])
+
+
+def labels_by_class(vector: Ints, profile: Profile, positive_class: str | None) -> dict[str, int]:
+    """Count the labels of a merged outcome vector by true class, as far as the task tells classes apart.
+
+    Returns
+    -------
+    For binary tasks the positive class and the rest; for multiclass the classes of the profile; for regression all
+    labels under an empty name. Classes without labels are left out.
+    """
+    if profile.task == "regression":
+        return {"": int(vector[0])}
+    truths = _by_classes(*unpack_cells(vector), profile).sum(axis=0)
+    if profile.task == "binary":
+        positive = _is_positive(profile.classes, positive_class)
+        found = {"positive": truths[positive].sum(), "negative": truths[~positive].sum()}
+    else:
+        found = dict(zip(profile.classes, truths, strict=False))  # the last place is of classes nobody knows
+    return {name: int(n) for name, n in found.items() if n}
 
 
 def _multiclass(confusion: Confusion) -> dict[Metric, Estimate]:

@@ -30,6 +30,9 @@ LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift
 ERRORS = "@error"
 """How the names of error series begin, which only sequential detectors watch."""
 
+MIXED_METRICS: frozenset[Metric] = frozenset({"accuracy", "precision", "f1", "macro_precision", "macro_f1"})
+"""Metrics that follow the share of each true class among the labels. The others look within a class, or at errors."""
+
 
 def drift_findings(
     drift: DriftSettings,
@@ -96,7 +99,11 @@ def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, a
 
 
 def performance_findings(
-    performance: PerformanceSettings | None, measured: Iterable[MeasuredGroup], segment_name: Callable[[int], str]
+    performance: PerformanceSettings | None,
+    measured: Iterable[MeasuredGroup],
+    segment_name: Callable[[int], str],
+    *,
+    arrivals_are_whole: bool,
 ) -> Findings:
     """Return what the metrics of some windows say against their floors.
 
@@ -106,17 +113,25 @@ def performance_findings(
         Of one version, all segments; cohort windows that are due, and the arrival window.
     segment_name
         Names the segment of a code.
+    arrivals_are_whole
+        Whether the slow labels are among those that arrive, see `labels_join.maturity.arrivals_are_whole`.
 
     Notes
     -----
-    A metric that is not defined, or rests on fewer than `min_labelled` labels, is no evidence.
+    A metric that is not defined, or rests on fewer than `min_labelled` labels, is no evidence; nor, while arrivals are
+    not whole, is one of an arrival window that follows the share of each class.
     """
     found = []
     if performance is not None:
         for item in sorted(measured, key=lambda item: item.window[1]):
             if item.n_labelled >= performance.min_labelled:
                 segment = segment_name(item.group.segment)
-                of = [(name, item.metrics[name], floor) for name, floor in performance.floor.items()]
+                is_whole = arrivals_are_whole or item.basis == "cohort"
+                of = [
+                    (name, item.metrics[name], floor)
+                    for name, floor in performance.floor.items()
+                    if is_whole or name not in MIXED_METRICS
+                ]
                 found += [
                     _of_metric(Cause(segment, name, item.basis), item, estimate, estimate.value, floor, name)
                     for name, estimate, floor in of

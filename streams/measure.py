@@ -10,7 +10,7 @@ from detectors.metrics import Estimate
 from detectors.profile import Profile
 from detectors.summaries import Ints
 from driftline.store.connection import Connection, rows, timestamp
-from labels_join.performance import metrics_of
+from labels_join.performance import labels_by_class, metrics_of
 from streams.monitored import MonitoredModel, Profiles
 from streams.panes import PaneLayout
 from streams.results import MeasuredGroup, drop_metrics, write_metrics
@@ -58,6 +58,12 @@ class Measures:
         """Return a cohort's metrics as of the slide that was closed last, whatever came to the store since then."""
         measured, _ = await self._measure("cohort", window, ())
         return measured
+
+    async def labels_by_class(self, profile_id: int, vectors: list[bytes]) -> dict[str, int]:
+        """Return how many labels of each true class some outcome vectors hold."""
+        vector = await self._store.merge_vectors("arrival", profile_id, vectors)
+        layout = await self._profiles.layout(self._connection, profile_id)
+        return labels_by_class(vector, layout.profile, self._model.settings.positive_class)
 
     async def _measure(
         self, basis: Basis, window: tuple[int, int], waiting: Iterable[Any]

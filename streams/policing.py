@@ -16,7 +16,16 @@ from psycopg.types.json import Jsonb
 
 from detectors.summaries import ALL_TRAFFIC
 from driftline.store.connection import Connection, rows, run, timestamp
-from labels_join.maturity import Maturity, MaturitySpec, due_ms, mature_through_ms, maturity_from_json, with_delays
+from labels_join.maturity import (
+    Maturity,
+    MaturitySpec,
+    arrivals_are_whole,
+    delay_bucket,
+    due_ms,
+    mature_through_ms,
+    maturity_from_json,
+    with_delays,
+)
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
 from retraining.state import Kind, PolicyState, from_json, to_json
@@ -125,7 +134,7 @@ class Policing:
                 first_ms = window[1] - self._model.settings.windows.slide_ms
                 known = replace(known, maturity=Maturity(first_ms, first_ms, first_ms))
             self._known[version] = known
-            self._count_delays(version, outcomes)
+            await self._count_delays(version, outcomes)
         cohorts_of = await self._mature_cohorts(versions, window[1])
         for version in versions:
             measured = [*cohorts_of[version], *arrivals_of[version]]
@@ -137,7 +146,7 @@ class Policing:
                     self._segment,
                     self._known[version].policy.drift.streaks,
                 ),
-                "performance": performance_findings(self._model.settings.performance, measured, self._segment),
+                "performance": self._performance_findings(version, measured, window[1]),
             }
             self._decide(version, window, findings)
 
@@ -148,8 +157,7 @@ class Policing:
             version = min(left, key=lambda version: left[version])
             cohorts = (await self._mature_cohorts([version], left[version]))[version]
             window = (left[version] - self._model.settings.windows.length_ms, left[version])
-            performance = performance_findings(self._model.settings.performance, cohorts, self._segment)
-            self._decide(version, window, {"performance": performance})
+            self._decide(version, window, {"performance": self._performance_findings(version, cohorts, left[version])})
             due[version] = await self._next_due(version)
 
     async def save(self) -> None:
@@ -192,18 +200,29 @@ class Policing:
         given_ms = performance.judge_after_ms
         if given_ms is None:
             given_ms = self._layouts[version][1].profile.label_delay_p90_ms
-        return MaturitySpec(given_ms, self._model.horizon_ms, performance.min_labelled)
+        return MaturitySpec(given_ms, self._model.horizon_ms, performance.min_labelled, self._model.grain_ms)
 
-    def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
+    def _performance_findings(self, version: int, measured: Iterable[MeasuredGroup], end_ms: int) -> Findings:
+        maturity = self._known[version].maturity
+        is_whole = maturity is not None and arrivals_are_whole(maturity, self._maturity_spec(version), end_ms)
+        performance = self._model.settings.performance
+        return performance_findings(performance, measured, self._segment, arrivals_are_whole=is_whole)
+
+    async def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
         """Count how long the labels took that arrived in a slide."""
         known = self._known[version]
         if known.maturity is None:
             return
         from_grain_ms = self._model.grain_ms - self._model.settings.windows.pane_ms
+        alike: dict[tuple[int, int], list[bytes]] = defaultdict(list)
+        for delta in outcomes:
+            if delta.version == version and delta.segment == ALL_TRAFFIC:
+                delay_ms = max(0, delta.arrival_start - delta.cohort_start - from_grain_ms)
+                alike[delta.profile_id, delay_bucket(delay_ms)].append(delta.vector)
         delays = [
-            (max(0, delta.arrival_start - delta.cohort_start - from_grain_ms), delta.n)
-            for delta in outcomes
-            if delta.version == version and delta.segment == ALL_TRAFFIC
+            (name, bucket, n)
+            for (profile_id, bucket), vectors in alike.items()
+            for name, n in (await self._measures.labels_by_class(profile_id, vectors)).items()
         ]
         self._known[version] = replace(known, maturity=with_delays(known.maturity, delays))
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labels_join.maturity import Maturity, MaturitySpec, due_ms, mature_through_ms, with_delays
+from labels_join.maturity import Maturity, MaturitySpec, delay_bucket, due_ms, mature_through_ms, with_delays
 from retraining.policy import Closed, Decision, Findings, Opened, PolicySpec, Requested, Slide, decide
 from retraining.state import KINDS, Cause, Evidence, PolicyState, from_json, to_json
 
@@ -117,14 +117,20 @@ def test_decisions_do_not_depend_on_where_the_log_is_cut(
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 50)), max_size=20),
-    st.builds(MaturitySpec, st.none() | st.integers(0, 10**6), st.integers(1, 10**7), st.integers(1, 200)),
+    st.lists(st.tuples(st.sampled_from("01"), st.integers(0, 10**7), st.integers(1, 50)), max_size=20),
+    st.builds(
+        MaturitySpec,
+        st.none() | st.integers(0, 10**6),
+        st.integers(1, 10**7),
+        st.integers(1, 200),
+        st.integers(1, 10**6),
+    ),
     st.integers(0, 10**8),
     st.integers(0, 10**8),
 )
 def test_a_cohort_is_mature_exactly_from_when_it_is_due(
-    delays: list[tuple[int, int]], spec: MaturitySpec, end_ms: int, now_ms: int
+    delays: list[tuple[str, int, int]], spec: MaturitySpec, end_ms: int, now_ms: int
 ) -> None:
-    known = with_delays(Maturity(0, 0, 0), delays)
+    known = with_delays(Maturity(0, 0, 0), [(name, delay_bucket(delay_ms), n) for name, delay_ms, n in delays])
 
     assert (end_ms <= mature_through_ms(known, spec, now_ms)) == (now_ms >= due_ms(known, spec, end_ms))

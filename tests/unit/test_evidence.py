@@ -102,8 +102,9 @@ def measured(n_labelled: int = 500, basis: str = "cohort", **metrics: tuple[floa
     return MeasuredGroup(WINDOW, Group(0, ALL_TRAFFIC), basis, estimates, 600, n_labelled, 1.0)
 
 
-def against(floor: dict[str, float], *groups: MeasuredGroup) -> Findings:
-    return performance_findings(PerformanceSettings(floor=floor), groups, lambda _: "*")
+def against(floor: dict[str, float], *groups: MeasuredGroup, arrivals_are_whole: bool = True) -> Findings:
+    performance = PerformanceSettings(floor=floor)
+    return performance_findings(performance, groups, lambda _: "*", arrivals_are_whole=arrivals_are_whole)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +134,18 @@ def test_a_metric_that_is_not_defined_is_no_evidence(value: float | None) -> Non
 
 def test_a_metric_of_too_few_labels_is_no_evidence() -> None:
     assert against({"recall": 0.7}, measured(199, recall=(0.1, 0.0, 0.2))) == Findings((), None)
-    assert performance_findings(None, [measured(recall=(0.1, 0.0, 0.2))], lambda _: "*") == Findings((), None)
+    of_none = [measured(recall=(0.1, 0.0, 0.2))]
+    assert performance_findings(None, of_none, lambda _: "*", arrivals_are_whole=True) == Findings((), None)
+
+
+def test_while_slow_labels_are_on_their_way_arrivals_speak_within_classes_only() -> None:
+    floor = {"precision": 0.7, "recall": 0.7}
+    low = {"precision": (0.4, 0.3, 0.5), "recall": (0.4, 0.3, 0.5)}
+
+    def named(basis: str, *, whole: bool) -> set[str]:
+        return {
+            item.cause.name for item in against(floor, measured(basis=basis, **low), arrivals_are_whole=whole).evidence
+        }
+
+    assert named("arrival", whole=False) == {"recall"}
+    assert named("arrival", whole=True) == named("cohort", whole=False) == {"precision", "recall"}

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 from detectors.profile import Profile
 from detectors.summaries import merge_vectors
 from labels_join.outcomes import REGRESSION_WIDTH, Pairs, summarise_outcomes
-from labels_join.performance import confusion_of, error_series, metrics_of, watched_errors
+from labels_join.performance import confusion_of, error_series, labels_by_class, metrics_of, watched_errors
 from tests.support.profiles import event, profile_of
 
 
@@ -185,3 +185,20 @@ def test_errors_of_classes_that_nobody_knows_are_not_watched() -> None:
 
     assert (cases.tolist(), wrong.tolist()) == ([1, 1], [0, 1])
     assert confusion_of(vector, profile).counts.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 1]]
+
+
+def test_labels_are_counted_by_the_classes_that_the_task_tells_apart() -> None:
+    predicted, truth = [0, 1, 1, 0, 2, 0], [0, 1, 0, 0, 2, 2]
+    names, score = ["0", "1", "odd"], [0.5] * 6
+    both, one = binary_profile(), binary_profile((0,))
+    for profile in (both, one):  # where the reference knows no positive class, what it does not know is positive
+        rest = 2 if profile is both else 0
+        found = labels_by_class(vector_of(profile, predicted, truth, score, names), profile, "1")
+        assert found == {"positive": 3 - rest, "negative": 3 + rest}
+    assert labels_by_class(vector_of(both, [0, 1], [0, 0], [0.5] * 2, names), both, "1") == {"negative": 2}
+
+    many = profile_of([event(row, row, "abc"[row % 3]) for row in range(90)], "multiclass")
+    letters = vector_of(many, predicted, [0, 1, 0, 3, 3, 1], [np.nan] * 6, ["a", "b", "c", "unheard of"])
+    assert labels_by_class(letters, many, None) == {"a": 2, "b": 2}
+    numbers = profile_of([event(row, row, float(row)) for row in range(90)], "regression")
+    assert labels_by_class(vector_of(numbers, predicted, truth, score, []), numbers, None) == {"": 6}
