@@ -5,6 +5,7 @@ kafka-python often loses what a broker says right before it hangs up, so another
 
 from __future__ import annotations
 
+import re
 import ssl
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,8 @@ from confluent_kafka.admin import AdminClient
 from driftline.settings import KafkaSecurity
 
 ANSWER_S_MAX = 3
+
+_ADDED = re.compile(r"^\S+://\S+: |^\S+/(bootstrap|\d+): | \(after \d+ms in state .*$")
 
 
 def security_options(security: KafkaSecurity) -> dict[str, Any]:
@@ -69,12 +72,15 @@ def _authorities(security: KafkaSecurity) -> str | None:
 def why_refused(bootstrap: str, security: KafkaSecurity) -> str | None:
     """Say why a broker refuses our name, password, mechanism or certificate; None if it does not, or says nothing."""
     told: list[KafkaError] = []
-    options: dict[str, Any] = {**librdkafka_options(bootstrap, security), "error_cb": told.append, "log_level": 0}
-    client = AdminClient(options)
+    try:
+        options: dict[str, Any] = {**librdkafka_options(bootstrap, security), "error_cb": told.append, "log_level": 0}
+        client = AdminClient(options)
+    except KafkaException as error:  # a certificate or key that can't be used
+        return words_of(error.args[0])
     with suppress(KafkaException):
         client.list_topics(timeout=ANSWER_S_MAX)
     client.poll(0)
-    return next((_words(error) for error in told if _is_refusal(error)), None)
+    return next((words_of(error) for error in told if _is_refusal(error)), None)
 
 
 def _is_refusal(error: KafkaError) -> bool:
@@ -82,7 +88,6 @@ def _is_refusal(error: KafkaError) -> bool:
     return is_certificate or error.code() == KafkaError._AUTHENTICATION
 
 
-def _words(error: KafkaError) -> str:
-    """Leave out what the client adds of itself: the connection's name before, and its state after."""
-    text = " ".join(str(error.str()).split())
-    return text.partition("/bootstrap: ")[2].rpartition(" (after ")[0].rstrip(" :") or text
+def words_of(error: KafkaError) -> str:
+    """Write an error of librdkafka without what differs each time: the connection's name, and how long it took."""
+    return _ADDED.sub("", " ".join(str(error.str()).split())).rstrip(" :")

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from driftline.errors import ConfigurationError
-from driftline.kafka_security import librdkafka_options
+from driftline.kafka_security import librdkafka_options, words_of
 from driftline.settings import KafkaSettings
 
 ANSWER_MS_MAX = 5_000
@@ -67,14 +67,8 @@ class Publisher:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._trouble = ""
         try:
-            self._producer = Producer(
-                {
-                    **_OPTIONS,
-                    **librdkafka_options(kafka.bootstrap_servers, kafka.security),
-                    "error_cb": self._note_trouble,
-                },
-                logger=_silent,
-            )
+            reached = librdkafka_options(kafka.bootstrap_servers, kafka.security)
+            self._producer = Producer({**_OPTIONS, **reached, "error_cb": self._note_trouble}, logger=_silent)
         except KafkaException as error:
             what = error.args[0].str().removeprefix("Failed to create producer: ")
             raise ConfigurationError(f"can't be used: {what}", where="kafka.security") from None
@@ -125,7 +119,7 @@ class Publisher:
         self._producer.flush(0)
 
     def _note_trouble(self, error: KafkaError) -> None:
-        self._trouble = error.str()
+        self._trouble = words_of(error)
 
     def _told(self, topic: str, error: KafkaError) -> str:
         code = error.code()
