@@ -417,6 +417,25 @@ async def test_a_snoozed_episode_is_told_when_the_snooze_ends_or_not_at_all_if_i
     }
 
 
+async def test_whoever_was_told_of_an_episode_is_told_of_its_end_though_it_was_snoozed_meanwhile(
+    connection: Connection, deliveries: Deliveries
+) -> None:
+    await open_episode(connection, "told")
+    await say(connection, "told", DETECTED)
+    async with listening(Receiver()) as receiver:
+        made = deliveries(chat=webhook(receiver.url))
+        await tell(made)
+        await connection.execute("update driftline.episode set snoozed_until = now() + interval '10 min'")
+        await say(connection, "told", RECOVERED)
+        await connection.execute("update driftline.episode set closed_at = now(), closed_as = 'recovered'")
+        await tell(made)
+        assert receiver.ids == ["told-drift.detected"]
+        await connection.execute("update driftline.episode set snoozed_until = now()")
+        await tell(made)
+
+    assert receiver.ids == ["told-drift.detected", "told-drift.recovered"]
+
+
 async def test_what_waits_for_a_webhook_that_was_taken_out_is_given_up_in_the_end(
     connection: Connection, deliveries: Deliveries, caplog: pytest.LogCaptureFixture
 ) -> None:

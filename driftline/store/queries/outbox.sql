@@ -62,13 +62,15 @@ on conflict do nothing;
 update driftline.outbox set fanned_out_at = now() where sequence = any (%(sequences)s);
 
 -- name: drop_pointless_deliveries
--- An episode that was snoozed, and closed by the time that ended, is told to nobody.
+-- An episode that was snoozed, and closed by the time that ended, is told to nobody who has not heard of it.
 update driftline.delivery d
    set dropped_at = now(), last_error = 'its episode was snoozed, and closed by then'
   from driftline.episode e
  where d.webhook = %(webhook)s and d.delivered_at is null and d.failed_at is null and d.dropped_at is null
    and e.episode_id = d.episode_id
-   and e.closed_at is not null and e.snoozed_until > d.created_at and e.snoozed_until <= now();
+   and e.closed_at is not null and e.snoozed_until > d.created_at and e.snoozed_until <= now()
+   and not exists (select from driftline.delivery told
+                    where told.webhook = d.webhook and told.episode_id = d.episode_id and told.delivered_at is not null);
 
 -- name: claim_delivery
 -- Takes the oldest delivery that may be made now, in order for each episode, for as long as an attempt may last.
@@ -83,7 +85,10 @@ update driftline.delivery d
          where due.webhook = %(webhook)s and due.next_attempt_at <= now()
            and due.delivered_at is null and due.failed_at is null and due.dropped_at is null
            and (e.snoozed_until is null or e.snoozed_until <= now())
-           and not (e.closed_at is not null and coalesce(e.snoozed_until > due.created_at, false))
+           and (e.closed_at is null or e.snoozed_until is null or e.snoozed_until <= due.created_at
+                or exists (select from driftline.delivery told
+                            where told.webhook = due.webhook and told.episode_id = due.episode_id
+                              and told.delivered_at is not null))
            and (due.episode_id is null
                 or due.sequence = (select oldest.sequence
                                      from driftline.delivery oldest
