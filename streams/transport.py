@@ -32,6 +32,7 @@ _log = logging.getLogger("driftline.transport")
 
 RETRY_S = 0.1
 REACHED_S = 1.0
+POSITION_S_MAX = 2.0
 FETCH_WAIT_MS_MAX = 100
 ROOM_S = 0.01
 BUFFER_SHARE = 2
@@ -230,11 +231,17 @@ class WholeFetchConsumer(driver.Consumer):
             self._next.update({tp: offset for tp, offset in held.items() if tp not in self._wanted})
 
     async def _note_reached(self) -> None:
-        """Note how far the client is, while no answer is under way."""
+        """Note how far the client is, while no answer is under way.
+
+        The client waits, for ever if need be, for a position that a rebalance took away; but the next comes from us.
+        """
         now = self.loop.time()
         if now - self._reached_at >= REACHED_S:
             held = [tp for tp in self._next if self.holds(tp)]
-            self._reached = {tp: (self._next[tp], await self.position(tp) or 0) for tp in held}
+            self._reached = {}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POSITION_S_MAX):
+                    self._reached = {tp: (self._next[tp], await self.position(tp) or 0) for tp in held}
             self._reached_at = now
 
     def reached(self, tp: TP) -> tuple[int, int]:

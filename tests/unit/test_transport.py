@@ -1,0 +1,35 @@
+"""Does reading go on when a rebalance takes away what is being asked for?"""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from faust.types.tuples import TP
+
+from streams import transport
+from streams.transport import WholeFetchConsumer
+
+
+@pytest.mark.parametrize(("answers", "reached"), [(True, {TP("t", 0): (7, 9)}), (False, {})])
+async def test_a_position_that_never_comes_holds_reading_up_for_a_moment_only(
+    answers: bool, reached: dict[TP, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def position(_: TP) -> int:
+        if not answers:
+            await asyncio.Event().wait()
+        return 9
+
+    monkeypatch.setattr(transport, "POSITION_S_MAX", 0.01)
+    consumer = SimpleNamespace(
+        loop=asyncio.get_running_loop(),
+        holds=lambda tp: True,
+        position=position,
+        _next={TP("t", 0): 7},
+        _reached={TP("t", 1): (1, 1)},
+        _reached_at=-1e9,
+    )
+
+    await asyncio.wait_for(WholeFetchConsumer._note_reached(cast(Any, consumer)), 10)
+
+    assert consumer._reached == reached
