@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from psycopg_pool import AsyncConnectionPool
@@ -39,11 +39,11 @@ def wants(webhook: WebhookSettings, event: str, model: str) -> bool:
     return event in webhook.events and (webhook.models is None or model in webhook.models)
 
 
-async def fan_out(connection: Connection, webhooks: Mapping[str, WebhookSettings]) -> int:
-    """Make the deliveries of messages that have none yet; return how many messages there were."""
+async def fan_out(connection: Connection, models: Collection[str], webhooks: Mapping[str, WebhookSettings]) -> int:
+    """Make the deliveries of messages of some models that have none yet; return how many messages there were."""
     async with connection.transaction():
         await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
-        messages = await rows(connection, "messages_to_fan_out", messages_max=MESSAGES_A_BATCH)
+        messages = await rows(connection, "messages_to_fan_out", models=list(models), messages_max=MESSAGES_A_BATCH)
         wanted = [
             (message.sequence, name)
             for message in messages
@@ -64,11 +64,14 @@ class Deliverer:
 
     Parameters
     ----------
+    models
+        Of whom; others in the store are another configuration's.
     age_max_ms
         A delivery that fails and whose message is older, counted from the end of a snooze, is given up.
     """
 
     pool: AsyncConnectionPool[Connection]
+    models: Collection[str]
     post: Post
     webhooks: Mapping[str, WebhookSettings]
     age_max_ms: int
@@ -76,17 +79,22 @@ class Deliverer:
     async def fan_out(self) -> None:
         """Make the deliveries of all new messages, and give up those to webhooks that nobody names any more."""
         async with self.pool.connection() as connection:
-            while await fan_out(connection, self.webhooks):
+            while await fan_out(connection, self.models, self.webhooks):
                 continue
-            names = list(self.webhooks)
-            lost = await run(connection, "give_up_deliveries_of_nobody", webhooks=names, age_max_ms=self.age_max_ms)
+            lost = await run(
+                connection,
+                "give_up_deliveries_of_nobody",
+                models=list(self.models),
+                webhooks=list(self.webhooks),
+                age_max_ms=self.age_max_ms,
+            )
         if lost:
             _log.error("%s deliveries given up: their webhook is not in the configuration any more", lost)
 
     async def deliver(self, name: str, stopping: Callable[[], bool] = lambda: False) -> None:
         """Make all deliveries of a webhook that are due, one after the other, until we stop."""
         async with self.pool.connection() as connection:
-            dropped = await run(connection, "drop_pointless_deliveries", webhook=name)
+            dropped = await run(connection, "drop_pointless_deliveries", models=list(self.models), webhook=name)
         if dropped:
             _log.info("webhook %s: %s deliveries dropped: their episode was snoozed, and closed by then", name, dropped)
         while not stopping() and await self.deliver_next(name):
@@ -97,7 +105,7 @@ class Deliverer:
         webhook = self.webhooks[name]
         lease_ms = webhook.timeout_ms + LEASE_MARGIN_MS
         async with self.pool.connection() as connection:
-            claimed = await row(connection, "claim_delivery", webhook=name, lease_ms=lease_ms)
+            claimed = await row(connection, "claim_delivery", models=list(self.models), webhook=name, lease_ms=lease_ms)
         if claimed is None:
             return False
         answer = await self.post(webhook, claimed.event_id, claimed.payload.encode())

@@ -12,6 +12,7 @@ import base64
 import json
 import logging
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,8 @@ class UnsentError(Exception):
     """The broker did not take something; it stays where it is."""
 
 
-async def relay_dead_letters(connection: Connection, topic: str, send: Send) -> int:
-    """Publish dead letters that are not in their topic yet; return how many.
+async def relay_dead_letters(connection: Connection, inputs: Collection[str], topic: str, send: Send) -> int:
+    """Publish dead letters of some input topics that are not in their topic yet; return how many.
 
     Raises
     ------
@@ -53,7 +54,7 @@ async def relay_dead_letters(connection: Connection, topic: str, send: Send) -> 
     """
     async with connection.transaction():
         await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
-        letters = await rows(connection, "unpublished_dead_letters", letters_max=LETTERS_A_BATCH)
+        letters = await rows(connection, "unpublished_dead_letters", inputs=list(inputs), letters_max=LETTERS_A_BATCH)
         failures = await send(topic, [_keyed(dead_letter_message(letter)) for letter in letters]) if letters else []
         sent = [letter.dead_letter_id for letter, failure in zip(letters, failures, strict=True) if failure is None]
         if sent:
@@ -104,18 +105,22 @@ class Relayed:
     given_up: tuple[str, ...] = ()
 
 
-async def relay_messages(connection: Connection, topic: str, send: Send, *, age_max_ms: int) -> Relayed:
+async def relay_messages(
+    connection: Connection, models: Collection[str], topic: str, send: Send, *, age_max_ms: int
+) -> Relayed:
     """Publish the messages of a topic that are due, of each episode its oldest.
 
     Parameters
     ----------
+    models
+        Whose messages; others in the store are another configuration's, which may have another broker.
     age_max_ms
         A message that is older and was not taken is given up; it is tried at least once.
     """
     given_up: list[str] = []
     async with connection.transaction():
         await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
-        due = await rows(connection, "messages_due", topic=topic, messages_max=MESSAGES_A_BATCH)
+        due = await rows(connection, "messages_due", models=list(models), topic=topic, messages_max=MESSAGES_A_BATCH)
         failures = await send(topic, [cloud_event_message(message) for message in due]) if due else []
         sent = [message.sequence for message, failure in zip(due, failures, strict=True) if failure is None]
         if sent:
@@ -148,16 +153,18 @@ def cloud_event_message(message: Any) -> Message:
 
 
 class OutboxRelay:
-    """Publishes what waits in the outbox, topic by topic, and tells what is wrong with a topic once."""
+    """Publishes what waits in the outbox of some models, topic by topic, and tells what is wrong with a topic once."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], send: Send, age_max_ms: int) -> None:
-        self._pool, self._send, self._age_max_ms = pool, send, age_max_ms
+    def __init__(
+        self, pool: AsyncConnectionPool[Connection], models: Collection[str], send: Send, age_max_ms: int
+    ) -> None:
+        self._pool, self._models, self._send, self._age_max_ms = pool, list(models), send, age_max_ms
         self._trouble: dict[str, str] = {}
 
     async def publish(self) -> None:
         """Publish all that is due; one topic's trouble is none of the others'."""
         async with self._pool.connection() as connection:
-            topics = [due.topic for due in await rows(connection, "topics_with_messages_due")]
+            topics = [due.topic for due in await rows(connection, "topics_with_messages_due", models=self._models)]
         done = await asyncio.gather(*map(self._publish_to, topics), return_exceptions=True)
         if failure := next((each for each in done if isinstance(each, BaseException)), None):
             raise failure
@@ -165,7 +172,7 @@ class OutboxRelay:
     async def _publish_to(self, topic: str) -> None:
         async with self._pool.connection() as connection:
             while True:
-                done = await relay_messages(connection, topic, self._send, age_max_ms=self._age_max_ms)
+                done = await relay_messages(connection, self._models, topic, self._send, age_max_ms=self._age_max_ms)
                 self._tell(topic, done)
                 if not done.published:
                     return

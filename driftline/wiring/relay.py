@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -41,10 +41,13 @@ async def relaying(
     """
     kafka, _ = services(settings)
     publisher = Publisher(kafka)
-    outbox = OutboxRelay(pool, publisher.send, settings.outbox.age_max_ms)
-    letters = partial(_publish_letters, pool, kafka.topics.dead_letters, publisher.send, stopping)
+    models = list(settings.models)
+    outbox = OutboxRelay(pool, models, publisher.send, settings.outbox.age_max_ms)
+    inputs = {topic for model in models for topic in settings.input_topics(model).values()}
+    inputs.add(kafka.topics.retraining_status)
+    letters = partial(_publish_letters, pool, inputs, kafka.topics.dead_letters, publisher.send, stopping)
     async with open_post() as post:
-        deliverer = Deliverer(pool, post, settings.alerts.webhooks, settings.outbox.age_max_ms)
+        deliverer = Deliverer(pool, models, post, settings.alerts.webhooks, settings.outbox.age_max_ms)
         timers: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("publishing dead letters", letters),
             ("publishing messages", outbox.publish),
@@ -68,10 +71,10 @@ async def relaying(
 
 
 async def _publish_letters(
-    pool: AsyncConnectionPool[Connection], topic: str, send: Send, stopping: asyncio.Event
+    pool: AsyncConnectionPool[Connection], inputs: Collection[str], topic: str, send: Send, stopping: asyncio.Event
 ) -> None:
     async with pool.connection() as connection:
-        while await relay_dead_letters(connection, topic, send):
+        while await relay_dead_letters(connection, inputs, topic, send):
             if stopping.is_set():
                 return
 

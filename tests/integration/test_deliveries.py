@@ -66,8 +66,8 @@ async def deliveries(connection: Connection, postgres_url: str) -> AsyncIterator
     settings = PostgresSettings.model_validate({"url": postgres_url})
     async with open_pool(postgres_url, settings) as pool, open_post() as post:
 
-        def make(post: Post = post, **webhooks: WebhookSettings) -> Deliverer:
-            return Deliverer(pool, post, webhooks, HOUR_MS)
+        def make(post: Post = post, models: tuple[str, ...] = ("m",), **webhooks: WebhookSettings) -> Deliverer:
+            return Deliverer(pool, models, post, webhooks, HOUR_MS)
 
         yield make
 
@@ -107,6 +107,7 @@ async def test_a_webhook_gets_what_it_wants_and_nothing_else(connection: Connect
     for name, model in (("a", "m"), ("b", "n")):
         await say(connection, name, *EVENT_TYPES, model=model)
     made = deliveries(
+        models=("m", "n"),
         all=webhook("http://x"),
         some=webhook("http://x", events=[RECOVERED, DETECTED]),
         other=webhook("http://x", models=["n"]),
@@ -415,6 +416,23 @@ async def test_a_snoozed_episode_is_told_when_the_snooze_ends_or_not_at_all_if_i
         "passes-drift.detected@chat": "dropped",
         "passes-drift.recovered@chat": "dropped",
     }
+
+
+async def test_alerts_of_another_configurations_models_are_left_to_its_own_relay_though_the_webhooks_share_a_name(
+    connection: Connection, deliveries: Deliveries
+) -> None:
+    await say(connection, "a", DETECTED)
+    await say(connection, "b", DETECTED, model="elsewhere")
+    async with listening(Receiver()) as ours, listening(Receiver()) as theirs:
+        await deliveries(models=("elsewhere",), chat=webhook(theirs.url)).fan_out()
+        await make_older(connection, 7200)
+        await tell(deliveries(chat=webhook(ours.url)))
+        await tell(deliveries(other=webhook(ours.url)))
+        assert ours.ids == ["a-drift.detected"]
+        assert (await states(connection, "webhook"))["b-drift.detected@chat"] == "waiting"
+        await tell(deliveries(models=("elsewhere",), chat=webhook(theirs.url)))
+
+    assert theirs.ids == ["b-drift.detected"]
 
 
 async def test_whoever_was_told_of_an_episode_is_told_of_its_end_though_it_was_snoozed_meanwhile(

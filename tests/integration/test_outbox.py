@@ -48,12 +48,23 @@ class Topic:
 
 
 async def relay_once(connection: Connection, topic: Any, age_max_ms: int = HOUR_MS) -> Relayed:
-    return await relay_messages(connection, "drift", topic.send, age_max_ms=age_max_ms)
+    return await relay_messages(connection, ["m"], "drift", topic.send, age_max_ms=age_max_ms)
 
 
 async def relay_all(connection: Connection, topic: Topic) -> None:
     while (await relay_once(connection, topic)).published:
         pass
+
+
+async def test_messages_of_another_configurations_models_are_left_to_its_own_relay(connection: Connection) -> None:
+    topic = Topic()
+    await say(connection, "a", DETECTED)
+    await say(connection, "b", DETECTED, model="elsewhere")
+
+    await relay_all(connection, topic)
+
+    assert topic.ids == ["a-drift.detected"]
+    assert (await states(connection, "topic"))["b-drift.detected"] == "waiting"
 
 
 async def test_a_message_carries_its_event_its_episode_as_key_and_its_type_of_content(connection: Connection) -> None:
@@ -116,7 +127,7 @@ async def test_what_was_sent_but_not_marked_is_sent_again_before_what_follows_it
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await relay_messages(connection, "drift", send_and_die, age_max_ms=HOUR_MS)
+        await relay_messages(connection, ["m"], "drift", send_and_die, age_max_ms=HOUR_MS)
     await relay_all(connection, topic)
 
     assert topic.ids == ["a-drift.detected", "a-drift.detected", "a-drift.recovered"]
@@ -158,7 +169,7 @@ async def test_a_relay_that_is_stopped_while_it_sends_is_overtaken(
         return []
 
     async with await connect(postgres_url) as other:
-        stopped = asyncio.create_task(relay_messages(other, "drift", hang, age_max_ms=HOUR_MS))
+        stopped = asyncio.create_task(relay_messages(other, ["m"], "drift", hang, age_max_ms=HOUR_MS))
         await holding.wait()
         async with asyncio.timeout(30):
             while not topic.ids:

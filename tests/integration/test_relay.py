@@ -59,16 +59,26 @@ async def bury(connection: Connection, n: int, payload: bytes = b"\xff\0", model
 
 
 async def relay_all(connection: Connection, topic: Topic) -> None:
-    while await relay_dead_letters(connection, "letters", topic.send):
+    while await relay_dead_letters(connection, ["t"], "letters", topic.send):
         pass
+
+
+async def test_letters_of_topics_that_another_configuration_reads_are_left_to_its_own_relay(
+    connection: Connection,
+) -> None:
+    topic = Topic()
+    await bury(connection, 1)
+
+    assert await relay_dead_letters(connection, ["elsewhere"], "letters", topic.send) == 0
+    assert topic.messages == []
 
 
 async def test_a_letter_says_what_was_wrong_where_and_with_which_bytes(connection: Connection) -> None:
     topic = Topic()
     await bury(connection, 1)
 
-    assert await relay_dead_letters(connection, "letters", topic.send) == 1
-    assert await relay_dead_letters(connection, "letters", topic.send) == 0
+    assert await relay_dead_letters(connection, ["t"], "letters", topic.send) == 1
+    assert await relay_dead_letters(connection, ["t"], "letters", topic.send) == 0
 
     [(key, message)] = topic.messages
     assert key == b"t/3"
@@ -100,7 +110,7 @@ async def test_after_a_failure_what_was_not_taken_is_sent_again(connection: Conn
     ids = await bury(connection, 8)
 
     with pytest.raises(UnsentError, match="the broker is away"):
-        await relay_dead_letters(connection, "letters", topic.send)
+        await relay_dead_letters(connection, ["t"], "letters", topic.send)
     topic.takes = 10**6
     await relay_all(connection, topic)
 
@@ -116,7 +126,7 @@ async def test_what_was_sent_but_not_marked_is_sent_again_with_the_same_ids(conn
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await relay_dead_letters(connection, "letters", send_and_die)
+        await relay_dead_letters(connection, ["t"], "letters", send_and_die)
     await relay_all(connection, topic)
 
     assert topic.ids == ids + ids

@@ -66,10 +66,10 @@ select %(topic)s, %(partition)s, *
               %(element)s::integer[], %(payload)s::bytea[]);
 
 -- name: unpublished_dead_letters
--- Dead letters that still have to go to their topic; another relay's are left to it.
+-- Dead letters of these input topics that still have to go to theirs; another relay's are left to it.
 select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload
   from driftline.dead_letter
- where published_at is null
+ where published_at is null and topic = any (%(inputs)s)
  order by dead_letter_id
  limit %(letters_max)s
    for update skip locked;

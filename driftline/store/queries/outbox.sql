@@ -3,10 +3,10 @@
 select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true);
 
 -- name: topics_with_messages_due
--- Where something waits to be published.
+-- Where something of these models waits to be published; another configuration's models are for its own relay.
 select distinct topic
   from driftline.outbox
- where published_at is null and failed_at is null and next_attempt_at <= now()
+ where published_at is null and failed_at is null and next_attempt_at <= now() and model = any (%(models)s)
  order by topic;
 
 -- name: messages_due
@@ -14,6 +14,7 @@ select distinct topic
 select m.sequence, m.event_id, m.episode_id, m.attempts, m.payload::text as payload
   from driftline.outbox m
  where m.topic = %(topic)s and m.published_at is null and m.failed_at is null and m.next_attempt_at <= now()
+   and m.model = any (%(models)s)
    and (m.episode_id is null
         or m.sequence = (select oldest.sequence
                            from driftline.outbox oldest
@@ -41,10 +42,10 @@ update driftline.outbox
 returning failed_at is not null as given_up;
 
 -- name: messages_to_fan_out
--- Messages for which nobody has made deliveries; another relay is waited for, so that they are made in order.
+-- Messages of these models for which nobody has made deliveries; another relay is waited for, so that they are made in order.
 select sequence, type, model
   from driftline.outbox
- where fanned_out_at is null
+ where fanned_out_at is null and model = any (%(models)s)
  order by sequence
  limit %(messages_max)s
    for update;
@@ -66,8 +67,9 @@ update driftline.outbox set fanned_out_at = now() where sequence = any (%(sequen
 update driftline.delivery d
    set dropped_at = now(), last_error = 'its episode was snoozed, and closed by then'
   from driftline.episode e
+  join driftline.model m using (model_id)
  where d.webhook = %(webhook)s and d.delivered_at is null and d.failed_at is null and d.dropped_at is null
-   and e.episode_id = d.episode_id
+   and e.episode_id = d.episode_id and m.name = any (%(models)s)
    and e.closed_at is not null and e.snoozed_until > d.created_at and e.snoozed_until <= now()
    and not exists (select from driftline.delivery told
                     where told.webhook = d.webhook and told.episode_id = d.episode_id and told.delivered_at is not null);
@@ -81,7 +83,8 @@ update driftline.delivery d
    and (d.event_id, d.webhook) =
        (select due.event_id, due.webhook
           from driftline.delivery due
-          left join driftline.episode e using (episode_id)
+          join driftline.outbox own on own.event_id = due.event_id and own.model = any (%(models)s)
+          left join driftline.episode e on e.episode_id = due.episode_id
          where due.webhook = %(webhook)s and due.next_attempt_at <= now()
            and due.delivered_at is null and due.failed_at is null and due.dropped_at is null
            and (e.snoozed_until is null or e.snoozed_until <= now())
@@ -123,12 +126,14 @@ update driftline.delivery d
 returning d.failed_at is not null as given_up;
 
 -- name: give_up_deliveries_of_nobody
--- Deliveries to webhooks that no configuration names any more do not wait for ever.
-update driftline.delivery
+-- Deliveries of these models to webhooks that their configuration names no more do not wait for ever.
+update driftline.delivery d
    set failed_at = now(), last_error = 'there is no such webhook in the configuration any more'
- where delivered_at is null and failed_at is null and dropped_at is null
-   and webhook <> all (%(webhooks)s)
-   and created_at <= now() - make_interval(secs => %(age_max_ms)s / 1000.0);
+  from driftline.outbox m
+ where d.delivered_at is null and d.failed_at is null and d.dropped_at is null
+   and d.webhook <> all (%(webhooks)s)
+   and d.created_at <= now() - make_interval(secs => %(age_max_ms)s / 1000.0)
+   and m.event_id = d.event_id and m.model = any (%(models)s);
 
 -- name: state_of_messages
 -- By destination: what waits and since when, and what was given up in the last day.
