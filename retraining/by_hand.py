@@ -155,9 +155,11 @@ async def acknowledge(connection: Connection, beginning: str, by: str, note: str
 async def snooze(connection: Connection, beginning: str, for_ms: int, by: str, note: str) -> tuple[Episode, bool]:
     """Alert nobody about an open episode for a while from now on, or, for 0, alert again.
 
+    Of a closed one, 0 wakes what is still held back: who was told of its beginning is told of its end now.
+
     Returns
     -------
-    The episode as it is now, and whether this changed it: one that is closed is left as it is.
+    The episode as it is now, and whether this changed it: one that is closed can only be woken.
 
     Raises
     ------

@@ -5,6 +5,7 @@ Invariants: a text is one line; a cause that lacks a number is told without it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,6 +65,25 @@ def _numbers(*named: tuple[str, Any]) -> str:
         f"{name} {value:.2g}" if abs(value) < 1 else f"{name} {value:.4g}" for name, value in named if value is not None
     ]
     return f" ({', '.join(told)})" if told else ""
+
+
+def retraining_in_words(state: str, outcome: str | None) -> str:
+    """Say how a retraining stands; of an outcome that is JSON with a version, as ours are, only the version.
+
+    Examples
+    --------
+    >>> retraining_in_words("started", None), retraining_in_words("succeeded", '{"version": "8"}')
+    ('started', 'succeeded: version 8')
+    >>> retraining_in_words("failed", "ended with exit code 1")
+    'failed: ended with exit code 1'
+    """
+    if not outcome:
+        return state
+    try:
+        version = json.loads(outcome)["version"]
+    except (ValueError, TypeError, LookupError, RecursionError):  # a line for people
+        return f"{state}: {outcome}"
+    return f"{state}: version {version}"
 
 
 def causes_in_words(causes: Sequence[Mapping[str, Any]], causes_max: int = 3) -> list[str]:

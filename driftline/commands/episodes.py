@@ -16,7 +16,7 @@ from driftline.settings import Settings, load_settings
 from driftline.store.connection import Connection
 from driftline.wiring.by_hand import store_of
 from retraining.by_hand import Episode, Found, acknowledge, find_episodes, last_judged, snooze
-from retraining.words import causes_in_words, time_in_words
+from retraining.words import causes_in_words, retraining_in_words, time_in_words
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def snooze_(beginning: str, for_ms: int, config: Path, by: str | None, note: str
     """Alert nobody about the episode ID for a while. It still shows, and still closes when all is well."""
     settings, person = load_settings(config, os.environ), named_person(by)
     episode, changed = _with_store(settings, config, lambda store: snooze(store, beginning, for_ms, person, note))
-    _tell(episode, changed, _snoozed(episode, changed), as_json)
+    _tell(episode, changed, _snoozed(episode, changed, for_ms), as_json)
 
 
 def _with_store(settings: Settings, config: Path, do: Callable[[Connection], Awaitable[T]]) -> T:
@@ -110,9 +110,10 @@ def _subject(episode: Episode) -> str:
     return f"{episode.short_id}, {episode.kind} of {episode.model} {episode.version},"
 
 
-def _snoozed(episode: Episode, changed: bool) -> str:
+def _snoozed(episode: Episode, changed: bool, for_ms: int) -> str:
     if not changed and episode.closed_ms is not None:
-        return f"is closed since {time_in_words(episode.closed_ms)}: there is nothing to snooze"
+        do = "snooze" if for_ms > 0 else "wake"
+        return f"is closed since {time_in_words(episode.closed_ms)}: there is nothing to {do}"
     return (
         "alerts again" if episode.snoozed_until_ms is None else f"is snoozed until {_minute(episode.snoozed_until_ms)}"
     )
@@ -181,7 +182,6 @@ def _block(episode: Episode) -> Sequence[str]:
     if episode.snoozed_until_ms is not None:
         states.append(f"snoozed until {_minute(episode.snoozed_until_ms)}")
     if episode.retraining is not None:
-        outcome = f", {episode.retraining_outcome}" if episode.retraining_outcome else ""
-        states.append(f"retraining {episode.retraining}{outcome}")
+        states.append(f"retraining {retraining_in_words(episode.retraining, episode.retraining_outcome)}")
     below = [*causes_in_words(episode.causes), "; ".join(states)]
     return [f"{episode.short_id}  {episode.severity:<8}  {what}", *(f"          {line}" for line in below)]

@@ -148,6 +148,31 @@ def test_a_snooze_lasts_as_long_as_was_said_and_can_be_ended(desk: Desk) -> None
     assert len(desk.audit()) == 2
 
 
+def test_what_a_closed_episode_still_holds_back_can_be_woken_but_not_snoozed(desk: Desk) -> None:
+    desk.do("update driftline.episode set snoozed_until = now() + interval '1 hour' where episode_id = %s", OLD)
+
+    snoozed = desk.done("snooze", "aaaa", "--for", "2h")
+    woken = desk.done("snooze", "aaaa", "--for", "0s", "--by", "ann")
+    again = desk.done("snooze", "aaaa", "--for", "0s")
+
+    assert snoozed.endswith("is closed since 2024-04-02T00:00Z: there is nothing to snooze\n")
+    assert woken == "aaaa0000, drift of fraud 7, alerts again\n"
+    assert again.endswith("is closed since 2024-04-02T00:00Z: there is nothing to wake\n")
+    held_back = "select snoozed_until between now() - interval '5 minutes' and now() from driftline.episode"
+    assert rows_of(desk.url, f"{held_back} where snoozed_until is not null") == [(True,)]
+    assert desk.audit() == [("ann", "snooze_episode", OLD, {"for": "0s", "note": ""})]
+
+
+def test_the_outcome_of_a_retraining_is_told_in_words(desk: Desk) -> None:
+    desk.do(
+        "insert into driftline.retraining (request_id, episode_id, model, version, state, requested_at, outcome)"
+        " values ('r', %s, 'churn', '7', 'succeeded', now(), %s)",
+        *(DRIFT, '{"version": "8"}'),
+    )
+
+    assert "nobody acknowledged it; retraining succeeded: version 8\n" in desk.done("list")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

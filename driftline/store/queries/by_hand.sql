@@ -28,10 +28,13 @@ update driftline.episode
  where episode_id = %(episode_id)s and acknowledged_at is null;
 
 -- name: snooze_episode
--- Nobody is alerted about an open episode for a while, from now on; no while at all wakes it.
+-- Nobody is alerted about an open episode for a while, from now on; no while at all wakes it, and a closed one too.
 update driftline.episode
-   set snoozed_until = case when %(for_ms)s::bigint > 0 then now() + make_interval(secs => %(for_ms)s::bigint / 1000.0) end
- where episode_id = %(episode_id)s and closed_at is null;
+   set snoozed_until = case when closed_at is not null then now()
+                            when %(for_ms)s::bigint > 0 then now() + make_interval(secs => %(for_ms)s::bigint / 1000.0)
+                       end
+ where episode_id = %(episode_id)s
+   and (closed_at is null or (%(for_ms)s::bigint = 0 and snoozed_until > now()));
 
 -- name: audit
 -- Who did what by hand.
