@@ -80,7 +80,7 @@ class TopicUse:
     models
         Whose events are read from it; none where it is only written.
     needed
-        Whether `driftline run` can do without it: feature events are optional.
+        Whether something does not work without it: feature events and what becomes of requests are optional.
     """
 
     roles: tuple[str, ...]
@@ -105,8 +105,8 @@ def topic_uses(settings: Settings) -> dict[str, TopicUse]:
                 uses[topic] = TopicUse(tuple(roles), tuple(models), before.needed or kind != "features")
     written = settings.kafka.topics.model_dump(exclude=set[str](INPUTS)) if settings.kafka else {}
     for role, topic in written.items():
-        before = uses.get(topic, TopicUse((), (), True))
-        uses[topic] = TopicUse((*before.roles, role), (), True)
+        before = uses.get(topic, TopicUse((), (), False))
+        uses[topic] = TopicUse((*before.roles, role), (), before.needed or role != "retraining_status")
     return uses
 
 

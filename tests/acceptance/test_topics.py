@@ -61,6 +61,8 @@ def test_every_topic_of_the_configuration_is_listed_with_what_it_is_for(
         "partitions": None,
         "topic_id": None,
     }
+    optional = {role for role, name in topics.items() if not listed[name]["needed"]}
+    assert optional == {"features", "retraining_status"}
     assert {role for role, name in topics.items() if role != "own" and listed[name]["roles"] != [role]} == set()
 
 
@@ -78,6 +80,9 @@ def test_a_needed_topic_that_is_missing_ends_with_3_and_how_to_make_it(
     assert topics["predictions"] in line
     assert topics["own"] not in line
     assert topics["features"] not in line  # feature events are optional
+    assert topics["retraining_status"] not in line
+    [status] = [row for row in result.stdout.splitlines() if row.startswith(topics["retraining_status"])]
+    assert status.split()[1:] == ["retraining_status", "no,", "optional"]
     [row] = [row for row in result.stdout.splitlines() if row.startswith(topics["own"])]
     assert row.split()[1:4] == ["predictions", "two", "yes"]
 
