@@ -25,6 +25,9 @@ CRITICAL_CLEARNESS = 2.5
 
 CLEARNESS_MAX = 1e9
 
+P_VALUE_DECIMALS = 12
+"""Of p-values in messages; the views have them whole."""
+
 LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift"}
 
 ERRORS = "@error"
@@ -89,7 +92,7 @@ def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, a
         "detector": verdict.detector,
         "score": _finite(verdict.score),
         "threshold": _finite(verdict.threshold),
-        "p_value": _finite(verdict.p_value),
+        "p_value": _rounded(verdict.p_value),
         "n_reference": verdict.n_reference,
         "n_current": verdict.n_current,
     }
@@ -171,6 +174,12 @@ def _times(score: float, threshold: float) -> float:
     (2.9999999999999996, 1000000000.0, 1000000000.0)
     """
     return min(score / threshold, CLEARNESS_MAX) if threshold > 0 else CLEARNESS_MAX if score > 0 else 0.0
+
+
+def _rounded(p_value: float) -> float | None:
+    """Round a p-value to what a person can use: jsonb would write a tiny one with hundreds of digits."""
+    finite = _finite(p_value)
+    return finite if finite is None else round(finite, P_VALUE_DECIMALS)
 
 
 def _finite(value: float | None) -> float | None:

@@ -97,6 +97,13 @@ def test_evidence_of_drift_is_shown_as_the_verdict_and_fits_json() -> None:
     json.dumps([endless.clearness, endless.detail], allow_nan=False)
 
 
+@pytest.mark.parametrize(("p_value", "shown"), [(2e-308, 0.0), (0.0123456789012345, 0.012345678901), (math.nan, None)])
+def test_a_p_value_is_shown_with_12_decimals(p_value: float, shown: float | None) -> None:
+    [found] = heard(replace(verdict("x", "psi", "drift"), p_value=p_value)).evidence
+
+    assert found.detail["p_value"] == shown
+
+
 def measured(n_labelled: int = 500, basis: str = "cohort", **metrics: tuple[float | None, Any, Any]) -> MeasuredGroup:
     estimates = {name: Estimate(*of, n_labelled) for name, of in metrics.items()}
     return MeasuredGroup(WINDOW, Group(0, ALL_TRAFFIC), basis, estimates, 600, n_labelled, 1.0)
