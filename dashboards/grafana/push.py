@@ -190,13 +190,25 @@ def _told(address: str) -> Iterator[None]:
         remedy = "give the address that it leads to, if that is Grafana's"
         raise ConfigurationError("answers with a redirect", where=where, remedy=remedy) from None
     except SSLError as error:
-        what = f"its certificate is not trusted: {' '.join(str(error).split())}"
+        what = f"its certificate is not trusted{_reason(error)}"
         raise ConfigurationError(what, where=where, remedy="check --url") from None
     except (JSONDecodeError, AttributeError, KeyError, TypeError):
         raise ConfigurationError("answers, but not as Grafana does", where=where, remedy=REMEDIES[NOT_FOUND]) from None
     except (RequestException, OSError) as error:
-        what = f"can't be reached: {' '.join(str(error).split())}"
-        raise ServiceUnavailableError(what, where=where, remedy="check --url and the server") from None
+        raise ServiceUnavailableError(
+            f"can't be reached{_reason(error)}", where=where, remedy="check --url and the server"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said; the client wraps it several times, in words about its own objects."""
+    said = ""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and not isinstance(inner, RequestException):
+            said = inner.strerror or str(inner)
+        inner = inner.__cause__ or inner.__context__
+    return f": {' '.join(said.split())}" if said else ""
 
 
 def _refused(error: GrafanaException, where: str) -> DriftlineError:

@@ -147,7 +147,7 @@ def test_nobody_at_the_address_is_a_service_that_is_away() -> None:
     done = push(f"http://127.0.0.1:{free_port()}")
 
     assert (done.exit_code, len(done.stderr.splitlines())) == (4, 1)
-    assert "can't be reached" in done.stderr
+    assert "/: can't be reached: Connection refused; check --url and the server" in done.stderr
 
 
 @pytest.mark.parametrize(
