@@ -29,9 +29,9 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line for each webhook.")
 @click.pass_context
 def test(ctx: click.Context, name: str | None, config: Path, as_json: bool) -> None:
-    """Send a signed test event to each webhook now, or to the one called NAME, and say what came of it.
+    """Send a signed test event to each webhook, or to the one called NAME.
 
-    It is tried once. Exits with 4 if one of them did not take it.
+    It is sent now and tried once, and what came of it is told. Exits with 4 if one of them did not take it.
     """
     webhooks = _chosen(config, load_settings(config, os.environ).alerts.webhooks, name)
     code = asyncio.run(_try(webhooks, as_json=as_json))

@@ -34,8 +34,9 @@ def command() -> None:
 )
 @_DATA_SOURCE
 def export(out: Path, data_source: str) -> None:
-    """Write what Grafana sets itself up from: a folder that can stand as its /etc/grafana/provisioning.
+    """Write the files that Grafana sets itself up from.
 
+    The folder can stand as its /etc/grafana/provisioning.
     The files hold no secret: Grafana takes the database's address and password from its environment (the data source's
     file says which variables). The same program writes the same bytes, so the files may be kept under version control.
     """
@@ -74,8 +75,9 @@ def export(out: Path, data_source: str) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def push_(url: str, token: str, data_source: str, database: str | None, as_json: bool) -> None:
-    """Put the dashboard into a Grafana that runs, in a folder of its own; its last version there is overwritten.
+    """Put the dashboard into a Grafana that runs.
 
+    It gets a folder of its own; its last version there is overwritten.
     Ends with 2 if the address, the token or its rights are wrong, and with 4 if Grafana can't be reached.
     """
     if database is not None and data_source != DATA_SOURCE_UID:

@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Write the profiles there, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def build(config: Path, model: str | None, output: Path | None, as_json: bool) -> None:
-    """Freeze the reference files of a configuration, and show what they say of each feature.
+    """Freeze the reference files, and show what they say of features.
 
     Bins are those besides `missing` and `other`, which every feature has. The same files and settings give the same
     digest everywhere; a worker and a replay build the same profiles by themselves.

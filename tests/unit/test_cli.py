@@ -93,6 +93,14 @@ def test_every_command_that_exists_is_listed_with_its_summary(project: Path) -> 
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize("group", ["alerts", "dashboards", "episodes", "reference"])
+def test_no_summary_of_a_subcommand_is_cut(group: str) -> None:
+    _, _, commands = CliRunner().invoke(main, [group, "--help"]).stdout.partition("Commands:\n")
+
+    assert commands
+    assert "..." not in commands
+
+
 def test_asking_for_help_imports_nothing_heavy(project: Path) -> None:
     program = (
         "import sys; from driftline.cli import main; main(['--help'], standalone_mode=False);"
