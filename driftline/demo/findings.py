@@ -50,7 +50,9 @@ class Episode:
     closed_ms
         None while it is open.
     causes
-        The clearest first.
+        All of them at their clearest, the clearest first.
+    opened_by
+        Those that it opened with, as they were then; the clearest first.
     """
 
     episode_id: str
@@ -58,6 +60,7 @@ class Episode:
     opened_ms: int
     closed_ms: int | None
     causes: tuple[Cause, ...]
+    opened_by: tuple[Cause, ...]
 
     @property
     def word(self) -> str:
@@ -66,10 +69,16 @@ class Episode:
 
     @property
     def told(self) -> str:
-        """Its clearest cause and the names of the others, for people."""
-        others = list(dict.fromkeys(cause.name for cause in self.causes if cause.name != self.causes[0].name))
+        """The clearest cause that opened it and the names of the others, for people."""
+        first = self.opened_by[0]
+        others = list(dict.fromkeys(cause.name for cause in self.opened_by if cause.name != first.name))
         also = f" (also {', '.join(others)})" if others else ""
-        return f"{self.word} of {self.causes[0].told}{also}"
+        return f"{self.word} of {first.told}{also}"
+
+    @property
+    def worst(self) -> str | None:
+        """What became clearer than that later on, for people; None if nothing did."""
+        return None if self.causes[0] == self.opened_by[0] else self.causes[0].told
 
 
 def name_in_words(name: str) -> str:

@@ -67,7 +67,8 @@ async def play(scene: Scene, seed: int, start_ms: int, ends_s: float, console: C
         pace = Pace(drawn.offset_ms[-1] / traffic_s, int(drawn.offset_ms[-1]))
         minutes = f"{pace.speed / MINUTE_MS:.0f} minutes of event time in each"
         say(console, f"playing   {HOURS} hours in {traffic_s:.0f} seconds, {minutes};")
-        say(console, "          what is found is told a few seconds later, by its own event time")
+        say(console, "          start and end take the rest. What is found bears the time that it is")
+        say(console, "          about; it is told a few seconds later, and a few seconds are hours here")
         with stage(console, start_ms) as shown:
             return await _until_settled(scene, connection, sender, pace, start_ms, shown)
     finally:

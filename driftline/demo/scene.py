@@ -110,7 +110,8 @@ def scene(request: Request, told: Callable[[str], None]) -> Iterator[Scene]:
     if request.postgres is None:
         told("starting  an embedded Postgres")
     with receiver() as hook, _postgres(request) as url, _broker(request, run, topics) as (producer, servers):
-        embedded = f"{url}\n          embedded, gone afterwards (--postgres URL takes yours)"
+        # On a line of its own the URL fits 80 columns, so a terminal does not cut what one wants to copy.
+        embedded = f"embedded, gone afterwards (--postgres URL takes yours):\n{url}"
         told(f"postgres  {place_of(url) if request.postgres else embedded}")
         mock = f"{servers}, librdkafka's mock, for the demo only\n          (--kafka HOST:PORT takes yours)"
         told(f"kafka     {servers if request.kafka else mock}")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from driftline.demo.findings import Episode, incident_of
 from driftline.demo.seen import Feature, Recall, Seen
-from driftline.demo.story import FLOOR, Line, day_and_time, going_on, is_mature, outcome_of, percent
+from driftline.demo.story import FLOOR, JUDGE_AFTER_MS, Line, day_and_time, going_on, is_mature, outcome_of, percent
 from driftline.demo.traffic import HOUR_MS, HOURS
 
 RATIO_MAX = 2.0
@@ -90,7 +90,10 @@ def screen(of: Moment, paper: Paper) -> Text:
     left = paper.height - len(rows) - 1
     if left > 0:
         happened = [_row(line) for line in of.lines if line.kind != "webhook"]
-        rows += [_title("what happened (day and time of the simulation)", paper), *happened[-left:]]
+        rows += [
+            _title("what happened, by its own time; it is told when the clock has gone on", paper),
+            *happened[-left:],
+        ]
     for row in rows[: paper.height]:
         row.truncate(paper.width, overflow="crop" if paper.is_ascii else "ellipsis")
     return Text("\n").join(rows[: paper.height])
@@ -145,7 +148,8 @@ def _recall(of: Moment, paper: Paper, rows: int) -> list[Text]:
     mature = next((place for place, one in enumerate(known) if is_mature(one, of.seen)), len(known))
     early = known[: min(mature, rows // 2)]
     shown = [*early, *known[mature : mature + rows - len(early)]]
-    title = _title(f"recall by hour of payment; {paper.ink('│', '|')} is its floor {FLOOR:.2f}", paper)
+    judged = f"judged {JUDGE_AFTER_MS // HOUR_MS} h after its end"
+    title = _title(f"recall by hour of payment, {judged}; {paper.ink('│', '|')} is its floor {FLOOR:.2f}", paper)
     return [title, *_filled([_recall_row(one, of, paper) for one in shown], rows)]
 
 
@@ -164,7 +168,8 @@ def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
     cells.insert(place(FLOOR), paper.ink("│", "|"))
     is_low = one.value < FLOOR
     style = "dim" if not is_mature(one, of.seen) else "bold red" if is_low else "green"
-    verdict = ("BELOW" if is_low else "above") + " floor" if is_mature(one, of.seen) else "too early"
+    due = f"due {day_and_time(one.end_ms + JUDGE_AFTER_MS - of.start_ms)[-5:]}"
+    verdict = ("BELOW" if is_low else "above") + " floor" if is_mature(one, of.seen) else due
     return Text.assemble(
         f"{hour} ",
         ("".join(cells), style),

@@ -144,7 +144,12 @@ async def look(connection: Connection, model: str, received: tuple[Received, ...
         recalls=tuple(Recall(*of) for of in recalls),
         episodes=tuple(
             Episode(
-                str(of.episode_id), of.kind, of.opened_at, of.closed_at, tuple(cause_of(cause) for cause in of.causes)
+                str(of.episode_id),
+                of.kind,
+                of.opened_at,
+                of.closed_at,
+                causes=tuple(cause_of(cause) for cause in of.causes),
+                opened_by=tuple(cause_of(cause) for cause in of.opened_by),
             )
             for of in episodes
         ),

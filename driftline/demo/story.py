@@ -44,16 +44,20 @@ class Line:
         When, counted from the beginning.
     kind
         `script` goes wrong or right again, the rest is what Driftline did about it.
+    told_ms
+        How late it was when this could be told, for what is about an earlier time.
     """
 
     key: str
     at_ms: int
     kind: Kind
     text: str
+    told_ms: int | None = None
 
     def __str__(self) -> str:
         """Write it for a terminal that shows lines only."""
-        return f"{day_and_time(self.at_ms)}  {self.kind:<8} {self.text}"
+        told = "" if self.told_ms is None else f", told at {day_and_time(self.told_ms)}"
+        return f"{day_and_time(self.at_ms)}  {self.kind:<8} {self.text}{told}"
 
 
 def day_and_time(offset_ms: int) -> str:
@@ -83,7 +87,7 @@ def lines(seen: Seen, start_ms: int, offset_ms: int) -> list[Line]:
     """
     told = [*_script(offset_ms)]
     for episode in seen.episodes:
-        told += _of_episode(episode, start_ms)
+        told += _of_episode(episode, start_ms, offset_ms)
     for retraining in seen.retrainings:
         told += _of_retraining(retraining, seen, start_ms, offset_ms)
     told += [_of_message(message, offset_ms) for message in seen.received]
@@ -98,18 +102,18 @@ def _script(offset_ms: int) -> Iterator[Line]:
             yield Line(f"end of {of.name}", of.end_hour * HOUR_MS, "script", of.told_over)
 
 
-def _of_episode(episode: Episode, start_ms: int) -> Iterator[Line]:
+def _of_episode(episode: Episode, start_ms: int, offset_ms: int) -> Iterator[Line]:
     opened_ms = episode.opened_ms - start_ms
-    yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", episode.told)
+    yield Line(f"found {episode.episode_id}", opened_ms, "FOUND", episode.told, offset_ms)
     if episode.closed_ms is not None:
         text = f"the {episode.word} of {day_and_time(opened_ms)} is over"
-        yield Line(f"over {episode.episode_id}", episode.closed_ms - start_ms, "over", text)
+        yield Line(f"over {episode.episode_id}", episode.closed_ms - start_ms, "over", text, offset_ms)
 
 
 def _of_retraining(of: Retraining, seen: Seen, start_ms: int, offset_ms: int) -> Iterator[Line]:
     because = next((episode for episode in seen.episodes if episode.episode_id == of.episode_id), None)
     what = f"the {because.word} of {day_and_time(because.opened_ms - start_ms)}" if because else "an episode"
-    yield Line(f"request {of.request_id}", of.requested_ms - start_ms, "retrain", f"requested for {what}")
+    yield Line(f"request {of.request_id}", of.requested_ms - start_ms, "retrain", f"requested for {what}", offset_ms)
     if of.finished_ms is not None:
         yield Line(f"finished {of.request_id}", offset_ms, "retrain", f"{what}: {outcome_of(of)}")
 
@@ -179,7 +183,7 @@ def recall_told(of: Recall, seen: Seen) -> str:
     if of.value is None or of.low is None or of.high is None:
         return f"recall unknown, {percent(of.coverage)} of labels in"
     verdict = ("BELOW" if of.value < FLOOR else "above") + f" its floor {FLOOR:.2f}"
-    judged = verdict if is_mature(of, seen) else "too early to judge"
+    judged = verdict if is_mature(of, seen) else f"judged {JUDGE_AFTER_MS // HOUR_MS} h after the hour's end"
     return f"recall {of.value:.2f} [{of.low:.2f}, {of.high:.2f}], {percent(of.coverage)} of labels in, {judged}"
 
 
@@ -204,25 +208,38 @@ def ending(seen: Seen, start_ms: int, *, kept: bool) -> list[str]:
     told.append(f"False alarms (episodes that nothing in the script explains): {len(alarms)}")
     told += [f"   {day_and_time(of.opened_ms - start_ms)}  {of.told}" for of in alarms]
     told.append(f"The webhook received {len(seen.received)} messages; {seen.verified} signatures were verified.")
-    return [*told, "", *WORDS, *(NEXT_KEPT if kept else ()), *NEXT]
+    later = WORDS_LATER if any(is_later(of, start_ms) for of in seen.episodes) else ()
+    return [*told, "", *WORDS, *later, "", *(NEXT_KEPT if kept else ()), *NEXT]
+
+
+def is_later(episode: Episode, start_ms: int) -> bool:
+    """Whether an episode opened only when what explains it was over."""
+    incident = incident_of(episode, start_ms)
+    return incident is not None and episode.opened_ms - start_ms > incident.end_hour * HOUR_MS
 
 
 def _of_ending(episode: Episode, incident: Incident, seen: Seen, start_ms: int) -> Iterator[str]:
     opened_ms = episode.opened_ms - start_ms
     closed = "still open" if episode.closed_ms is None else f"to {day_and_time(episode.closed_ms - start_ms)}"
     hours = opened_ms / HOUR_MS - incident.start_hour
-    label = "found" if hours <= incident.end_hour - incident.start_hour else "way back"
+    label = "later" if is_later(episode, start_ms) else "found"
     yield f"   {label:<9} {day_and_time(opened_ms)} {closed}, {hours:.0f} h after it began"
     yield f"             {episode.told}"
-    requests = [outcome_of(of) for of in seen.retrainings if of.episode_id == episode.episode_id]
-    for told in requests or [f"not asked for, less than {COOLDOWN} after the last"]:
-        yield f"             retraining {told}"
+    if episode.worst is not None:
+        yield f"             at its clearest {episode.worst}"
+    requests = [f"{STAND_IN}: {outcome_of(of)}" for of in seen.retrainings if of.episode_id == episode.episode_id]
+    for told in requests or [f"retraining not asked for, less than {COOLDOWN} after the last"]:
+        yield f"             {told}"
 
 
+STAND_IN = "retraining (trains nothing here)"
 WORDS = (
-    "psi compares an hour with the reference, adwin sees changes on the way; the way",
-    "back to normal is a change, too. @ marks what is watched beside the features.",
-    "",
+    "psi compares an hour with the reference, adwin sees changes on the way.",
+    "@ marks what is watched beside the features.",
+)
+WORDS_LATER = (
+    "An episode may open when an incident is over: labels come late, and the way back",
+    "to normal is a change, too.",
 )
 NEXT_KEPT = (
     "The results stay in your database: views v_drift, v_performance, v_episodes and",

@@ -88,7 +88,7 @@ MISSING = Incident(
     moves=_ANSWERS | {"account_age_days"},
     start_hour=17,
     end_hour=21,
-    advice="mend its source; a model retrained on the gap learns the fault",
+    advice="mend its source; do not serve a version that was trained on the gap",
 )
 RELATION = Incident(
     name="relation",

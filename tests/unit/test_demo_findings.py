@@ -1,5 +1,7 @@
 """Does the demo tell honestly what was found, what was missed and what was a false alarm?"""
 
+from dataclasses import replace
+
 import pytest
 
 from driftline.demo.findings import Cause, Episode, cause_of, false_alarms, findings, found_by, incident_of
@@ -10,7 +12,7 @@ START_MS = 1_700_006_400_000
 
 def episode(*names: str, hour: float, kind: str = "drift") -> Episode:
     causes = tuple(Cause(name, f"{name}: evidence") for name in names)
-    return Episode(f"{names}-{hour}", kind, START_MS + round(hour * HOUR_MS), None, causes)
+    return Episode(f"{names}-{hour}", kind, START_MS + round(hour * HOUR_MS), None, causes, causes)
 
 
 @pytest.mark.parametrize("incident", INCIDENTS)
@@ -66,6 +68,14 @@ def test_what_no_incident_explains_is_a_false_alarm(alarm: Episode) -> None:
 
 def test_an_episode_is_told_by_its_clearest_cause_and_the_names_of_the_others() -> None:
     assert episode("amount", "@score", "amount", "card", hour=1).told == "drift of amount: evidence (also @score, card)"
+
+
+def test_what_became_clearer_later_on_is_told_apart_from_what_opened_an_episode() -> None:
+    opened = episode("amount", hour=1)
+    worse = replace(opened, causes=(Cause("amount", "amount: more"), Cause("@score", "@score: evidence")))
+
+    assert opened.worst is None
+    assert (worse.told, worse.worst) == ("drift of amount: evidence", "amount: more")
 
 
 def test_recall_without_an_interval_is_told_without_one() -> None:

@@ -26,8 +26,11 @@ def recall(hour: int, value: float | None, coverage: float) -> Recall:
     return Recall(at(hour), at(hour + 1), value, low, high, coverage)
 
 
-DRIFT = Episode("e1", "drift", at(8), at(12), (Cause("amount", "amount: psi 0.28 over 0.10"),))
-LOSS = Episode("e2", "performance", at(32), None, (Cause("recall", "recall: 0.29 [0.18, 0.43] under 0.50"),))
+DRIFTED = (Cause("amount", "amount: psi 0.28 over 0.10"),)
+DRIFT = Episode("e1", "drift", at(8), at(12), DRIFTED, DRIFTED)
+LOST = (Cause("recall", "recall: 0.29 [0.18, 0.43] under 0.50"),)
+LOSS = Episode("e2", "performance", at(32), None, LOST, LOST)
+WORSE = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33] under 0.50"),))
 BUSY = Seen(
     predictions=31_204,
     labels_joined=28_771,
@@ -85,7 +88,8 @@ def test_at_eighty_columns_nothing_that_counts_is_cut_off() -> None:
         "0.28 of 0.10 psi   DRIFT",
         "0.09 of 0.10 psi   WARNING",
         "0.03 of 0.12 adwin ok",
-        "0.31 [0.21, 0.41]  62% of labels, too early",
+        "recall by hour of payment, judged 2 h after its end; │ is its floor 0.50",
+        "0.31 [0.21, 0.41]  62% of labels, due 12:00",
         "0.29 [0.19, 0.39]  98% of labels, BELOW floor",
         "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28 over 0.10",
         "day 2 08:00 OPEN            loss of recall: 0.29 [0.18, 0.43] under 0.50",
@@ -116,15 +120,15 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
 
     assert told == [
         "day 1 06:00  script   amounts grow by half",
-        "day 1 08:00  FOUND    drift of amount: psi 0.28 over 0.10",
-        "day 1 08:00  retrain  requested for the drift of day 1 08:00",
+        "day 1 08:00  FOUND    drift of amount: psi 0.28 over 0.10, told at day 2 12:00",
+        "day 1 08:00  retrain  requested for the drift of day 1 08:00, told at day 2 12:00",
         "day 1 10:00  script   amounts are as before",
-        "day 1 12:00  over     the drift of day 1 08:00 is over",
+        "day 1 12:00  over     the drift of day 1 08:00 is over, told at day 2 12:00",
         "day 1 17:00  script   account_age_days is empty in 4 of 10 events",
         "day 1 21:00  script   account_age_days is filled in again",
         "day 2 05:00  script   fraudsters change their ways, the model does not",
-        "day 2 08:00  FOUND    loss of recall: 0.29 [0.18, 0.43] under 0.50",
-        "day 2 08:00  retrain  requested for the loss of day 2 08:00",
+        "day 2 08:00  FOUND    loss of recall: 0.29 [0.18, 0.43] under 0.50, told at day 2 12:00",
+        "day 2 08:00  retrain  requested for the loss of day 2 08:00, told at day 2 12:00",
         "day 2 11:00  script   fraudsters are back at their old ways",
         "day 2 12:00  retrain  the drift of day 1 08:00: succeeded, version v2",
         "day 2 12:00  webhook  driftline.drift.detected received, signature verified",
@@ -136,9 +140,9 @@ def test_the_story_is_told_in_the_order_of_event_time_and_in_ascii() -> None:
 def test_each_line_is_told_once_though_its_moment_or_words_change() -> None:
     told: dict[str, Line] = {}
     first = news(told, lines(BUSY, START_MS, NOW_MS))
-    worse = replace(LOSS, causes=(Cause("recall", "recall: 0.20 [0.10, 0.33] under 0.50"),), closed_ms=at(40))
+    over = replace(WORSE, closed_ms=at(40))
 
-    again = news(told, lines(replace(BUSY, episodes=(DRIFT, worse)), START_MS, NOW_MS + HOUR_MS))
+    again = news(told, lines(replace(BUSY, episodes=(DRIFT, over)), START_MS, NOW_MS + HOUR_MS))
 
     assert len(first) == 14
     assert [line.key for line in again] == ["over e2"]
@@ -161,7 +165,7 @@ def test_the_end_tells_of_each_incident_what_was_found_and_what_to_do() -> None:
         "found     day 1 08:00 to day 1 12:00, 2 h after it began\n             drift of amount: psi 0.28 over 0.10"
         in told
     )
-    assert "retraining succeeded, version v2" in told
+    assert "retraining (trains nothing here): succeeded, version v2" in told
     assert "found     day 2 08:00 still open, 3 h after it began" in told
     assert told.count("MISSED") == 1
     assert told.count("to do") == 3
@@ -173,8 +177,32 @@ def test_the_end_tells_of_each_incident_what_was_found_and_what_to_do() -> None:
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_the_end_tells_what_opened_an_episode_and_what_was_clearest() -> None:
+    told = "\n".join(ending(replace(BUSY, episodes=(DRIFT, WORSE)), START_MS, kept=False))
+
+    assert (
+        "             loss of recall: 0.29 [0.18, 0.43] under 0.50\n"
+        "             at its clearest recall: 0.20 [0.10, 0.33] under 0.50" in told
+    )
+    assert told.count("at its clearest") == 1
+
+
+def test_what_opens_after_an_incident_is_explained_only_where_something_did() -> None:
+    later = replace(DRIFT, episode_id="e4", opened_ms=at(11), closed_ms=at(13))
+
+    without, having = (
+        "\n".join(ending(replace(BUSY, episodes=episodes), START_MS, kept=False))
+        for episodes in ((DRIFT, LOSS), (DRIFT, later, LOSS))
+    )
+
+    assert "way back" not in without
+    assert "later     day 1 11:00 to day 1 13:00, 5 h after it began" in having
+    assert "labels come late, and the way back\nto normal is a change, too" in having
+
+
 def test_a_false_alarm_is_told_as_one() -> None:
-    alarm = Episode("e3", "drift", at(3), None, (Cause("card", "card: psi 0.12 over 0.10"),))
+    causes = (Cause("card", "card: psi 0.12 over 0.10"),)
+    alarm = Episode("e3", "drift", at(3), None, causes, causes)
 
     told = ending(replace(BUSY, episodes=(DRIFT, alarm)), START_MS, kept=False)
 

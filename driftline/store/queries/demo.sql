@@ -26,11 +26,12 @@ select window_start, window_end, value, low, high, coverage
  limit %(windows_max)s;
 
 -- name: demo_episodes
--- Every episode of a model.
-select episode_id, kind, opened_at, closed_at, causes
-  from driftline.v_episodes
- where model = %(model)s
- order by opened_at, kind;
+-- Every episode of a model: its causes at their clearest, and as they were told when it opened.
+select e.episode_id, e.kind, e.opened_at, e.closed_at, e.causes, told.payload -> 'data' -> 'causes' as opened_by
+  from driftline.v_episodes e
+  join driftline.v_events told using (episode_id)
+ where e.model = %(model)s and told.type in ('driftline.drift.detected', 'driftline.performance.degraded')
+ order by e.opened_at, e.kind;
 
 -- name: demo_retraining
 -- Every request to retrain a model, and what came of it.
