@@ -19,7 +19,19 @@ ROLES: tuple[Role, ...] = ("prediction", "score", "label", "id", "time", "versio
 """In the order in which they choose."""
 
 NAMES: dict[Role, tuple[str, ...]] = {
-    "prediction": ("prediction", "predicted label", "predicted class", "predicted", "y pred", "pred", "y hat", "yhat"),
+    "prediction": (
+        "prediction",
+        "predicted label",
+        "predicted class",
+        "predicted",
+        "y pred",
+        "pred",
+        "y hat",
+        "yhat",
+        "predicted target",
+        "pred target",
+        "pred label",
+    ),
     "score": ("score", "predicted probability", "y pred proba", "probability", "proba", "y score", "prob"),
     "label": ("label", "ground truth", "target", "y true", "actual", "true label", "truth", "outcome", "class", "y"),
     "id": ("prediction id", "id", "event id", "request id", "uuid", "key"),
@@ -37,6 +49,9 @@ WORDS: dict[Role, frozenset[str]] = {
     "version": frozenset({"version"}),
 }
 """Single words that suggest a role when no whole name fits."""
+
+TRUTH_WORDS = WORDS["label"] | {"true", "real", "observed"}
+"""Words that may stand beside the name of what is predicted: `true_price` beside `predicted_price`."""
 
 CALENDAR = frozenset({"year", "quarter", "month", "week", "day", "weekday", "hour"})
 """Features that move by themselves, whatever the model does."""
@@ -134,7 +149,7 @@ def guess(columns: list[Column], labels: list[Column] | None = None) -> Guess | 
     if (
         label is None
         and _is_probability(prediction)
-        and any(_is_binary(one) for one, _ in _by_name("label", labels or columns))
+        and any(_is_binary(one) for one, _ in _suggested("label", labels or columns, found))
     ):
         return f"no prediction column: {prediction.name} holds probabilities, not classes"
     task, task_reason = _task(prediction, label.column if label else None)
@@ -172,7 +187,7 @@ def _roles(columns: list[Column], labels: list[Column] | None) -> dict[Role, Fou
 
 def _choose(role: Role, columns: list[Column], found: dict[Role, Found], *, apart: bool) -> Found | None:
     """Take the first column whose name suggests the role and whose values allow it, else look at the values alone."""
-    for column, reason in _by_name(role, columns):
+    for column, reason in _suggested(role, columns, found):
         if _allows(role, column, found):
             return Found(column, reason)
     if role == "time":
@@ -182,6 +197,25 @@ def _choose(role: Role, columns: list[Column], found: dict[Role, Found], *, apar
     if role == "label" and "prediction" in found:
         return _only_label(columns, found) if apart else _like_the_prediction(columns, found["prediction"].column)
     return None
+
+
+def _suggested(role: Role, columns: list[Column], found: dict[Role, Found]) -> Iterator[tuple[Column, str]]:
+    """Give the columns whose names suggest a role, best first: a name that another one contains says most."""
+    if role == "label" and "prediction" in found:
+        yield from _named_like(found["prediction"].column, columns)
+    yield from _by_name(role, columns)
+
+
+def _named_like(prediction: Column, columns: list[Column]) -> Iterator[tuple[Column, str]]:
+    """Give what `predicted_price` predicts: `true_price` first, then `price`."""
+    predicted = [word for word in prediction.words if word not in WORDS["prediction"]]
+    if not predicted or len(predicted) == len(prediction.words):
+        return
+    for marks in (1, 0):
+        for column in columns:
+            rest = [word for word in column.words if word not in TRUTH_WORDS or word in predicted]
+            if rest == predicted and len(column.words) - len(rest) == marks:
+                yield column, f"what {prediction.name} predicts, by its name"
 
 
 def _by_name(role: Role, columns: list[Column]) -> Iterator[tuple[Column, str]]:
@@ -219,6 +253,8 @@ def _is_binary(column: Column) -> bool:
 def _same_kind(label: Column, prediction: Column) -> bool:
     """Whether both are classes with some in common, or both are measured."""
     predicted, true = _known_classes(prediction), _known_classes(label)
+    if predicted is None and true is not None and not _is_probability(prediction):
+        return prediction.kind == "number" and label.kind in ("integer", "number")  # counts, say: few but measured
     if predicted is None or true is None:
         return predicted is true
     return bool(set(predicted) & set(true))

@@ -56,6 +56,46 @@ def test_columns_are_known_by_their_usual_names(prediction: str, score: str, lab
     assert [column.name for column in found.features] == ["age"]
 
 
+@pytest.mark.parametrize(
+    ("prediction", "truth"),
+    [
+        ("predicted_price", "price"),
+        ("price_predicted", "price"),
+        ("pred_price", "price"),
+        ("pricePrediction", "price"),
+        ("predicted_house_price", "HousePrice"),
+        ("predicted_price", "true_price"),
+        ("price_pred", "price_observed"),
+        ("predicted_target", "target"),
+    ],
+)
+def test_the_truth_is_called_like_what_is_predicted(prediction: str, truth: str) -> None:
+    price = RNG.normal(300, 50, ROWS)
+    found = guessed(rooms=RNG.normal(4, 1, ROWS), **{truth: price, prediction: price + RNG.normal(0, 9, ROWS)})
+
+    assert (roles(found)["prediction"], roles(found)["label"]) == (prediction, truth)
+    assert [column.name for column in found.features] == ["rooms"]
+
+
+def test_the_truth_of_a_measured_prediction_may_be_few_whole_numbers() -> None:
+    stars = RNG.integers(1, 6, ROWS)
+    found = guessed(predicted_stars=stars + RNG.normal(0, 0.5, ROWS), stars=stars)
+
+    assert (found.task, roles(found)["label"]) == ("regression", "stars")
+
+
+def test_what_is_called_like_the_prediction_is_not_believed_where_the_values_say_otherwise() -> None:
+    found = guessed(predicted_price=RNG.normal(300, 50, ROWS), price=["cheap", "dear"] * (ROWS // 2))
+
+    assert "label" not in roles(found)
+
+
+def test_the_probability_of_a_class_is_no_predicted_class() -> None:
+    columns = columns_of(pa.table({"predicted_churn": RNG.random(ROWS), "churn": LABEL}))
+
+    assert guess(columns) == "no prediction column: predicted_churn holds probabilities, not classes"
+
+
 def test_a_name_is_not_believed_where_the_values_say_otherwise() -> None:
     found = guessed(**BASE, risk_score=RNG.normal(600, 50, ROWS), target=["a"] * ROWS, time=["noon"] * ROWS)
 
