@@ -9,13 +9,16 @@ from pathlib import Path
 import click
 
 from driftline.errors import ConfigurationError, InputError
-from driftline.starter.columns import Column, columns_of
-from driftline.starter.guess import Guess, guess
+from driftline.starter.columns import Column, class_texts, columns_of
+from driftline.starter.guess import SHOWN_MAX, Guess, guess
 from driftline.starter.sample import read_sample
 from driftline.starter.template import ORDER, render
 
 FILE_WORDS = ("reference", "train", "training", "analysis", "production", "predictions", "baseline", "sample", "data")
 """Endings of a file's name that say what the file is, not what the model is."""
+
+OTHER_PREDICTIONS = "PREDICTIONS"
+"""Stands in the next command for a file of predictions that only the person knows."""
 
 
 @click.command("init")
@@ -35,16 +38,17 @@ def command(file: Path, output: Path, model: str | None, labels_file: Path | Non
     It guesses which column is which and what the model does, and writes each guess down with its reason.
     """
     table = read_sample(file)
-    guessed = _guess(file, columns_of(table), labels_file)
+    labels = columns_of(read_sample(labels_file)) if labels_file else None
+    guessed = _guess(file, columns_of(table), labels_file, labels)
     name = model or _model_name(file)
     text = render(guessed, source=file.name, rows=table.num_rows, model=name, reference=_seen_from(output, file))
     _write(output, text, force=force)
-    following = _next_command(guessed, output, file, labels_file)
+    predictions = str(file) if labels is None or _belong_together(guessed, labels) else OTHER_PREDICTIONS
+    following = _next_command(guessed, output, predictions, labels_file or file)
     click.echo(_as_json(guessed, name, output, following) if as_json else _as_text(guessed, name, output, following))
 
 
-def _guess(file: Path, columns: list[Column], labels_file: Path | None) -> Guess:
-    labels = columns_of(read_sample(labels_file)) if labels_file else None
+def _guess(file: Path, columns: list[Column], labels_file: Path | None, labels: list[Column] | None) -> Guess:
     guessed = guess(columns, labels)
     if isinstance(guessed, str):
         raise InputError.in_file(file, guessed, remedy="name the column of predicted classes or values `prediction`")
@@ -57,6 +61,15 @@ def _guess(file: Path, columns: list[Column], labels_file: Path | None) -> Guess
             missing = guessed.found["id"].column.name
             raise InputError.in_file(labels_file, f"has no column {missing}, by which labels find their predictions")
     return guessed
+
+
+def _belong_together(guessed: Guess, labels: list[Column]) -> bool:
+    """Whether a label of the sample has the id of a prediction of the sample; without ids nobody knows."""
+    if "id" not in guessed.found:
+        return True
+    own = guessed.found["id"].column
+    others = next(column for column in labels if column.name == own.name)
+    return bool(set(class_texts(own)) & set(class_texts(others)))
 
 
 def _model_name(file: Path) -> str:
@@ -89,10 +102,10 @@ def _write(output: Path, text: str, *, force: bool) -> None:
         raise ConfigurationError(f"cannot be written: {error.strerror}", where=str(output)) from None
 
 
-def _next_command(guessed: Guess, output: Path, file: Path, labels_file: Path | None) -> list[str]:
-    words = ["driftline", "replay", "--config", str(output), "--predictions", str(file)]
+def _next_command(guessed: Guess, output: Path, predictions: str, labels: Path) -> list[str]:
+    words = ["driftline", "replay", "--config", str(output), "--predictions", predictions]
     if "label" in guessed.found:
-        words += ["--labels", str(labels_file or file)]
+        words += ["--labels", str(labels)]
     if "time" not in guessed.found:
         words += ["--start", "2024-01-01T00:00:00Z", "--interval", "1s"]
     return [*words, "--out", "out"]
@@ -105,11 +118,19 @@ def _as_text(guessed: Guess, model: str, output: Path, following: list[str]) -> 
     for role in ORDER:
         found = guessed.found.get(role)
         facts.append((role, f"{found.column.name}: {found.reason}" if found else "none"))
-    facts.append(("features", str(len(guessed.features))))
+    facts.append(("features", _named([column.name for column in guessed.features])))
     facts += [("left out", f"{column.name}: {reason}") for column, reason in guessed.left_out]
     found_lines = [f"  {name:<11} {fact}" for name, fact in facts]
     command_line = f"  {shlex.join(following)}"
-    return "\n".join([f"Wrote {output}. Found:", *found_lines, "Next, with this file or newer ones:", command_line])
+    next_step = "Next, with this file or newer ones:"
+    if OTHER_PREDICTIONS in following:
+        next_step = f"Next, with {OTHER_PREDICTIONS}, the file that the labels belong to (none has an id of this one):"
+    return "\n".join([f"Wrote {output}. Found:", *found_lines, next_step, command_line])
+
+
+def _named(features: list[str]) -> str:
+    shown = ", ".join(features[:SHOWN_MAX]) + (", ..." if len(features) > SHOWN_MAX else "")
+    return f"{len(features)}: {shown}" if features else "none"
 
 
 def _as_json(guessed: Guess, model: str, output: Path, following: list[str]) -> str:

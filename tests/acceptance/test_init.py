@@ -125,6 +125,25 @@ def test_labels_apart_are_named_in_the_next_command(tmp_path: Path) -> None:
     assert load_settings(tmp_path / "monitor.yaml", {}).models["work: 1"].columns.label == "employed"
 
 
+def test_labels_of_other_predictions_are_not_paired_with_this_file(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("id,y_pred\n" + "".join(f"{n},{n % 2}\n" for n in range(20)))
+    (tmp_path / "l.csv").write_text("id,employed\n" + "".join(f"{n},{n % 2}\n" for n in range(100, 120)))
+
+    result = init(tmp_path, "r.csv", "--labels", "l.csv")
+
+    assert result.returncode == 0, result.stderr
+    assert "--predictions PREDICTIONS --labels l.csv" in result.stdout
+    assert "the file that the labels belong to" in result.stdout
+
+
+def test_the_features_are_named_so_that_a_wrong_guess_is_seen(tmp_path: Path) -> None:
+    names = [f"f{n}" for n in range(12)]
+    rows = "".join(",".join([str(n % 2), *(f"{n}.{i}" for i in range(12))]) + "\n" for n in range(20))
+    (tmp_path / "p.csv").write_text(",".join(["prediction", *names]) + "\n" + rows)
+
+    assert f"  features    12: {', '.join(names[:10])}, ...\n" in init(tmp_path, "p.csv").stdout
+
+
 def test_numbers_are_predicted_by_a_regression(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,prediction,actual\n" + "".join(f"{n},{n}.5,{n}.7\n" for n in range(20)))
 
