@@ -1,8 +1,7 @@
 """Which command was meant, and with which exit code does it end?
 
-Invariants: a command's module is imported only when that command runs, so `driftline --help` is quick; every
-`DriftlineError` becomes one line on standard error for each of its problems and its own exit code; an exception that
-nobody foresaw keeps its traceback; Ctrl-C ends with 130.
+Invariants: a command's module is imported only when that command runs, so `driftline --help` is quick; errors are told,
+and end the program, as `driftline.telling` says.
 """
 
 from importlib import import_module
@@ -11,9 +10,7 @@ from importlib.util import find_spec
 import click
 
 from driftline import __version__
-from driftline.errors import DriftlineError
-
-INTERRUPTED = 130
+from driftline.telling import TellingCommand
 
 COMMANDS = {
     "init": "Write a configuration from a data file.",
@@ -31,8 +28,8 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """The commands by name, imported late, with errors told the way this house tells them."""
+class Commands(TellingCommand, click.Group):
+    """The commands by name, imported late."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order in which people meet them."""
@@ -49,17 +46,6 @@ class Commands(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
-
-    def invoke(self, ctx: click.Context) -> None:
-        """Run the command, and end with what its error says."""
-        try:
-            super().invoke(ctx)
-        except DriftlineError as error:
-            for problem in error.problems:
-                click.echo(f"driftline: error: {problem}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

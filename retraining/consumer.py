@@ -21,14 +21,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
-from driftline.errors import ConfigurationError, DriftlineError, StateError
+from driftline.errors import ConfigurationError, StateError
 from driftline.settings import KafkaSettings, load_settings
 from driftline.settings.values import parse_duration_ms
+from driftline.telling import TellingCommand
 from retraining import keeper
 from retraining.channel import Channel, Ends, Taken, open_channel
 from retraining.inbox import RetrainingRequest, Unusable, file_name, read_request
@@ -38,7 +38,6 @@ _log = logging.getLogger("driftline.retraining")
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DEFAULT_GROUP = "driftline-retraining"
-INTERRUPTED = 130
 TELL_S = (10.0, 300.0)
 """When it is told that a run goes on, first and then again."""
 PATIENCE_S = 60.0
@@ -150,22 +149,7 @@ def _named(request: RetrainingRequest) -> str:
     return f"request {request.request_id} of model {request.model} {request.version}"
 
 
-class _Command(click.Command):
-    """A command whose errors are told as those of `driftline` are."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run, and end with what the error says."""
-        try:
-            return super().invoke(ctx)
-        except DriftlineError as error:
-            for problem in error.problems:
-                click.echo(f"driftline: error: {problem}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
-
-
-@click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=TellingCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--run", "command", metavar="COMMAND", help="Run this for each request. No shell reads it.")
 @click.option("--post", "url", metavar="URL", help="Or post each request to this URL.")
 @click.option(
@@ -189,7 +173,13 @@ class _Command(click.Command):
     type=click.Path(path_type=Path),
     help="Where is kept what was run. Keep it: it is what stops a request from being run twice.",
 )
-@click.option("--timeout", default="6h", show_default=True, help="End a command, or stop posting, after this long.")
+@click.option(
+    "--timeout",
+    default="6h",
+    show_default=True,
+    metavar="DURATION",
+    help="End a command, or stop posting, after this long.",
+)
 @click.option("--once", is_flag=True, help="Do what is there, and end.")
 def main(
     command: str | None,

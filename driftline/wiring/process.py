@@ -9,9 +9,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-import click
-
 from driftline.errors import DriftlineError
+from driftline.telling import tell
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -44,9 +43,7 @@ def run_process(work: Coroutine[Any, Any, None]) -> NoReturn:
     try:
         asyncio.new_event_loop().run_until_complete(work)
     except DriftlineError as error:
-        code = error.exit_code
-        for problem in error.problems:
-            click.echo(f"driftline: error: {problem}", err=True)
+        code = tell(error)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

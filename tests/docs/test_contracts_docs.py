@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from driftline.cli import INTERRUPTED
 from driftline.errors import ConfigurationError, InputError, ServiceUnavailableError, StateError
 from driftline.settings.services import KafkaTopics
 from driftline.store.connection import connect
 from driftline.store.migrate import migrate
+from driftline.telling import INTERRUPTED
 from streams import commit
 from streams.decode.rows import OFFLINE, SERVING
 from streams.decode.shapes import KNOWN_FIELDS

@@ -78,9 +78,48 @@ def test_a_command_that_is_done_ends_with_0(run: Callable[[Body], Result]) -> No
     assert run(lambda: None).exit_code == 0
 
 
-def test_an_unknown_command_or_option_is_a_wrong_argument() -> None:
-    assert CliRunner().invoke(main, ["innit"]).exit_code == 2
-    assert CliRunner().invoke(main, ["init", "--froce", "x"]).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("innit", "driftline: there is no command innit; did you mean init? see `driftline --help`"),
+        ("foo", "driftline: there is no command foo; see `driftline --help`"),
+        (
+            "episodes lst",
+            "driftline episodes: there is no command lst; did you mean list? see `driftline episodes --help`",
+        ),
+        (
+            "init --froce x",
+            "driftline init: there is no option --froce; did you mean --force? see `driftline init --help`",
+        ),
+        ("--foo", "driftline: there is no option --foo; see `driftline --help`"),
+        ("episodes ack", "driftline episodes ack: ID is missing; see `driftline episodes ack --help`"),
+        ("episodes snooze a", "driftline episodes snooze: --for is missing; see `driftline episodes snooze --help`"),
+        ("demo --seconds 5", "--seconds: 5.0 is not in the range x>=10; see `driftline demo --help`"),
+        ("demo now", "driftline demo: got unexpected extra argument (now); see `driftline demo --help`"),
+        ("topics --partitions", "option '--partitions' requires an argument; see --help"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_says_what_is_wrong_where_and_what_to_do(arguments: str, told: str) -> None:
+    result = CliRunner().invoke(main, arguments.split(), prog_name="driftline")
+
+    assert result.stderr == f"driftline: error: {told}\n"
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_a_wrong_value_in_the_environment_is_told_with_its_variable() -> None:
+    result = CliRunner().invoke(main, ["demo"], prog_name="driftline", env={"DEMO_SECONDS": "abc"})
+
+    assert result.stderr == (
+        "driftline: error: DEMO_SECONDS: 'abc' is not a valid float range; see `driftline demo --help`\n"
+    )
+    assert result.exit_code == 2
+
+
+def test_a_program_without_arguments_shows_its_help_and_no_error() -> None:
+    result = CliRunner().invoke(main, [])
+
+    assert "Commands:" in result.output
+    assert "error" not in result.stderr
 
 
 def test_every_command_that_exists_is_listed_with_its_summary(project: Path) -> None:
