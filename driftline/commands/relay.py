@@ -10,6 +10,7 @@ import click
 from driftline.settings import load_settings
 from driftline.wiring.process import run_process, speak
 from driftline.wiring.relay import run_relay
+from driftline.wiring.start import services
 
 
 @click.command("relay")
@@ -24,4 +25,6 @@ def command(config: Path, verbose: bool) -> None:
     and one that dies is replaced by the others.
     """
     speak(verbose=verbose)
-    run_process(run_relay(load_settings(config, os.environ), click.echo))
+    settings = load_settings(config, os.environ)
+    services(settings, str(config))
+    run_process(run_relay(settings, click.echo))

@@ -9,6 +9,7 @@ import click
 
 from driftline.settings import load_settings
 from driftline.wiring.process import run_process, speak
+from driftline.wiring.start import services
 from driftline.wiring.worker import run_worker
 
 
@@ -31,4 +32,5 @@ def command(config: Path, relays: bool, verbose: bool) -> None:
     """
     speak(verbose=verbose)
     settings = load_settings(config, os.environ)
+    services(settings, str(config))
     run_process(run_worker(settings, click.echo, relays=relays))

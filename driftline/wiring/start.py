@@ -17,8 +17,13 @@ GRANTS_SHOWN_MAX = 5
 GRANT = "grant what docs/operations.md lists"
 
 
-def services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
+def services(settings: Settings, where: str = "the configuration") -> tuple[KafkaSettings, PostgresSettings]:
     """Return the two services that all but a replay needs.
+
+    Parameters
+    ----------
+    where
+        How the user calls the configuration.
 
     Raises
     ------
@@ -27,7 +32,7 @@ def services(settings: Settings) -> tuple[KafkaSettings, PostgresSettings]:
     """
     if settings.kafka is None or settings.postgres is None:
         absent = "kafka" if settings.kafka is None else "postgres"
-        raise ConfigurationError(f"has no {absent} section", where="the configuration", remedy=f"add {absent}: {{…}}")
+        raise ConfigurationError(f"has no {absent} section", where=where, remedy=f"add {absent}: {{…}}")
     return settings.kafka, settings.postgres
 
 
