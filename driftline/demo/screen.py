@@ -168,8 +168,9 @@ def _recall_row(one: Recall, of: Moment, paper: Paper) -> Text:
     cells.insert(place(FLOOR), paper.ink("│", "|"))
     is_low = one.value < FLOOR
     style = "dim" if not is_mature(one, of.seen) else "bold red" if is_low else "green"
-    due = f"due {day_and_time(one.end_ms + JUDGE_AFTER_MS - of.start_ms)[-5:]}"
-    verdict = ("BELOW" if is_low else "above") + " floor" if is_mature(one, of.seen) else due
+    until_ms = of.seen.closed_through_ms or of.start_ms
+    wait = f"{(one.end_ms + JUDGE_AFTER_MS - until_ms) / HOUR_MS:.0f} h to wait"
+    verdict = ("BELOW" if is_low else "above") + " floor" if is_mature(one, of.seen) else wait
     return Text.assemble(
         f"{hour} ",
         ("".join(cells), style),

@@ -89,7 +89,7 @@ def test_at_eighty_columns_nothing_that_counts_is_cut_off() -> None:
         "0.09 of 0.10 psi   WARNING",
         "0.03 of 0.12 adwin ok",
         "recall by hour of payment, judged 2 h after its end; │ is its floor 0.50",
-        "0.31 [0.21, 0.41]  62% of labels, due 12:00",
+        "0.31 [0.21, 0.41]  62% of labels, 1 h to wait",
         "0.29 [0.19, 0.39]  98% of labels, BELOW floor",
         "day 1 08:00 to day 1 12:00  drift of amount: psi 0.28 over 0.10",
         "day 2 08:00 OPEN            loss of recall: 0.29 [0.18, 0.43] under 0.50",
