@@ -34,7 +34,15 @@ from driftline.settings.models import ModelSettings, Task
 from driftline.settings.services import LimitSettings
 from streams.decode.arrow import finder
 from streams.decode.batches import feature_column
-from streams.decode.files import FileDecoder, batch_from_table, feature_types, has_field, outcomes_in, read_table
+from streams.decode.files import (
+    FileDecoder,
+    batch_from_table,
+    feature_types,
+    has_field,
+    outcomes_in,
+    read_table,
+    require_mapped,
+)
 from streams.decode.shapes import EventShape, event_shape
 from streams.monitored import REST_NAMES
 from streams.panes import pane_layout, summarise_predictions
@@ -70,6 +78,7 @@ def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSe
     InputError
         As `profile_from_file`.
     """
+    require_mapped(table, "reference", event_shape("", settings, None), name)
     types = feature_types(table, settings)
     if len(types) > limits.features_max:
         raise InputError(

@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,10 @@ from pyarrow import csv as arrow_csv
 from pyarrow import json as arrow_json
 from pyarrow import parquet
 
-from driftline.errors import InputError
+from driftline.errors import InputError, problem_line
 from driftline.events import DeadLetter, FeatureColumn, FeatureType, Ints, LabelBatch, Mask, PredictionBatch
 from driftline.settings.models import ModelSettings
+from driftline.settings.schema import nearest
 from driftline.settings.services import LimitSettings
 from streams.decode.arrow import as_codes, finder, is_number, is_text, plain_table
 from streams.decode.batches import BUILDERS, merge
@@ -43,6 +45,15 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _PLAIN_NUMBER = r"^(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|[+-]?inf)$"
 _FLAT_ROLES = ("id", "time", "prediction", "score", "label", "version", "variant", "reward", "prediction_time")
 _OBJECT_ROLES = ("features", "segment", "probabilities")
+_MAPPED_ROLES: Mapping[str, tuple[str, ...]] = {
+    "prediction": ("score", "version", "model", "variant", *_OBJECT_ROLES),
+    "label": ("reward",),
+    "reference": ("score", *_OBJECT_ROLES),
+}
+"""What a file has to hold where the configuration says how it is called. A reference stands for all versions, so its
+rows need not name one."""
+_UNNAMED_ROLES = ("id", "version", "model", "variant")
+_MISSPELT_SIMILARITY_MIN = 0.8  # stricter than for a hint: what a reference may lack is refused on the likeness alone
 _ROW_READERS = {"prediction": read_prediction, "label": read_label}
 
 
@@ -179,8 +190,10 @@ def predictions_from_table(
     Raises
     ------
     InputError
-        Without a column for the id, the prediction or (unless `times_ms` is given) the time.
+        Without a column for the id, the prediction or (unless `times_ms` is given) the time, or without another that
+        the configuration maps.
     """
+    require_mapped(table, "prediction", decoder.shape, name)
     return batch_from_table(table, "prediction", decoder, name, _given_times(times_ms))
 
 
@@ -188,7 +201,46 @@ def labels_from_table(
     table: pa.Table, decoder: FileDecoder, name: str, times_ms: Ints | None = None
 ) -> tuple[LabelBatch, list[DeadLetter]]:
     """Make a table's rows labels; as `predictions_from_table`, with the label in place of the prediction."""
+    require_mapped(table, "label", decoder.shape, name)
     return batch_from_table(table, "label", decoder, name, _given_times(times_ms))
+
+
+def require_mapped(
+    table: pa.Table, kind: Literal["prediction", "label", "reference"], shape: EventShape, name: str
+) -> None:
+    """Refuse a table that lacks a column which the configuration names: a misspelt one would be missing for ever.
+
+    Objects are demanded of tables that hold objects; a flat table has what is in them among its columns. What a
+    reference may lack is refused only where it seems misspelt, and would become a feature under its right name.
+
+    Raises
+    ------
+    InputError
+        One line for each such column.
+    """
+    is_flat = not any(pa.types.is_struct(column.type) for column in table.schema)
+    roles = [role for role in _MAPPED_ROLES[kind] if not (is_flat and role in _OBJECT_ROLES)]
+    if kind == "reference" and shape.features is None:
+        others = _unmapped(table, shape)
+        roles += [
+            role
+            for role in _UNNAMED_ROLES
+            if get_close_matches(shape.columns.get(role, ""), others, 1, _MISSPELT_SIMILARITY_MIN)
+        ]
+    if absent := [role for role in roles if role in shape.columns and not has_field(table, shape, role)]:
+        raise InputError.of([_no_column(table, shape, role, name) for role in absent])
+
+
+def _unmapped(table: pa.Table, shape: EventShape) -> list[str]:
+    return [column for column in table.column_names if column not in shape.columns.values()]
+
+
+def _no_column(table: pa.Table, shape: EventShape, role: str, name: str) -> str:
+    wanted = " or ".join(f"`{path[0]}`" for path in shape.paths[role] if len(path) == 1)
+    near = nearest(shape.columns.get(role, role), _unmapped(table, shape))
+    guessed = f"did you mean `{near}`? " if near else ""
+    or_else = ", or give the rows times with --start and --interval" if role == "time" else ""
+    return problem_line(f"has no column {wanted}", where=name, remedy=f"{guessed}name it in columns.{role}{or_else}")
 
 
 def _given_times(times_ms: Ints | None) -> dict[str, pa.Array]:
@@ -215,9 +267,7 @@ def batch_from_table(
     shape = decoder.shape
     for role in ("id", "time", kind):
         if role not in given and not has_field(table, shape, role):
-            wanted = " or ".join(f"`{path[0]}`" for path in shape.paths[role] if len(path) == 1)
-            or_else = ", or give the rows times with --start and --interval" if role == "time" else ""
-            raise InputError(f"has no column {wanted}", where=name, remedy=f"name it in columns.{role}{or_else}")
+            raise InputError.of([_no_column(table, shape, role, name)])
     sent, table = table, _plain(table, shape)
     for role, array in given.items():
         table = _with_column(table, shape.paths[role][0][0], array)

@@ -176,6 +176,39 @@ def test_a_missing_column_is_an_error_that_names_the_file_and_the_column() -> No
     assert not has_field(table, decoder().shape, "label")
 
 
+@pytest.mark.parametrize("role", ["score", "version", "model", "variant"])
+def test_a_mapped_column_that_no_row_of_predictions_has_is_an_error_with_the_nearest_name(role: str) -> None:
+    table = pa.table({"id": [1], "ts": [MS], "prediction": [1], "y_pred_proba": [0.5]})
+    with pytest.raises(InputError) as error:
+        predictions_from_table(table, decoder(shape(columns=COLUMNS | {role: "y_pred_prob"})), "p.csv")
+    assert str(error.value) == (
+        f"p.csv: has no column `y_pred_prob` or `{role}`; did you mean `y_pred_proba`? name it in columns.{role}"
+    )
+
+
+def test_a_mapped_reward_is_demanded_of_labels_and_not_of_predictions() -> None:
+    of = decoder(shape(columns=COLUMNS | {"reward": "gain"}))
+    with pytest.raises(InputError, match=r"l\.csv: has no column `gain` or `reward`; name it in columns.reward"):
+        labels_from_table(pa.table({"id": [1], "ts": [MS], "label": [1]}), of, "l.csv")
+    assert len(predictions_from_table(pa.table({"id": [1], "ts": [MS], "prediction": [1]}), of, "p.csv")[0]) == 1
+
+
+@pytest.mark.parametrize("role", ["segment", "probabilities", "features"])
+def test_a_mapped_object_is_demanded_of_files_that_hold_objects(role: str) -> None:
+    of = decoder(shape(columns=COLUMNS | {role: "contxt"}))
+    flat = pa.table({"id": [1], "ts": [MS], "prediction": [1]})
+    assert len(predictions_from_table(flat, of, "p.csv")[0]) == 1
+    with pytest.raises(InputError, match="did you mean `context`"):
+        predictions_from_table(flat.append_column("context", pa.array([{"plan": "gold"}])), of, "p.jsonl")
+
+
+def test_every_mapped_column_that_is_missing_is_told_at_once() -> None:
+    of = decoder(shape(columns=COLUMNS | {"score": "s1", "version": "v1"}))
+    with pytest.raises(InputError) as error:
+        predictions_from_table(pa.table({"id": [1], "ts": [MS], "prediction": [1]}), of, "p.csv")
+    assert len(error.value.problems) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [

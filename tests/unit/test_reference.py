@@ -129,6 +129,33 @@ def test_a_table_that_can_not_be_a_reference_is_an_error(columns: dict[str, Any]
     assert str(error.value) == problem
 
 
+@pytest.mark.parametrize(
+    ("role", "written"), [("score", "scor"), ("score", "s"), ("version", "citys"), ("id", "citys")]
+)
+def test_a_mapped_column_that_the_reference_lacks_or_spells_otherwise_is_an_error(
+    table: pa.Table, role: str, written: str
+) -> None:
+    renamed = table.rename_columns(["age", "city", "prediction", "scores", "label"])
+    with pytest.raises(InputError, match=rf"r\.csv: has no column `{written}` or .*name it in columns\.{role}"):
+        profile_from_table(renamed, settings(columns={role: written}), LimitSettings(), "r.csv")
+
+
+def test_a_reference_needs_neither_ids_nor_times_nor_versions_nor_labels_though_they_are_mapped(
+    table: pa.Table,
+) -> None:
+    mapped = {"id": "key", "time": "when", "version": "model_version", "label": "truth", "reward": "gain", "model": "m"}
+    profile = profile_from_table(table.drop(["label"]), settings(columns=mapped), LimitSettings(), "r.csv")
+    assert [feature.name for feature in profile.features] == ["age", "city", "@prediction", "@score"]
+
+
+def test_listed_features_are_no_misspelt_columns(table: pa.Table) -> None:
+    listed = [{"name": "city", "type": "categorical"}]
+    profile = profile_from_table(
+        table, settings(columns={"version": "citys"}, features=listed), LimitSettings(), "r.csv"
+    )
+    assert [feature.name for feature in profile.features] == ["city", "@prediction", "@score"]
+
+
 def test_events_without_features_do_not_count_as_missing_features() -> None:
     events = [{"prediction_id": row, "timestamp": row, "prediction": 1} for row in range(4)]
     events += [event | {"features": {"age": 3}} for event in events]
