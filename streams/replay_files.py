@@ -15,8 +15,15 @@ from driftline.events import DeadLetter, Ints, LabelBatch, PredictionBatch
 from driftline.store import sql
 from driftline.store.connection import Connection, rows
 from labels_join.repeats import key_order, same_key_as_before
+from streams.decode.arrow import finder
 from streams.decode.batches import merge
 from streams.decode.files import FileDecoder, has_field, labels_from_table, predictions_from_table, read_table
+from streams.decode.shapes import EventShape
+
+JOINED_SHARE_MIN = 0.01
+"""Of fewer labels joined people are warned: a share that no delay explains."""
+IDS_SEEN_MAX = 1_000
+ID_CHARACTERS_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,45 @@ def read_replay(
         labels.append(found)
         dead += refused
     return ReplayInput(predictions, merge(labels) if labels else None, dead, without_prediction)
+
+
+def why_unjoined(
+    prediction_tables: Sequence[tuple[Path, pa.Table]],
+    label_tables: Sequence[tuple[Path, pa.Table]],
+    shape: EventShape,
+    n_labels: int,
+    n_joined: int,
+) -> str | None:
+    """Say what to look at where labels found no predictions, or next to none.
+
+    Parameters
+    ----------
+    label_tables
+        Without those that hold predictions as well.
+
+    Returns
+    -------
+    One line with an id of each side; None where enough were joined, or there are no labels.
+    """
+    if not label_tables or n_joined >= JOINED_SHARE_MIN * n_labels:
+        return None
+    predicted, labelled = _an_id(prediction_tables, shape), _an_id(label_tables, shape)
+    return (
+        f"{n_joined} of {n_labels} labels found a prediction; the first label's id is {labelled}, the first "
+        f"prediction's {predicted}: do these labels belong to these predictions, and do they come within "
+        "labels.horizon?"
+    )
+
+
+def _an_id(tables: Sequence[tuple[Path, pa.Table]], shape: EventShape) -> str:
+    """Show the first id, and in which file it stands."""
+    for path, table in tables:
+        find = finder(table.slice(0, IDS_SEEN_MAX))
+        columns = [column for column in map(find, shape.paths["id"]) if column is not None]
+        values = (value for column in columns for value in column.to_pylist() if value is not None)
+        for value in values:
+            return f"{str(value)[:ID_CHARACTERS_MAX]!r} ({path})"
+    return "missing"
 
 
 def _given_times(table: pa.Table, decoder: FileDecoder, times: ReplayTimes, first: int) -> Ints | None:

@@ -16,7 +16,7 @@ from dashboards.pictures import write_pictures
 from driftline.arguments import Duration, Time
 from driftline.errors import ConfigurationError
 from driftline.settings import ModelSettings, Settings, load_settings
-from driftline.wiring.replay import ReplayRequest, run_replay
+from driftline.wiring.replay import Replayed, ReplayRequest, run_replay
 from streams.replay_files import ReplayTimes
 
 
@@ -71,9 +71,12 @@ def command(
     request = ReplayRequest(
         _model(settings, model), predictions, labels, out, ReplayTimes(start, interval, label_delay), database
     )
-    summary = _run(settings, request, quiet=as_json)
+    replayed = _run(settings, request, quiet=as_json)
+    summary = replayed.summary
     pictures = [] if no_pictures else write_pictures(out, _floors(settings.models[request.model]))
     click.echo(json.dumps(summary) if as_json else _as_text(summary, out, pictures))
+    if replayed.warning:
+        click.echo(f"driftline: warning: {replayed.warning}", err=True)
 
 
 def _floors(model: ModelSettings) -> dict[str, float]:
@@ -87,7 +90,7 @@ def _model(settings: Settings, model: str | None) -> str:
     return model if model is not None else next(iter(settings.models))
 
 
-def _run(settings: Settings, request: ReplayRequest, *, quiet: bool) -> dict[str, object]:
+def _run(settings: Settings, request: ReplayRequest, *, quiet: bool) -> Replayed:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

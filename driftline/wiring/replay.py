@@ -19,7 +19,7 @@ from streams.decode.files import FileDecoder, feature_types
 from streams.decode.shapes import event_shape
 from streams.monitored import Profiles, id_secret, register_models
 from streams.replay import replay
-from streams.replay_files import ReplayTimes, read_replay, read_tables, write_results, write_summary
+from streams.replay_files import ReplayTimes, read_replay, read_tables, why_unjoined, write_results, write_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +34,27 @@ class ReplayRequest:
     database: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The content of `summary.json`, and what whoever asked should look at, if anything."""
+
+    summary: dict[str, object]
+    warning: str | None
+
+
 @contextmanager
 def _database(url: str | None) -> Iterator[str]:
     with nullcontext(url) if url is not None else embedded_postgres(durable=False) as found:
         yield found
 
 
-async def run_replay(
-    settings: Settings, request: ReplayRequest, progress: Callable[[str, int, int], None]
-) -> dict[str, object]:
+async def run_replay(settings: Settings, request: ReplayRequest, progress: Callable[[str, int, int], None]) -> Replayed:
     """Replay files and write the results.
 
     Parameters
     ----------
     progress
         Told (what is going on, rows done, rows in all).
-
-    Returns
-    -------
-    The content of `summary.json`.
 
     Raises
     ------
@@ -105,10 +107,11 @@ async def run_replay(
             totals = await the_row(connection, "replay_totals")
             await write_results(connection, request.out)
     counts = result.counts
+    n_labels = counts["label"] - counts["repeated_label"] + data.without_prediction
     summary: dict[str, object] = {
         "model": request.model,
         "predictions": counts["prediction"] - counts["repeated_prediction"],
-        "labels": counts["label"] - counts["repeated_label"] + data.without_prediction,
+        "labels": n_labels,
         "labels_joined": totals.labels_joined,
         "labels_unmatched": totals.labels_unmatched + data.without_prediction,
         "repeated_predictions": counts["repeated_prediction"],
@@ -121,4 +124,5 @@ async def run_replay(
         "seconds": round(seconds, 3),
     }
     write_summary(request.out, summary)
-    return summary
+    warning = why_unjoined(prediction_tables, label_tables, decoder.shape, n_labels, totals.labels_joined)
+    return Replayed(summary, warning)

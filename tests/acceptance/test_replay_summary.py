@@ -1,5 +1,6 @@
 """Does the summary of a replay count events as a person would, also with shadows, a late reference and odd rows?"""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,14 @@ def test_every_event_is_counted_once_though_a_label_scores_two_versions(
     assert sum(int(row["n_current"]) for row in judged) == 3_500
     assert {row["n_reference"] for row in judged} == {"1000"}
     assert {row["level"] for row in judged} == {"ok"}
+
+
+def test_labels_of_other_predictions_are_warned_of_on_standard_error(tmp_path: Path) -> None:
+    predictions, labels = write(tmp_path / "data")
+    labels.write_text("prediction_id,timestamp,label\n" + "".join(f"q{n},2024-01-01T00:10:00Z,1\n" for n in range(200)))
+
+    ended = replay(tmp_path, MODEL, predictions, labels)
+
+    assert ended.returncode == 0
+    assert (json.loads(ended.stdout)["labels"], json.loads(ended.stdout)["labels_joined"]) == (200, 0)
+    assert "driftline: warning: 0 of 200 labels found a prediction; the first label's id is 'q0'" in ended.stderr
