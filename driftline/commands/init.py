@@ -124,7 +124,7 @@ def _as_text(guessed: Guess, model: str, output: Path, following: list[str]) -> 
     command_line = f"  {shlex.join(following)}"
     next_step = "Next, with this file or newer ones:"
     if OTHER_PREDICTIONS in following:
-        next_step = f"Next, with {OTHER_PREDICTIONS}, the file that the labels belong to (none has an id of this one):"
+        next_step = f"Next, with {OTHER_PREDICTIONS}, the file that the labels belong to (this one has other ids):"
     return "\n".join([f"Wrote {output}. Found:", *found_lines, next_step, command_line])
 
 
