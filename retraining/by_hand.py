@@ -15,10 +15,10 @@ from psycopg.types.json import Jsonb
 from driftline.errors import ConfigurationError
 from driftline.settings import format_duration
 from driftline.store.connection import Connection, rows, run, the_row
+from retraining.episodes import SHORT_ID_DIGITS
 
 EPISODES_SHOWN_MAX = 100
 NEAR_ONES_MAX = 5
-SHORT_ID_DIGITS = 8
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 

@@ -10,6 +10,9 @@ from retraining.messages import Message, Subject, digest_of, message, moment
 from retraining.policy import Closed, Opened
 from retraining.state import Episode, Evidence, Kind
 
+SHORT_ID_DIGITS = 8
+"""How much of an episode's id people see and type."""
+
 OPENED: Mapping[Kind, str] = {
     "drift": "driftline.drift.detected",
     "performance": "driftline.performance.degraded",

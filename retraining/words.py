@@ -6,12 +6,17 @@ Invariants: a text is one line; a cause that lacks a number is told without it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from retraining.episodes import SHORT_ID_DIGITS, cause_shown, episode_id
+from retraining.messages import Subject
+from retraining.policy import Changed, Closed, Decision, Opened, Requested
+
 OWN_SERIES = {"@prediction": "the predictions", "@score": "the scores", "@error": "the errors"}
 ALL_TRAFFIC = ("*", None)
+DECISIONS_TOLD_MAX, DECISION_CHARACTERS_MAX = 50, 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -96,3 +101,28 @@ def causes_in_words(causes: Sequence[Mapping[str, Any]], causes_max: int = 3) ->
     """
     told = [cause_in_words(cause) for cause in causes[:causes_max]]
     return [*told, f"and {len(causes) - causes_max} more"] if len(causes) > causes_max else told
+
+
+def decisions_in_words(decided: Iterable[tuple[Subject, Decision]], lines_max: int = DECISIONS_TOLD_MAX) -> list[str]:
+    """Say which episodes began, ended or asked for a retraining, and why; a line each, and how many more there are."""
+    told = [(subject, decision) for subject, decision in decided if not isinstance(decision, Changed)]
+    lines = [_decision(subject, decision) for subject, decision in told[:lines_max]]
+    more = len(told) - lines_max
+    return [*lines, f"and {more} more: `driftline episodes list --all` shows them"] if more > 0 else lines
+
+
+def _decision(subject: Subject, decision: Opened | Closed | Requested) -> str:
+    """Write a printable line: versions and segments come from events."""
+    match decision:
+        case Opened():
+            what = f"opened, {decision.episode.severity}"
+        case Closed():
+            what = f"closed, {decision.closed_as}"
+        case Requested():
+            what = "asks for a retraining"
+    episode = decision.episode
+    short_id = episode_id(subject, episode).hex[:SHORT_ID_DIGITS]
+    why = cause_in_words(cause_shown(episode.causes[0]))
+    line = f"{subject.model} {subject.version}: {episode.kind} episode {short_id} {what}: {why}"
+    printable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return printable[:DECISION_CHARACTERS_MAX]

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, row, rows, run, the_row, timestamp
+from retraining.messages import Subject
+from retraining.policy import Decision
 from streams.measure import Measures
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
@@ -52,10 +54,13 @@ class Progress:
         Windows that were closed and held something.
     behind
         Whether more slides could be closed at once.
+    decided
+        What followed from them, of whom, in order; it is committed.
     """
 
     windows: int
     behind: bool
+    decided: tuple[tuple[Subject, Decision], ...] = ()
 
 
 async def evaluate(
@@ -148,7 +153,7 @@ class _Evaluation:
             seen_outcome_delta_id=seen,
             restated_at="-infinity" if restated_ms == BEGINNING_OF_TIME_MS else timestamp(restated_ms),
         )
-        return Progress(n_windows, behind=closed_ms < target_ms)
+        return Progress(n_windows, closed_ms < target_ms, policing.decided)
 
     async def _read_profiles(self) -> None:
         in_force = await self.profiles.in_force(self.connection, [self.model])

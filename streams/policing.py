@@ -173,6 +173,11 @@ class Policing:
             )
         await write_decisions(self._connection, self._model.model_id, self._decided)
 
+    @property
+    def decided(self) -> tuple[tuple[Subject, Decision], ...]:
+        """What was decided, of whom, in order."""
+        return tuple(self._decided)
+
     def _segment(self, code: int) -> str:
         return "*" if code == ALL_TRAFFIC else self._model.names("segment")[code]
 

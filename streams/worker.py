@@ -24,6 +24,7 @@ from driftline.errors import DriftlineError, StateError
 from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
+from retraining.words import decisions_in_words
 from streams.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import event_shape
@@ -245,9 +246,12 @@ class Worker:
     async def _close_windows_of(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
         profiles, limits = self._parts.pipeline.profiles, self._parts.settings.limits
         await freeze_references(connection, profiles, model, watermark_ms, categories_max=limits.categories_max)
-        while (await evaluate(connection, profiles, model, watermark_ms)).behind:
-            if self.stopping.is_set():
-                return
+        is_behind = True
+        while is_behind and not self.stopping.is_set():
+            done = await evaluate(connection, profiles, model, watermark_ms)
+            for line in decisions_in_words(done.decided):
+                _log.info("%s", line)
+            is_behind = done.behind
 
     async def _for_each_model(self, do: Callable[[Connection, MonitoredModel, int], Awaitable[None]]) -> None:
         """Do something for every model that has a watermark; one that fails holds up no other one."""

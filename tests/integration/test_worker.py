@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -353,6 +354,51 @@ async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
             await both.worker.close_windows()
 
         assert good.rows(CLOSED) == [(START_MS + 60 * SECOND,)]
+
+
+def drifting(number: int, shift: float) -> list[dict[str, Any]]:
+    """A minute of predictions as in the reference, but for `x`, which may be shifted."""
+    spread = [(row * 77 % 200 / 200, "ab"[row % 2]) for row in range(200)]
+    return [
+        prediction(
+            f"{number}-{row}", (number * 200 + row) * 300, row % 2, features={"x": x + shift, "c": c}, score=x + 1 / 400
+        )
+        for row, (x, c) in enumerate(spread)
+    ]
+
+
+async def test_what_a_worker_finds_is_in_its_log_once_it_is_committed(
+    connection: Connection, postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "driftline.worker")
+    model = {
+        "labels": None,
+        "performance": None,
+        "drift": {"detectors": ["psi"]},
+        "windows": {"out_of_orderness": "0s"},
+    }
+    async with a_desk(connection, postgres_url, 1, **model) as desk:
+        for number in range(12):
+            await desk.read(number * 200, *drifting(number, shift=0.5 if 3 <= number < 8 else 0.0))
+
+        async def fail(*_: object) -> None:
+            raise OverflowError("nothing is committed")
+
+        with monkeypatch.context() as broken:
+            broken.setattr("streams.evaluate._Evaluation._write_cohorts", fail)
+            with pytest.raises(RuntimeError, match="nothing is committed"):
+                await desk.worker.close_windows()
+        before = list(caplog.messages)
+        await desk.worker.close_windows()
+
+    [(episode_id,)] = desk.rows("select episode_id from driftline.v_episodes")
+    who = f"m v1: drift episode {episode_id.hex[:8]}"
+    assert before == []
+    assert [re.sub(r"\(psi .*\)", "(psi …)", line) for line in caplog.messages] == [
+        f"{who} opened, critical: x (psi …)",
+        f"{who} asks for a retraining: x (psi …)",
+        f"{who} closed, recovered: x (psi …)",
+    ]
 
 
 async def test_a_worker_says_that_it_runs_what_it_reads_and_that_it_stopped(desk: Desk) -> None:

@@ -26,6 +26,7 @@ from retraining.policy import (
 )
 from retraining.requests import requested_message
 from retraining.state import CAUSES_KEPT_MAX, Cause, Evidence, Kind, Level, PolicyState, from_json, to_json
+from retraining.words import decisions_in_words
 
 MINUTE = 60_000
 AGE = Cause("*", "age")
@@ -283,3 +284,23 @@ def test_messages_say_what_happened_and_repeat_to_the_letter() -> None:
         "estimated_change_at": "1970-01-01T00:00:00.000Z",
         "recommended_window": {"from": "1970-01-01T00:00:00.000Z", "to": "1970-01-01T00:02:00.000Z"},
     }
+
+
+def test_decisions_are_told_in_printable_lines_and_not_more_than_are_wanted() -> None:
+    subject = Subject("churn", "7\nERROR", "drift", "retraining")
+    [opened, requested, closed] = [decision for _, decision in decided(SPEC, slides("DD...", Cause("*", "age\x1b")))]
+    assert isinstance(opened, Opened)
+
+    told = decisions_in_words(
+        [(subject, decision) for decision in (opened, Changed(opened.episode), requested, closed)]
+    )
+    cut = decisions_in_words([(subject, opened)] * 5, lines_max=2)
+
+    short_id = episode_id(subject, opened.episode).hex[:8]
+    assert [line.partition(": ")[2].partition(short_id)[2][:10] for line in told] == [
+        " opened, w",
+        " asks for ",
+        " closed, r",
+    ]
+    assert all(line.isprintable() and line.startswith("churn 7\N{REPLACEMENT CHARACTER}ERROR: drift") for line in told)
+    assert cut == [*told[:1] * 2, "and 3 more: `driftline episodes list --all` shows them"]
