@@ -1,5 +1,5 @@
 """What does Driftline look like at work, on a machine that has nothing but Python?
 
-`traffic` invents a model's day and a half with three things going wrong, `scene` sets up the services around the real
+`traffic` invents two days of a model with three things going wrong, `scene` sets up the services around the real
 worker, `findings` says what was found of it, and `play` lets the traffic run and tells people about it.
 """
