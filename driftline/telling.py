@@ -79,7 +79,7 @@ def _refusal(error: click.UsageError) -> ConfigurationError:
     if isinstance(error, click.NoSuchOption):
         what, near = f"there is no option {error.option_name}", next(iter(error.possibilities or ()), "")
     elif isinstance(error, click.MissingParameter) and error.param is not None:
-        what = f"{_name(error.param)} is missing"
+        what = f"{_name(error.param)}{f' or {error.param.envvar}' if error.param.envvar else ''} is missing"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         where = _place(error.param, ctx)
     elif ctx is not None and isinstance(ctx.command, click.Group) and (unknown := _NO_COMMAND.match(what)):
