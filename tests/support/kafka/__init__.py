@@ -6,6 +6,7 @@ by its pid (or its container); killed and started again it keeps its address and
 no topic is made by accident.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -241,7 +242,10 @@ def _jars() -> Path:
     if maven is None:
         raise MissingServiceError("a real Kafka broker", REMEDY)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+    with (folder.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Maven's own store is not made for two at a time
+        if folder.exists():
+            return folder
         jars = Path(unfinished) / "jars"
         command = [maven, "--quiet", "--batch-mode", "--strict-checksums", "--file", str(POM)]
         command += ["dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
@@ -250,8 +254,7 @@ def _jars() -> Path:
             raise MissingServiceError(
                 "a real Kafka broker", f"Maven could not fetch Kafka's jars:\n{done.stdout[-1000:]}"
             )
-        if not folder.exists():  # another run may have finished first
-            jars.rename(folder)
+        jars.rename(folder)
     return folder
 
 
