@@ -1,14 +1,12 @@
 """Does one fetch leave everything that follows from it in the store, exactly once, or nothing at all?"""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection
-from streams.commit import PAYLOAD_BYTES_A_FETCH_MAX, Committed
+from streams.commit import Committed
 from tests.support.pipelines import (
     DAY,
     HOUR,
@@ -30,12 +28,6 @@ WRITTEN = (
     "stream_offset", "event_count", "dead_letter", "prediction", "label", "served_features", "pane", "outcome",
     "warm_up",
 )  # fmt: skip
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 async def sizes(made: Lab) -> dict[str, int]:
@@ -65,8 +57,8 @@ def counted(done: Committed | None) -> dict[str, int]:
     return {reason: n for (_, reason), n in sorted(done.counts.items())}
 
 
-async def test_a_fetch_from_elsewhere_writes_nothing(store: Connection) -> None:
-    made = await lab(store)
+async def test_a_fetch_from_elsewhere_writes_nothing(connection: Connection) -> None:
+    made = await lab(connection)
     first = await made.position("all", 0, 2)
     assert await made.commit("all", prediction("a", 0), label("a", 1)) is not None
     before = await sizes(made)
@@ -83,9 +75,9 @@ async def test_a_fetch_from_elsewhere_writes_nothing(store: Connection) -> None:
     assert counted(await made.commit("all", prediction("b", 0))) == {"prediction": 1}
 
 
-async def test_whatever_breaks_before_the_end_leaves_nothing_and_the_next_try_all_of_it(store: Connection) -> None:
+async def test_whatever_breaks_before_the_end_leaves_nothing_and_the_next_try_all_of_it(connection: Connection) -> None:
     windows = {"out_of_orderness": "1s"}
-    made = await lab(store, {"labels": {"horizon": "1h"}, "windows": windows})
+    made = await lab(connection, {"labels": {"horizon": "1h"}, "windows": windows})
     await made.commit("all", prediction("a", 9 * HOUR), label("b", 9 * HOUR), features("c", 9 * HOUR, x=1))
     events = [
         prediction("b", 9 * HOUR),
@@ -96,7 +88,7 @@ async def test_whatever_breaks_before_the_end_leaves_nothing_and_the_next_try_al
         b"broken",
     ]
     before = await sizes(made)
-    execute, steps = store.execute, 0
+    execute, steps = connection.execute, 0
 
     async def break_at(step: int) -> None:
         calls = 0
@@ -108,11 +100,11 @@ async def test_whatever_breaks_before_the_end_leaves_nothing_and_the_next_try_al
                 raise ConnectionError("the power is gone")
             return await execute(*arguments, **options)
 
-        store.execute = counting
+        connection.execute = counting
         try:
             await made.commit("all", *events)
         finally:
-            store.execute = execute
+            connection.execute = execute
 
     while True:
         try:
@@ -137,9 +129,9 @@ async def test_whatever_breaks_before_the_end_leaves_nothing_and_the_next_try_al
     }
 
 
-async def test_late_events_restate_windows_and_never_reach_sequential_detectors(store: Connection) -> None:
+async def test_late_events_restate_windows_and_never_reach_sequential_detectors(connection: Connection) -> None:
     windows = {"out_of_orderness": "5s"}
-    punctual, late = [await lab(store, {"windows": windows}, name=name) for name in ("punctual", "late")]
+    punctual, late = [await lab(connection, {"windows": windows}, name=name) for name in ("punctual", "late")]
     stream = [
         prediction(f"{n}", n * SECOND, n % 2, score=n % 10 / 10, features={"x": n % 7 / 7, "c": "a"})
         for n in range(240)
@@ -172,7 +164,7 @@ async def test_late_events_restate_windows_and_never_reach_sequential_detectors(
     assert (cohort["n_predictions"], cohort["n_labelled"], cohort["revision"]) == (110, 22, 2)
 
 
-async def test_a_correction_restates_windows_and_never_reaches_sequential_detectors(store: Connection) -> None:
+async def test_a_correction_restates_windows_and_never_reaches_sequential_detectors(connection: Connection) -> None:
     # The same three events, read in one go, with windows closed in between, and with the prediction last.
     predicted, first, corrected = prediction("a", 0), label("a", SECOND, 1), label("a", 70 * SECOND, 0)
     readings = [
@@ -185,7 +177,7 @@ async def test_a_correction_restates_windows_and_never_reaches_sequential_detect
     found = []
     for number, reading in enumerate(readings):
         windows = {"out_of_orderness": "2m"}
-        made = await lab(store, {"labels": {"on_correction": "restate"}, "windows": windows}, name=f"m{number}")
+        made = await lab(connection, {"labels": {"on_correction": "restate"}, "windows": windows}, name=f"m{number}")
         for fetch in reading:
             await made.commit("all", *fetch)
             if any(event is predicted for event in fetch):
@@ -203,9 +195,9 @@ async def test_a_correction_restates_windows_and_never_reaches_sequential_detect
     assert [(row["window_start"], row["n_labelled"], row["value"]) for row in arrived] == [(MINUTE, 1, 0.0)]
 
 
-async def test_impossible_times_are_dead_letters_with_their_reason_and_place(store: Connection) -> None:
+async def test_impossible_times_are_dead_letters_with_their_reason_and_place(connection: Connection) -> None:
     made = await lab(
-        store, {"labels": {"horizon": "1h"}, "windows": {"out_of_orderness": "1m"}}, limits={"max_future": "10m"}
+        connection, {"labels": {"horizon": "1h"}, "windows": {"out_of_orderness": "1m"}}, limits={"max_future": "10m"}
     )
     now_ms = START_MS + 9 * DAY
     done = await made.commit(
@@ -244,8 +236,8 @@ async def test_impossible_times_are_dead_letters_with_their_reason_and_place(sto
     assert len(partitions) <= 8
 
 
-async def test_a_first_fetch_may_hold_events_of_any_times(store: Connection) -> None:
-    made = await lab(store, {"labels": {"horizon": "1h"}})
+async def test_a_first_fetch_may_hold_events_of_any_times(connection: Connection) -> None:
+    made = await lab(connection, {"labels": {"horizon": "1h"}})
     times = [-START_MS, -START_MS + 1, 0, DAY, 900 * DAY]
     done = await made.commit("all", *(prediction(str(at), at) for at in times), record_ms=START_MS + 900 * DAY)
 
@@ -254,8 +246,8 @@ async def test_a_first_fetch_may_hold_events_of_any_times(store: Connection) -> 
     assert await made.count("prediction") == 5
 
 
-async def test_a_prediction_that_comes_twice_counts_once(store: Connection) -> None:
-    made = await lab(store, {"labels": {"dedupe_window": "1m"}, "windows": {"out_of_orderness": "1h"}})
+async def test_a_prediction_that_comes_twice_counts_once(connection: Connection) -> None:
+    made = await lab(connection, {"labels": {"dedupe_window": "1m"}, "windows": {"out_of_orderness": "1h"}})
     within = [prediction("a", 10 * SECOND), prediction("b", 10 * SECOND), prediction("a", 10 * SECOND)]
     assert counted(await made.commit("all", *within)) == {"prediction": 3, "repeated_prediction": 1}
     again = [
@@ -273,8 +265,8 @@ async def test_a_prediction_that_comes_twice_counts_once(store: Connection) -> N
     assert await made.count("prediction") == 5
 
 
-async def test_models_without_labels_store_nothing_and_notice_no_repeats(store: Connection) -> None:
-    made = await lab(store, {"labels": None, "performance": None})
+async def test_models_without_labels_store_nothing_and_notice_no_repeats(connection: Connection) -> None:
+    made = await lab(connection, {"labels": None, "performance": None})
     done = await made.commit("all", prediction("a", 0), prediction("a", 0), label("a", 0))
 
     assert counted(done) == {"unwanted_label": 1, "prediction": 2}
@@ -283,8 +275,8 @@ async def test_models_without_labels_store_nothing_and_notice_no_repeats(store: 
 
 @pytest.mark.parametrize("in_one_fetch", [True, False])
 @pytest.mark.parametrize("first", ["prediction", "feature event"])
-async def test_the_first_source_of_an_ids_features_wins(store: Connection, first: str, in_one_fetch: bool) -> None:
-    made = await lab(store)
+async def test_the_first_source_of_an_ids_features_wins(connection: Connection, first: str, in_one_fetch: bool) -> None:
+    made = await lab(connection)
     events = [prediction("a", SECOND, features={"x": 0.05}), features("a", SECOND, x=0.95)]
     if first == "feature event":
         events.reverse()
@@ -306,7 +298,7 @@ async def test_the_first_source_of_an_ids_features_wins(store: Connection, first
     assert row["n_current"] == 2
 
 
-async def test_the_first_source_wins_though_others_of_the_id_were_counted_before(store: Connection) -> None:
+async def test_the_first_source_wins_though_others_of_the_id_were_counted_before(connection: Connection) -> None:
     # A shadow's own features count under its own version, whether a repeated feature event stands before it or not.
     events = [
         prediction("a", SECOND, features={"x": 0.05}),
@@ -315,7 +307,7 @@ async def test_the_first_source_wins_though_others_of_the_id_were_counted_before
     ]
     found = []
     for name, cuts in (("one", [events]), ("two", [events[:1], events[1:]]), ("three", [[event] for event in events])):
-        made = await lab(store, name=name)
+        made = await lab(connection, name=name)
         for fetch in cuts:
             await made.commit("all", *fetch)
         await made.close()
@@ -323,8 +315,8 @@ async def test_the_first_source_wins_though_others_of_the_id_were_counted_before
     assert found == [{"v1": 1, "v2": 1}] * 3
 
 
-async def test_counters_say_what_became_of_every_event(store: Connection) -> None:
-    made = await lab(store)
+async def test_counters_say_what_became_of_every_event(connection: Connection) -> None:
+    made = await lab(connection)
     await made.commit("all", prediction("a", 0), prediction("a", 0), label("a", 0), label("a", 0), b"broken", b"{}")
     await made.commit(
         "all", features("a", 0, x=1), features("b", 0, x=1), {"nonsense": 1}, prediction("c", 1), partition=1
@@ -339,64 +331,8 @@ async def test_counters_say_what_became_of_every_event(store: Connection) -> Non
     assert dead["n"] == total["n"] == 3
 
 
-async def test_dead_letters_of_a_fetch_keep_a_bounded_number_of_payload_bytes(store: Connection) -> None:
-    made = await lab(store)
-    position = await made.position("all", 0, 3)
-    decoded = made.decode("all", [b"broken"] * 3)
-    half = PAYLOAD_BYTES_A_FETCH_MAX // 2
-    decoded.dead = [replace(letter, payload=b"x" * (half + 1), detail="a\0b\ud800") for letter in decoded.dead]
-    made.decode = lambda *_: decoded
-
-    assert await made.commit("all", b"1", b"2", b"3", position=position) is not None
-
-    letters = await made.rows("select * from driftline.v_dead_letters order by record_offset")
-    assert [len(letter["payload"] or b"") for letter in letters] == [half + 1, 0, 0]
-    assert {letter["reason"] for letter in letters} == {"not_json"}
-    assert {letter["detail"] for letter in letters} == {"a\ufffdb?"}
-
-
-async def test_names_beyond_the_bound_share_other(store: Connection) -> None:
-    limits = {"segments_max": 6, "versions_max": 3}
-    made = await lab(store, {"segments": ["c", "d"], "labels": None, "performance": None}, limits=limits)
-    events = [
-        prediction(str(n), 0, version=f"v{n}", features={"x": 0.5, "c": f"c{n}"}, segment={"d": "left"})
-        for n in range(9)
-    ]
-    await made.commit("all", *events)
-    await made.close()
-
-    found = await made.drift(feature="x", detector="psi")
-    by_segment: dict[str, int] = {}
-    for row in found:
-        by_segment[row["segment"]] = by_segment.get(row["segment"], 0) + row["n_current"]
-    assert by_segment.pop("*") == 9
-    assert sum(n for name, n in by_segment.items() if name.startswith("c=")) == 9
-    assert sum(n for name, n in by_segment.items() if name.startswith("d=")) == 9
-    assert {row["version"] for row in found} == {"v0", "v1", "v2", "other"}
-    assert len(by_segment) == 6 + 2
-    assert await made.counts() == {
-        "prediction": 9,
-        "version_beyond_limit": 9 - 3,
-        "segment_beyond_limit": (9 - 6) + 9,  # three of `c`, and that of `d` nine times
-    }
-    await made.commit("all", prediction("again", 0, version="v8", variant="v"), features("more", 0, x=1, c="c8"))
-    assert (await made.counts())["version_beyond_limit"] == 9 - 3 + 1
-
-
-async def test_classes_and_variants_beyond_the_bound_are_counted(store: Connection) -> None:
-    made = await lab(store, limits={"classes_max": 2, "versions_max": 2})
-    events = [prediction(str(n), 0, n, variant=f"variant {n}") for n in range(5)]
-    await made.commit("all", *events, *(label(str(n), 0, 10 + n) for n in range(4)))
-
-    counts = await made.counts()
-    assert {name: counts[name] for name in counts if name.endswith("_beyond_limit")} == {
-        "variant_beyond_limit": 5 - 2,
-        "class_beyond_limit": 5 - 2 + 4,
-    }
-
-
-async def test_the_store_is_found_again_by_another_worker(store: Connection, postgres_url: str) -> None:
-    made = await lab(store, {"segments": ["c"]})
+async def test_the_store_is_found_again_by_another_worker(connection: Connection, postgres_url: str) -> None:
+    made = await lab(connection, {"segments": ["c"]})
     await made.commit("all", prediction("a", 0), label("b", 0, 0))
     async with migrated(postgres_url) as second:
         other = await lab(second, {"segments": ["c"]})

@@ -1,10 +1,8 @@
 """Does what was judged change exactly where later events, labels or another reference change it?"""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection, timestamp
 from tests.support.pipelines import (
@@ -15,7 +13,6 @@ from tests.support.pipelines import (
     Row,
     lab,
     label,
-    migrated,
     prediction,
     put_reference_in_force,
     reference_events,
@@ -25,14 +22,8 @@ from tests.support.streams import labels_of, stream
 pytestmark = pytest.mark.postgres
 
 
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
-
-
-async def test_revisions_rise_only_where_something_changed(store: Connection) -> None:
-    made = await lab(store, {"segments": ["c"], "windows": {"restate_after": "1h"}})
+async def test_revisions_rise_only_where_something_changed(connection: Connection) -> None:
+    made = await lab(connection, {"segments": ["c"], "windows": {"restate_after": "1h"}})
     events = stream(4, 300, 3 * MINUTE)
     await made.commit("predictions", *events)
     await made.commit("labels", *labels_of(events, 5, 10 * SECOND))
@@ -63,8 +54,8 @@ async def test_revisions_rise_only_where_something_changed(store: Connection) ->
     }
 
 
-async def test_cohorts_mature_while_their_labels_arrive(store: Connection) -> None:
-    made = await lab(store, {"windows": {"restate_after": "0s"}})
+async def test_cohorts_mature_while_their_labels_arrive(connection: Connection) -> None:
+    made = await lab(connection, {"windows": {"restate_after": "0s"}})
     await made.commit("predictions", *(prediction(str(n), n * SECOND) for n in range(4)), prediction("x", HOUR))
     coverage = []
     for n in range(4):
@@ -76,8 +67,8 @@ async def test_cohorts_mature_while_their_labels_arrive(store: Connection) -> No
     assert coverage == [(1, 0.25, 1), (2, 0.5, 2), (3, 0.75, 3), (4, 1.0, 4)]
 
 
-async def test_another_reference_starts_sequential_detectors_anew_and_keeps_metrics(store: Connection) -> None:
-    made = await lab(store, {"labels": {}})
+async def test_another_reference_starts_sequential_detectors_anew_and_keeps_metrics(connection: Connection) -> None:
+    made = await lab(connection, {"labels": {}})
     first = [prediction(f"a{n}", n * SECOND, features={"x": 0.2, "c": "a"}) for n in range(120)]
     await made.commit("predictions", *first)
     await made.commit("labels", *(label(f"a{n}", n * SECOND, n % 2) for n in range(50)))
@@ -108,8 +99,8 @@ async def test_another_reference_starts_sequential_detectors_anew_and_keeps_metr
     ]  # fmt: skip
 
 
-async def test_a_late_event_under_another_reference_leaves_old_verdicts_as_they_are(store: Connection) -> None:
-    made = await lab(store, {"labels": None})
+async def test_a_late_event_under_another_reference_leaves_old_verdicts_as_they_are(connection: Connection) -> None:
+    made = await lab(connection, {"labels": None})
     await made.commit("predictions", *(prediction(f"a{n}", n * SECOND) for n in range(60)), prediction("b", HOUR))
     await made.close(MINUTE)
     before = await made.drift(window_end=MINUTE)
@@ -126,10 +117,10 @@ def _at(ms: int) -> object:
     return timestamp(START_MS + ms)
 
 
-async def test_another_sensitivity_starts_sequential_detectors_anew(store: Connection) -> None:
+async def test_another_sensitivity_starts_sequential_detectors_anew(connection: Connection) -> None:
     sizes = []
     for delta in (0.002, 0.002, 0.01):
-        made = await lab(store, {"labels": None, "drift": {"adwin": {"delta": delta}}})
+        made = await lab(connection, {"labels": None, "drift": {"adwin": {"delta": delta}}})
         run = len(sizes)
         await made.position("predictions", 0, 0)
         made.next["m.predictions", 0] = run * 60

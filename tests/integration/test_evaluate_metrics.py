@@ -1,10 +1,7 @@
 """Are the metrics in the store scikit-learn's, whatever the task?"""
 
-from collections.abc import AsyncIterator
-
 import numpy as np
 import pytest
-import pytest_asyncio
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -15,22 +12,16 @@ from sklearn.metrics import (
 )
 
 from driftline.store.connection import Connection
-from tests.support.pipelines import MINUTE, lab, label, migrated, prediction, reference_events
+from tests.support.pipelines import MINUTE, lab, label, prediction, reference_events
 
 pytestmark = pytest.mark.postgres
 
 
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
-
-
-async def test_regression_metrics_are_scikit_learns(store: Connection) -> None:
+async def test_regression_metrics_are_scikit_learns(connection: Connection) -> None:
     chance = np.random.default_rng(8)
     reference = [prediction(f"r{n}", n, float(chance.normal(10, 3))) for n in range(200)]
     settings = {"task": "regression", "labels": {"on_correction": "restate"}}
-    made = await lab(store, settings, reference=reference)
+    made = await lab(connection, settings, reference=reference)
     predicted, truth = chance.normal(10, 3, 200), chance.normal(10, 4, 200)
     await made.commit(
         "predictions", *(prediction(str(n), n * 500, value) for n, value in enumerate(predicted.tolist()))
@@ -53,11 +44,11 @@ async def test_regression_metrics_are_scikit_learns(store: Connection) -> None:
             assert {row["n_labelled"] for row in rows} == {len(truth[of])}
 
 
-async def test_multiclass_metrics_are_scikit_learns(store: Connection) -> None:
+async def test_multiclass_metrics_are_scikit_learns(connection: Connection) -> None:
     chance = np.random.default_rng(9)
     names = np.array(["ant", "bee", "cat", "dog"])
     reference = [prediction(f"r{n}", n, str(names[n % 4])) for n in range(200)]
-    made = await lab(store, {"task": "multiclass", "segments": ["c"]}, reference=reference)
+    made = await lab(connection, {"task": "multiclass", "segments": ["c"]}, reference=reference)
     truth = names[chance.integers(0, 4, 300)]
     predicted = np.where(chance.random(300) < 0.7, truth, names[chance.integers(0, 3, 300)])
     segment = np.array(["a", "b"])[chance.integers(0, 2, 300)]
@@ -80,9 +71,9 @@ async def test_multiclass_metrics_are_scikit_learns(store: Connection) -> None:
     assert {row["feature"] for row in await made.drift(detector="adwin")} >= {f"@error.{name}" for name in names}
 
 
-async def test_in_a_binary_task_every_other_label_is_negative(store: Connection) -> None:
+async def test_in_a_binary_task_every_other_label_is_negative(connection: Connection) -> None:
     # Also where the reference knows one class only, because nothing else was predicted there.
-    made = await lab(store, reference=[event | {"prediction": 1} for event in reference_events()])
+    made = await lab(connection, reference=[event | {"prediction": 1} for event in reference_events()])
     await made.commit("all", prediction("a", 0, 1), prediction("b", 1, 1), prediction("c", 2, 0))
     await made.commit("all", label("a", 0, 1), label("b", 1, 0), label("c", 2, 0))
     await made.close()
@@ -91,8 +82,8 @@ async def test_in_a_binary_task_every_other_label_is_negative(store: Connection)
     assert (found["accuracy"], found["precision"], found["recall"]) == (pytest.approx(2 / 3), 0.5, 1.0)
 
 
-async def test_a_label_of_a_third_class_is_no_success(store: Connection) -> None:
-    made = await lab(store)
+async def test_a_label_of_a_third_class_is_no_success(connection: Connection) -> None:
+    made = await lab(connection)
     await made.commit("all", prediction("a", 0, 1), prediction("b", 1, 1), prediction("c", 2, 0))
     await made.commit("all", label("a", 0, 1), label("b", 1, "unknown"))
     await made.close()

@@ -1,12 +1,10 @@
 """Does every window hold what a brute-force look at the events puts there, whatever way they came?"""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection
 from tests.support.pipelines import (
@@ -18,19 +16,12 @@ from tests.support.pipelines import (
     Row,
     lab,
     label,
-    migrated,
     prediction,
     reference_events,
 )
 from tests.support.streams import labels_of, stream
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 def groups_of(event: Event) -> list[tuple[str, str]]:
@@ -134,8 +125,10 @@ def accuracy_found(rows: list[Row]) -> dict[tuple[Any, ...], tuple[Any, int, int
 @pytest.mark.parametrize(
     ("length", "slide"), [("1m", "1m"), ("1m", "20s"), ("50s", "20s")], ids=["tumbling", "hopping", "hopping unevenly"]
 )
-async def test_windows_hold_what_a_loop_over_the_events_puts_there(store: Connection, length: str, slide: str) -> None:
-    made = await lab(store, {"segments": ["c"], "windows": {"length": length, "slide": slide, "pane": "10s"}})
+async def test_windows_hold_what_a_loop_over_the_events_puts_there(
+    connection: Connection, length: str, slide: str
+) -> None:
+    made = await lab(connection, {"segments": ["c"], "windows": {"length": length, "slide": slide, "pane": "10s"}})
     # A pause of 10 minutes in the middle; labels up to 3 minutes late.
     events = stream(1, 150, 5 * MINUTE)
     events += [event | {"timestamp": event["timestamp"] + 15 * MINUTE} for event in stream(2, 150, 5 * MINUTE)]
@@ -156,8 +149,8 @@ async def test_windows_hold_what_a_loop_over_the_events_puts_there(store: Connec
     assert n_windows == len({key[3:] for key in expected} | {key[3:] for key in metrics if key[2] == "arrival"})
 
 
-async def test_what_happens_on_an_edge_lies_in_the_later_window(store: Connection) -> None:
-    made = await lab(store, {"segments": ["c"], "windows": {"length": "1m", "slide": "20s", "pane": "10s"}})
+async def test_what_happens_on_an_edge_lies_in_the_later_window(connection: Connection) -> None:
+    made = await lab(connection, {"segments": ["c"], "windows": {"length": "1m", "slide": "20s", "pane": "10s"}})
     near = [edge + by for edge in range(0, 3 * MINUTE, 10 * SECOND) for by in (-1, 0, 1)]
     events = [prediction(f"e{at}", at, at % 2, features={"x": 0.5, "c": "a"}) for at in near]
     # Labels of a prediction come with it, or on and beside a later edge.
@@ -174,8 +167,8 @@ async def test_what_happens_on_an_edge_lies_in_the_later_window(store: Connectio
     assert accuracy_found(await made.performance()) == expected_accuracy(events, labels, MINUTE, 20 * SECOND)
 
 
-async def test_events_of_one_moment_count_all_in_whatever_fetches_they_come(store: Connection) -> None:
-    made = await lab(store)
+async def test_events_of_one_moment_count_all_in_whatever_fetches_they_come(connection: Connection) -> None:
+    made = await lab(connection)
     for fetch in range(6):
         events = [prediction(f"{fetch}.{n}", SECOND) for n in range(3)]
         await made.commit("all", *events, label(f"{fetch}.0", SECOND), partition=fetch % 2)
@@ -188,10 +181,10 @@ async def test_events_of_one_moment_count_all_in_whatever_fetches_they_come(stor
         assert (row["n_predictions"], row["n_labelled"]) == (18, 6)
 
 
-async def test_a_feature_that_hardly_comes_takes_no_row_from_the_others(store: Connection) -> None:
+async def test_a_feature_that_hardly_comes_takes_no_row_from_the_others(connection: Connection) -> None:
     kinds = {"x": "numeric", "c": "categorical", "y": "numeric", "z": "numeric"}
     made = await lab(
-        store,
+        connection,
         {"features": [{"name": name, "type": kind} for name, kind in kinds.items()]},
         reference=[event | {"features": event["features"] | {"y": 1.0, "z": 2.0}} for event in reference_events()],
     )
@@ -214,18 +207,18 @@ async def test_a_feature_that_hardly_comes_takes_no_row_from_the_others(store: C
     assert (accuracy["n_predictions"], accuracy["n_labelled"], accuracy["value"]) == (200, 200, 1.0)
 
 
-async def test_pauses_cost_nothing_though_they_be_decades(store: Connection) -> None:
-    made = await lab(store, {"labels": {}})
+async def test_pauses_cost_nothing_though_they_be_decades(connection: Connection) -> None:
+    made = await lab(connection, {"labels": {}})
     moments = (-START_MS, -START_MS + 400 * DAY, 0, 30 * DAY)
     await made.commit("all", *(prediction(str(at), at) for at in moments), *(label(str(at), at) for at in moments))
-    execute, statements = store.execute, 0
+    execute, statements = connection.execute, 0
 
     async def counting(*arguments: Any, **options: Any) -> Any:
         nonlocal statements
         statements += 1
         return await execute(*arguments, **options)
 
-    store.execute = counting
+    connection.execute = counting
     assert await made.close(10 * 365 * DAY) == 4
     assert statements < 150
     found = await made.drift(detector="psi", feature="x")
@@ -257,11 +250,11 @@ def judged_by_hand(counts: list[int], length: int, min_events: int, lookback: in
 
 
 @pytest.mark.parametrize("length", [1, 3])
-async def test_windows_with_few_events_reach_back_and_judge_no_event_twice(store: Connection, length: int) -> None:
+async def test_windows_with_few_events_reach_back_and_judge_no_event_twice(connection: Connection, length: int) -> None:
     chance = np.random.default_rng(length)
     counts = chance.choice([0, 0, 1, 2, 3, 5, 9, 14], 60).tolist()
     windows = {"length": f"{length}m", "slide": "1m", "min_events": 10, "lookback_max": "8m"}
-    made = await lab(store, {"windows": windows, "labels": None})
+    made = await lab(connection, {"windows": windows, "labels": None})
     events = [
         prediction(f"{slide}.{n}", slide * MINUTE + n * SECOND)
         for slide, count in enumerate(counts)
@@ -279,8 +272,8 @@ async def test_windows_with_few_events_reach_back_and_judge_no_event_twice(store
     assert found == judged_by_hand(counts, length, 10, 8)
 
 
-async def test_a_late_event_is_counted_wherever_a_window_reached_back_over_it(store: Connection) -> None:
-    made = await lab(store, {"windows": {"min_events": 10, "lookback_max": "5m"}, "labels": None})
+async def test_a_late_event_is_counted_wherever_a_window_reached_back_over_it(connection: Connection) -> None:
+    made = await lab(connection, {"windows": {"min_events": 10, "lookback_max": "5m"}, "labels": None})
     await made.commit(
         "predictions", *(prediction(f"{minute}.{n}", minute * MINUTE + n) for minute in range(4) for n in range(3))
     )

@@ -2,11 +2,10 @@
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection
 from driftline.store.migrate import migrate
@@ -31,12 +30,6 @@ from tests.support.pipelines import (
 pytestmark = pytest.mark.postgres
 
 UNLABELLED: dict[str, Any] = {"labels": None, "performance": None, "drift": {"detectors": ["psi"]}}
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 def minute(number: int, shift: float = 0.0, n: int = 200, **rest: Any) -> list[Event]:
@@ -83,8 +76,8 @@ async def everything(made: Lab) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_recovers(store: Connection) -> None:
-    made = await lab(store, UNLABELLED | {"retraining": {"registry_uri": "models:/m/1", "data_version": "7"}})
+async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_recovers(connection: Connection) -> None:
+    made = await lab(connection, UNLABELLED | {"retraining": {"registry_uri": "models:/m/1", "data_version": "7"}})
     for number in range(12):
         await made.commit("predictions", *minute(number, shift=0.5 if 3 <= number < 8 else 0.0))
     await made.close()
@@ -108,7 +101,7 @@ async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_r
     assert request["lineage"].items() >= {"registry_uri": "models:/m/1", "data_version": "7"}.items()
 
 
-async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(store: Connection) -> None:
+async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(connection: Connection) -> None:
     """Each feature is judged alone: an average over all of them would move by a hundredth of what this one does."""
     chance, names = random.Random(7), [f"f{number}" for number in range(100)]
 
@@ -120,7 +113,7 @@ async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(sto
         ]
 
     features = [{"name": name, "type": "numeric"} for name in names]
-    made = await lab(store, UNLABELLED | {"features": features}, reference=events(0, 2000))
+    made = await lab(connection, UNLABELLED | {"features": features}, reference=events(0, 2000))
     for number in range(14):
         await made.commit("predictions", *events(number, 500, moved=0.5 if number >= 10 else 0.0))
     await made.close()
@@ -130,9 +123,9 @@ async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(sto
     assert [cause["feature"] for cause in episode["causes"]] == ["f42"]
 
 
-async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_cohort(store: Connection) -> None:
+async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_cohort(connection: Connection) -> None:
     performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 100, "judge_after": "2m"}
-    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    made = await lab(connection, {"drift": {"detectors": ["psi"]}, "performance": performance})
     for number in range(14):
         events = minute(number)
         await made.commit("predictions", *events)
@@ -149,11 +142,11 @@ async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_coho
 
 
 async def test_a_cohort_is_judged_by_the_labels_that_arrived_in_time_whatever_is_in_the_store(
-    store: Connection,
+    connection: Connection,
 ) -> None:
     """Labels that arrive later in event time are read first; they would mend what is judged without them."""
     performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 50, "judge_after": "1m"}
-    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    made = await lab(connection, {"drift": {"detectors": ["psi"]}, "performance": performance})
     early, late = [], []
     for number in range(6):
         events = minute(number)
@@ -169,11 +162,13 @@ async def test_a_cohort_is_judged_by_the_labels_that_arrived_in_time_whatever_is
     assert metrics[0]["value"] == 0.6  # the view shows all labels that are here
 
 
-async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_is_known(store: Connection) -> None:
+async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_is_known(
+    connection: Connection,
+) -> None:
     performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 100}
     settings = {"drift": {"detectors": ["psi"]}, "labels": {"horizon": "1d"}, "performance": performance}
-    known = await lab(store, settings, name="known")
-    unknown = await lab(store, settings, name="unknown")
+    known = await lab(connection, settings, name="known")
+    unknown = await lab(connection, settings, name="unknown")
     for number in range(20):
         events = minute(number)
         await known.commit("predictions", *events)
@@ -197,7 +192,7 @@ async def test_auto_waits_for_nine_in_ten_labels_and_for_the_horizon_until_that_
 
 @pytest.mark.parametrize("slide", ["2m", "1m"])
 async def test_every_cohort_window_is_judged_once_in_order(
-    store: Connection, monkeypatch: pytest.MonkeyPatch, slide: str
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, slide: str
 ) -> None:
     judged: list[tuple[float, float]] = []
     closed_cohort = Measures.closed_cohort
@@ -208,7 +203,7 @@ async def test_every_cohort_window_is_judged_once_in_order(
 
     monkeypatch.setattr(Measures, "closed_cohort", noted)
     made = await lab(
-        store,
+        connection,
         {
             "drift": {"detectors": ["psi"]},
             "windows": {"length": "2m", "slide": slide},
@@ -231,10 +226,10 @@ async def test_every_cohort_window_is_judged_once_in_order(
 
 
 async def test_at_the_end_of_a_log_the_cohorts_that_are_left_are_judged_when_they_would_be_due(
-    store: Connection,
+    connection: Connection,
 ) -> None:
     performance = {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 120, "judge_after": "2h"}
-    made = await lab(store, {"drift": {"detectors": ["psi"]}, "performance": performance})
+    made = await lab(connection, {"drift": {"detectors": ["psi"]}, "performance": performance})
     for number in range(5):
         events = minute(number)
         await made.commit("predictions", *events)
@@ -248,8 +243,8 @@ async def test_at_the_end_of_a_log_the_cohorts_that_are_left_are_judged_when_the
     assert await told(made) == [("performance.degraded", 122), ("retraining.requested", 122)]
 
 
-async def test_a_new_reference_supersedes_open_episodes(store: Connection) -> None:
-    made = await lab(store, UNLABELLED)
+async def test_a_new_reference_supersedes_open_episodes(connection: Connection) -> None:
+    made = await lab(connection, UNLABELLED)
     for number in range(4):
         await made.commit("predictions", *minute(number, shift=0.5))
     await made.close(4 * MINUTE)
@@ -268,14 +263,14 @@ async def test_a_new_reference_supersedes_open_episodes(store: Connection) -> No
     assert request["lineage"]["reference_digest"] != digest
 
 
-async def test_settings_may_change_while_episodes_are_open(store: Connection) -> None:
+async def test_settings_may_change_while_episodes_are_open(connection: Connection) -> None:
     """Floors may come, and go with all that was remembered for them."""
     floors = {
         "performance": {"metrics": ["accuracy"], "floor": {"accuracy": 0.8}, "min_labelled": 50, "judge_after": "1m"}
     }
     read: dict[tuple[str, int], int] = {}
     for settings, minutes in (({}, range(3)), (floors, range(3, 7)), (UNLABELLED, range(7, 9))):
-        made = await lab(store, {"drift": {"detectors": ["psi"]}} | settings)
+        made = await lab(connection, {"drift": {"detectors": ["psi"]}} | settings)
         made.next = read
         for number in minutes:
             await made.commit("predictions", *minute(number))
@@ -286,8 +281,10 @@ async def test_settings_may_change_while_episodes_are_open(store: Connection) ->
     assert await told(made, "performance") == [("performance.degraded", 5), ("performance.recovered", 8)]
 
 
-async def test_errors_that_only_adwin_watches_open_at_its_cut_and_not_when_they_become_fewer(store: Connection) -> None:
-    made = await lab(store, {"performance": {"metrics": ["accuracy"]}, "retraining": {"cooldown": "0s"}})
+async def test_errors_that_only_adwin_watches_open_at_its_cut_and_not_when_they_become_fewer(
+    connection: Connection,
+) -> None:
+    made = await lab(connection, {"performance": {"metrics": ["accuracy"]}, "retraining": {"cooldown": "0s"}})
     for number in range(16):
         events = minute(number, n=400)
         await made.commit("predictions", *events)

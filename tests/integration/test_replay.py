@@ -1,24 +1,16 @@
 """Does a replay find what the live path finds, in the same bytes every time?"""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection
 from streams import replay as replaying
 from streams.replay import ReplayResult, replay
-from tests.support.pipelines import DAY, MINUTE, SECOND, Event, Lab, beside, lab, label, migrated, prediction
+from tests.support.pipelines import DAY, MINUTE, SECOND, Event, Lab, beside, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 def stream(n: int, step_ms: int = SECOND) -> tuple[list[Event], list[Event]]:
@@ -56,13 +48,15 @@ async def rows_of(made: Lab) -> list[dict[str, Any]]:
 
 
 async def test_revisions_do_not_depend_on_the_clock_on_the_wall(
-    store: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replaying, "ROWS_A_FETCH", 40)
     events, labels = stream(400)
     found = []
     for name, restate_after in (("at once", "0s"), ("never", "365d")):
-        made = await lab(store, {"windows": {"restate_after": restate_after, "slide": "20s", "pane": "5s"}}, name=name)
+        made = await lab(
+            connection, {"windows": {"restate_after": restate_after, "slide": "20s", "pane": "5s"}}, name=name
+        )
         await replayed(made, events, labels)
         found.append(await rows_of(made))
 
@@ -71,16 +65,16 @@ async def test_revisions_do_not_depend_on_the_clock_on_the_wall(
 
 
 async def test_a_replay_finds_what_the_live_path_finds_in_other_pieces(
-    store: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events, labels = stream(300)
-    live = await lab(store, {"windows": {"out_of_orderness": "2m"}}, name="live")
+    live = await lab(connection, {"windows": {"out_of_orderness": "2m"}}, name="live")
     for start in range(0, 300, 70):
         await live.commit("predictions", *events[start : start + 70])
     await live.commit("labels", *labels)
     await live.close()
     monkeypatch.setattr(replaying, "ROWS_A_FETCH", 33)
-    again = await lab(store, name="again")
+    again = await lab(connection, name="again")
     shuffled = [events[row] for row in np.random.default_rng(6).permutation(len(events))]
     result = await replayed(again, shuffled, labels[::-1])
 
@@ -90,8 +84,8 @@ async def test_a_replay_finds_what_the_live_path_finds_in_other_pieces(
     assert (result.counts["prediction"], result.counts["label"], result.counts["pair"]) == (300, 100, 100)
 
 
-async def test_data_of_decades_with_a_short_horizon_is_replayed_whole(store: Connection) -> None:
-    made = await lab(store, {"labels": {"horizon": "1d"}})
+async def test_data_of_decades_with_a_short_horizon_is_replayed_whole(connection: Connection) -> None:
+    made = await lab(connection, {"labels": {"horizon": "1d"}})
     moments = [month * 30 * DAY for month in range(-90, 10)]
     events = [prediction(f"p{at}", at) for at in moments]
     result = await replayed(made, events, [label(f"p{at}", at + MINUTE, 1) for at in moments])
@@ -102,8 +96,8 @@ async def test_data_of_decades_with_a_short_horizon_is_replayed_whole(store: Con
     assert [(row["n_predictions"], row["n_labelled"]) for row in found] == [(1, 1)] * 100
 
 
-async def test_times_that_stand_for_never_are_dead_letters_and_not_forgotten(store: Connection) -> None:
-    made = await lab(store)
+async def test_times_that_stand_for_never_are_dead_letters_and_not_forgotten(connection: Connection) -> None:
+    made = await lab(connection)
     never, zero = 253_402_300_799_999, -62_135_596_800_000
     events = [
         prediction("a", 0),

@@ -5,15 +5,13 @@ nine in ten labels are in when most positives are not: what was predicted positi
 wrong, and precision looks half of what it is while coverage looks complete.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from driftline.store.connection import Connection
-from tests.support.pipelines import MINUTE, START_MS, Event, Lab, lab, label, migrated, prediction
+from tests.support.pipelines import MINUTE, START_MS, Event, Lab, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
 
@@ -21,12 +19,6 @@ A_MINUTE = 200
 POSITIVE_SHARE, RECALL = 0.05, 0.8
 DELAY_MINUTES = {1: 20.0, 0: 2.0}
 LAST_MINUTE = 160
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 def log(seed: int, bad_from: int) -> tuple[list[Event], list[Event]]:
@@ -45,7 +37,7 @@ def log(seed: int, bad_from: int) -> tuple[list[Event], list[Event]]:
     return predictions, [event for event in labels if event["timestamp"] < START_MS + LAST_MINUTE * MINUTE]
 
 
-async def watched(store: Connection, events: tuple[list[Event], list[Event]]) -> Lab:
+async def watched(connection: Connection, events: tuple[list[Event], list[Event]]) -> Lab:
     """Read the log minute by minute, as a live worker would, and close windows on the way."""
     performance = {"metrics": ["precision", "recall"], "floor": {"precision": 0.5}, "min_labelled": 200}
     settings: dict[str, Any] = {
@@ -54,7 +46,7 @@ async def watched(store: Connection, events: tuple[list[Event], list[Event]]) ->
         "windows": {"length": "10m", "slide": "10m", "pane": "1m"},
         "performance": performance,
     }
-    made = await lab(store, settings)
+    made = await lab(connection, settings)
     predictions, labels = ([*of] for of in events)
     for minute in range(10, LAST_MINUTE + 1, 10):
         end_ms = START_MS + minute * MINUTE
@@ -71,8 +63,8 @@ async def told(made: Lab) -> list[tuple[str, float]]:
     return [(row["type"].removeprefix("driftline.performance."), row["at"] / MINUTE) for row in found]
 
 
-async def test_a_good_model_is_left_alone_though_its_first_labels_say_otherwise(store: Connection) -> None:
-    made = await watched(store, log(1, bad_from=10**6))
+async def test_a_good_model_is_left_alone_though_its_first_labels_say_otherwise(connection: Connection) -> None:
+    made = await watched(connection, log(1, bad_from=10**6))
 
     assert await told(made) == []
     [newest] = await made.performance(metric="precision", basis="cohort", window_end=LAST_MINUTE * MINUTE)
@@ -83,7 +75,7 @@ async def test_a_good_model_is_left_alone_though_its_first_labels_say_otherwise(
     assert newest["coverage"] > 0.75
 
 
-async def test_a_bad_model_is_found_all_the_same(store: Connection) -> None:
-    made = await watched(store, log(2, bad_from=90))
+async def test_a_bad_model_is_found_all_the_same(connection: Connection) -> None:
+    made = await watched(connection, log(2, bad_from=90))
 
     assert await told(made) == [("degraded", 110)]

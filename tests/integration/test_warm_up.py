@@ -1,30 +1,22 @@
 """Do the first events that come become the reference, exactly they, and does every later one count?"""
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from detectors.profile import Profile
 from driftline.events import FeatureType
 from driftline.store.connection import Connection
 from streams.monitored import EVERY_VERSION
 from streams.reference import profile_from_batch
-from tests.support.pipelines import HOUR, MINUTE, SECOND, Event, Lab, features, lab, label, migrated, prediction
+from tests.support.pipelines import HOUR, MINUTE, SECOND, Event, Lab, features, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
 
 N = 120
 TYPES = (FeatureType("c", "categorical"), FeatureType("x", "numeric"))
-
-
-@pytest_asyncio.fixture
-async def store(postgres_url: str) -> AsyncIterator[Connection]:
-    async with migrated(postgres_url) as connection:
-        yield connection
 
 
 def stream(n: int, seed: int = 1, **rest: Any) -> list[Event]:
@@ -63,8 +55,8 @@ def built(made: Lab, events: list[Event]) -> Profile:
     )
 
 
-async def test_the_first_events_become_the_reference_and_the_later_ones_count(store: Connection) -> None:
-    made = await lab(store, warm_up())
+async def test_the_first_events_become_the_reference_and_the_later_ones_count(connection: Connection) -> None:
+    made = await lab(connection, warm_up())
     events = stream(400)
     await made.commit("predictions", *events)
     await made.commit("labels", *(label(f"p{row:04}", row // 3 * SECOND + 1) for row in range(0, 400, 2)))
@@ -94,8 +86,8 @@ async def test_the_first_events_become_the_reference_and_the_later_ones_count(st
     assert await made.count("warm_up") == 0
 
 
-async def test_segments_are_compared_with_their_own_first_events(store: Connection) -> None:
-    made = await lab(store, warm_up(segments=["d"]))
+async def test_segments_are_compared_with_their_own_first_events(connection: Connection) -> None:
+    made = await lab(connection, warm_up(segments=["d"]))
     events = stream(400)
     for row, event in enumerate(events):
         event["segment"] = {"d": [None, "a", "b", "c"][row % 4]} if row < 300 else {"d": "new"}
@@ -114,8 +106,8 @@ async def test_segments_are_compared_with_their_own_first_events(store: Connecti
     assert sizes == {("*", N, False), *segments, ("d=new", 0, True)}
 
 
-async def test_nothing_is_judged_before_there_are_enough(store: Connection) -> None:
-    made = await lab(store, warm_up())
+async def test_nothing_is_judged_before_there_are_enough(connection: Connection) -> None:
+    made = await lab(connection, warm_up())
     await made.commit("predictions", *stream(N - 1))
     await made.close(HOUR)
     assert await frozen(made) is None
@@ -128,12 +120,12 @@ async def test_nothing_is_judged_before_there_are_enough(store: Connection) -> N
     assert (await frozen(made)).n == N
 
 
-async def test_which_events_are_the_first_does_not_depend_on_how_they_came(store: Connection) -> None:
+async def test_which_events_are_the_first_does_not_depend_on_how_they_came(connection: Connection) -> None:
     events = stream(200)
     chance = np.random.default_rng(3)
     digests, sizes = set(), []
     for number in range(4):
-        made = await lab(store, warm_up(100), name=f"m{number}")
+        made = await lab(connection, warm_up(100), name=f"m{number}")
         # The hundredth event is one of three of its moment, so the moment does not tell which are the first.
         order = np.argsort([event["timestamp"] + chance.integers(0, 5_000) * bool(number) for event in events])
         cuts = [0, 200] if number == 0 else [0, *sorted(chance.choice(199, 5, replace=False) + 1), 200]
@@ -154,7 +146,7 @@ async def test_which_events_are_the_first_does_not_depend_on_how_they_came(store
 
 
 async def test_which_of_one_moment_are_the_first_does_not_depend_on_the_installations_secret(
-    store: Connection,
+    connection: Connection,
 ) -> None:
     # Keys are digests under a secret of each installation; two replays of one file must agree all the same.
     events = [event | {"timestamp": stream(1)[0]["timestamp"]} for event in stream(200)]
@@ -164,7 +156,7 @@ async def test_which_of_one_moment_are_the_first_does_not_depend_on_the_installa
     # Live, types are found out from what comes; a replay knows them from its files.
     known = [{"name": feature.name, "type": feature.kind} for feature in TYPES]
     for secret, listed in ((b"one", "auto"), (b"another", "auto"), (b"third", known)):
-        made = await lab(store, warm_up(100, features=listed), name=secret.decode())
+        made = await lab(connection, warm_up(100, features=listed), name=secret.decode())
         object.__setattr__(made.decoder, "id_secret", secret)
         await made.commit("predictions", *events)
         await made.close()
@@ -175,9 +167,9 @@ async def test_which_of_one_moment_are_the_first_does_not_depend_on_the_installa
     assert len(digests) == 1
 
 
-async def test_of_many_events_of_one_moment_the_first_are_like_all_of_them(store: Connection) -> None:
+async def test_of_many_events_of_one_moment_the_first_are_like_all_of_them(connection: Connection) -> None:
     # A nightly job gives all its answers one time. To take those first that sort first would be to take one answer.
-    made = await lab(store, warm_up(200))
+    made = await lab(connection, warm_up(200))
     chance = np.random.default_rng(5)
     cs = chance.choice(["a", "b", "c"], 1000, p=[0.2, 0.3, 0.5]).tolist()
     await made.commit(
@@ -193,8 +185,10 @@ async def test_of_many_events_of_one_moment_the_first_are_like_all_of_them(store
             assert abs(counts[value] - 200 * share) < 4 * np.sqrt(200 * share * (1 - share)), (value, counts)
 
 
-async def test_labels_that_come_before_and_after_the_reference_is_complete_are_joined_once(store: Connection) -> None:
-    made = await lab(store, warm_up(60, labels={"on_correction": "restate"}))
+async def test_labels_that_come_before_and_after_the_reference_is_complete_are_joined_once(
+    connection: Connection,
+) -> None:
+    made = await lab(connection, warm_up(60, labels={"on_correction": "restate"}))
     events = stream(180)
     late = [label(f"p{row:04}", 50 * SECOND, 1) for row in range(40, 90)]
     await made.commit("labels", *(label(f"p{row:04}", 10 * SECOND, 0) for row in range(50)))
@@ -215,9 +209,9 @@ async def test_labels_that_come_before_and_after_the_reference_is_complete_are_j
     assert found["value"] == pytest.approx(np.mean(right))
 
 
-async def test_the_greatest_label_of_one_moment_holds_while_the_reference_is_collected(store: Connection) -> None:
+async def test_the_greatest_label_of_one_moment_holds_while_the_reference_is_collected(connection: Connection) -> None:
     # Class codes are given in the order of their coming, so they must not decide.
-    made = await lab(store, warm_up(30, labels={"on_correction": "restate"}))
+    made = await lab(connection, warm_up(30, labels={"on_correction": "restate"}))
     await made.commit("labels", label("p0000", SECOND, 1), label("p0000", SECOND, 0))
     await made.commit("predictions", *[event | {"prediction": 1} for event in stream(60)])
     await made.close()
@@ -226,9 +220,9 @@ async def test_the_greatest_label_of_one_moment_holds_while_the_reference_is_col
     assert (found["n_labelled"], found["value"]) == (1, 1.0)
 
 
-async def test_versions_with_a_reference_of_their_own_are_frozen_apart(store: Connection) -> None:
+async def test_versions_with_a_reference_of_their_own_are_frozen_apart(connection: Connection) -> None:
     model = warm_up(60) | {"versions": {"v2": {"reference": {"first_events": 30}}}}
-    made = await lab(store, model)
+    made = await lab(connection, model)
     one, two = stream(90), stream(90, seed=2, version="v2")
     three = stream(30, seed=3, version="v3")
     for event in two:
@@ -249,8 +243,10 @@ async def test_versions_with_a_reference_of_their_own_are_frozen_apart(store: Co
     assert current["v1"] + current.get("v3", 0) == 90 + 30 - 60
 
 
-async def test_features_that_come_apart_before_the_reference_is_complete_are_counted_as_such(store: Connection) -> None:
-    made = await lab(store, warm_up(30))
+async def test_features_that_come_apart_before_the_reference_is_complete_are_counted_as_such(
+    connection: Connection,
+) -> None:
+    made = await lab(connection, warm_up(30))
     events = stream(60)
     await made.commit("features", features("p0000", 0, x=5.0, c="b"))
     await made.commit("predictions", *events)
@@ -263,9 +259,9 @@ async def test_features_that_come_apart_before_the_reference_is_complete_are_cou
     assert profile.digest == built(made, events[:30]).digest
 
 
-async def test_features_that_are_no_numbers_or_lack_survive_the_wait(store: Connection) -> None:
+async def test_features_that_are_no_numbers_or_lack_survive_the_wait(connection: Connection) -> None:
     made = await lab(
-        store, warm_up(30) | {"features": [{"name": "x", "type": "numeric"}, {"name": "c", "type": "categorical"}]}
+        connection, warm_up(30) | {"features": [{"name": "x", "type": "numeric"}, {"name": "c", "type": "categorical"}]}
     )
     odd = [{"x": "text", "c": "a"}, {"x": None, "c": None}, {"c": ["list"]}, {"x": 1.5, "c": "b"}, {"x": True, "c": 1}]
     events = [event | {"features": odd[row % 5]} for row, event in enumerate(stream(60))]
@@ -283,8 +279,8 @@ async def test_features_that_are_no_numbers_or_lack_survive_the_wait(store: Conn
     assert row["n_current"] == 30
 
 
-async def test_a_regression_is_frozen_too(store: Connection) -> None:
-    made = await lab(store, warm_up(30, task="regression"))
+async def test_a_regression_is_frozen_too(connection: Connection) -> None:
+    made = await lab(connection, warm_up(30, task="regression"))
     events = [event | {"prediction": row / 7} for row, event in enumerate(stream(60))]
     for event in events:
         del event["score"]

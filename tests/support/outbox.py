@@ -14,10 +14,33 @@ from aiohttp import web
 from psycopg.types.json import Jsonb
 from standardwebhooks import Webhook
 
+from alerts.deliveries import Deliverer
+from driftline.settings import WebhookSettings
 from driftline.store.connection import Connection, the_row
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DETECTED, RECOVERED = "driftline.drift.detected", "driftline.drift.recovered"
+
+
+Deliveries = Callable[..., Deliverer]
+"""Makes a relay's part that delivers, to webhooks by name; `post` and `models` may be others than usual."""
+
+
+def webhook(url: str, **settings: Any) -> WebhookSettings:
+    """Configure a webhook."""
+    return WebhookSettings.model_validate({"url": url, "secret": SECRET, "timeout": "10s", **settings})
+
+
+async def tell(deliverer: Deliverer) -> None:
+    """Do what a relay does in one round."""
+    await deliverer.fan_out()
+    await asyncio.gather(*map(deliverer.deliver, deliverer.webhooks))
+
+
+async def last_errors(connection: Connection) -> list[str]:
+    """Return why deliveries failed."""
+    found = await connection.execute("select distinct last_error from driftline.delivery where last_error is not null")
+    return [text for (text,) in await found.fetchall()]
 
 
 def episode(name: str) -> uuid.UUID:
