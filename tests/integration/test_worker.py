@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,118 +15,25 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from driftline.errors import StateError
-from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
 from streams import worker as module
 from streams.evaluate import Progress, evaluate
 from streams.monitored import MonitoredModel, Profiles
-from streams.positions import LogPositions
-from streams.transport import Fetch
-from streams.worker import Worker, WorkerParts
-from tests.support.events import Message
-from tests.support.live import rows_of
-from tests.support.pipelines import END_MS, START_MS, Lab, json_bytes, lab, prediction, settings_of
+from tests.support.desk import CLOSED, TOPIC, Desk, a_desk
+from tests.support.pipelines import START_MS, json_bytes, prediction
 
 pytestmark = pytest.mark.postgres
 
-TOPIC = "predictions"
 POISON = 0.125
 """The score of an event that Postgres is told to refuse."""
 
 SECOND = 1_000
-CLOSED = "select (extract(epoch from closed_through) * 1000)::bigint from driftline.evaluation"
-
-
-class NoBroker:
-    """Answers nothing: these tests hand over fetches themselves."""
-
-    def topics(self, names: Iterable[str]) -> dict[str, TopicInfo]:
-        raise AssertionError("nobody asks")
-
-    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnds]:
-        return {place: PartitionEnds(0, 0) for place in partitions}
-
-
-@dataclass
-class Desk:
-    """A worker, and the log of one topic that it reads."""
-
-    parts: WorkerParts
-    made: Lab
-    url: str
-
-    @cached_property
-    def worker(self) -> Worker:
-        return Worker(self.parts, self.made.decoder)
-
-    async def read(
-        self, start: int, *events: dict[str, Any], partition: int = 0, record_ms: int = END_MS
-    ) -> int | None:
-        """Hand over a fetch that begins at an offset."""
-        named = (json_bytes({"model": "m"} | event) for event in events)
-        records = [Message(value, (), offset, record_ms) for offset, value in enumerate(named, start)]
-        return await self.worker.process(Fetch(TOPIC, partition, start, start + len(records), records))
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Ask the store."""
-        return rows_of(self.url, query)
-
-    def do(self, statement: str) -> None:
-        """Change the store behind the worker's back."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-    def counted(self) -> dict[str, int]:
-        return dict(self.rows("select reason, sum(n)::int from driftline.v_counts group by 1"))
-
-    def dead(self) -> list[tuple[Any, ...]]:
-        return self.rows("select record_offset, reason, model, payload from driftline.v_dead_letters order by 1")
-
-    def position(self, partition: int = 0) -> int:
-        [(position,)] = self.rows(f"select next from driftline.stream_offset where partition = {partition}")
-        return int(position)
-
-    async def ends(self, ends: Mapping[int, int], before_answering: Callable[[], None] = lambda: None) -> None:
-        """Let the worker look, twice, at how far the logs of its partitions reach: idle needs a second look."""
-
-        def answer() -> dict[tuple[str, int], int]:
-            before_answering()
-            return {(TOPIC, partition): end for partition, end in ends.items()}
-
-        for _ in range(2):
-            await self.worker.note_ends(answer, lambda topic, partition: (-1, -1))
-            await asyncio.sleep(0.01)
-
-    async def closed_through(self) -> int | None:
-        """Let the worker close what it may, and return up to when, in milliseconds from `START_MS`."""
-        await self.worker.close_windows()
-        found = self.rows(CLOSED)
-        return int(found[0][0]) - START_MS if found and found[0][0] is not None else None
-
-
-@asynccontextmanager
-async def a_desk(connection: Connection, url: str, partitions: int, **model: Any) -> AsyncIterator[Desk]:
-    made = await lab(connection, model)
-    info = {TOPIC: TopicInfo("first", partitions)}
-    async with open_pool(url, PostgresSettings(url=url, connect_timeout="2s")) as pool:
-        positions = LogPositions(pool, NoBroker(), info)
-        await positions.register(info)
-        parts = WorkerParts(settings_of("m", model), pool, made.pipeline, positions, {"m": (TOPIC,)})
-        yield Desk(parts, made, url)
 
 
 @pytest.fixture
 async def desk(connection: Connection, postgres_url: str) -> AsyncIterator[Desk]:
     async with a_desk(connection, postgres_url, 1) as made:
-        yield made
-
-
-@pytest.fixture
-async def four(connection: Connection, postgres_url: str) -> AsyncIterator[Desk]:
-    """A model without labels whose predictions come in four partitions; windows of a minute."""
-    model = {"labels": None, "performance": None, "windows": {"out_of_orderness": "0s", "idle_after": "1ms"}}
-    async with a_desk(connection, postgres_url, 4, **model) as made:
         yield made
 
 
@@ -275,60 +180,6 @@ async def test_a_partition_that_nobody_registered_any_more_ends_the_worker(desk:
         await desk.read(10, *events(10, 10))
 
     assert desk.dead() == []
-
-
-async def test_windows_wait_for_partitions_that_said_nothing_until_these_are_idle(four: Desk) -> None:
-    await four.read(0, *(prediction(f"p{second}", second * SECOND) for second in range(0, 200, 5)))
-    assert await four.closed_through() is None
-
-    await four.ends({0: 40, 1: 0, 2: 0})  # nobody looked at partition 3
-    assert await four.closed_through() is None
-
-    await four.ends({3: 0})
-    assert await four.closed_through() == 180 * SECOND
-
-
-async def test_a_partition_that_is_behind_is_never_idle_and_one_that_was_idle_is_no_longer(four: Desk) -> None:
-    await four.read(0, prediction("a", 0), prediction("b", 70 * SECOND))
-    await four.ends({0: 2, 1: 0, 2: 0, 3: 0})
-    assert await four.closed_through() == 60 * SECOND
-
-    # Partition 1 gets an event; before it is read, partition 0 goes on by an hour.
-    await four.read(2, prediction("c", 3_600 * SECOND))
-    await four.ends({0: 3, 1: 1, 2: 0, 3: 0})
-    assert await four.closed_through() == 60 * SECOND
-
-    await four.read(0, prediction("d", 80 * SECOND), partition=1)
-    assert await four.closed_through() == 60 * SECOND
-    await four.ends({0: 3, 1: 1, 2: 0, 3: 0})
-    assert await four.closed_through() == 3_600 * SECOND
-
-
-async def test_a_partition_whose_worker_is_dead_is_never_idle_though_it_was_read_to_its_end_once(four: Desk) -> None:
-    await four.read(0, prediction("a", 0), prediction("b", 70 * SECOND))
-    await four.ends({0: 2, 1: 0, 2: 0, 3: 0})
-
-    # From here on nobody looks at partition 3; whoever lives goes on.
-    await four.read(2, prediction("c", 3_600 * SECOND))
-    await four.ends({0: 3, 1: 0, 2: 0})
-
-    assert await four.closed_through() == 60 * SECOND
-
-
-async def test_idle_is_only_promised_for_what_others_had_read_before_the_ends_were_asked_for(four: Desk) -> None:
-    await four.read(0, prediction("a", 0), prediction("b", 70 * SECOND))
-
-    later = START_MS / 1000
-
-    def meanwhile() -> None:
-        nonlocal later
-        later += 3_600
-        four.do(f"update driftline.stream_offset set newest_event = to_timestamp({later}) where partition = 0")
-
-    await four.ends({1: 0, 2: 0, 3: 0}, meanwhile)
-
-    # During the first look the others came to the first hour, during the second to another one: that is not promised.
-    assert await four.closed_through() == 3_600 * SECOND
 
 
 async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
