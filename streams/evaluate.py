@@ -31,14 +31,11 @@ from streams.results import JudgedGroup, write_verdicts
 from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.verdicts import psi_verdicts
-from streams.watermarks import LATEST_MS
+from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8
 """How many slides one transaction closes, so that writers never wait long in a catch-up."""
-
-EARLIEST_MS = -62_135_596_800_000
-"""Year 1, before every event."""
 
 
 Restate = Literal["when due", "now", "not now"]
@@ -95,7 +92,9 @@ async def _has_work(connection: Connection, model: MonitoredModel, watermark_ms:
     target_ms = last_end(watermark_ms - windows.allowed_lateness_ms, windows.length_ms, windows.slide_ms)
     state = await row(connection, "evaluation_progress", model_id=model.model_id)
     if state is None or state.closed_through is None:
-        first = await the_row(connection, "earliest_delta", model_id=model.model_id, **{"from": timestamp(EARLIEST_MS)})
+        first = await the_row(
+            connection, "earliest_delta", model_id=model.model_id, **{"from": timestamp(BEFORE_ALL_MS)}
+        )
         return first.earliest is not None and first.earliest < target_ms
     is_due = restate == "when due" and state.now - state.restated_at >= windows.restate_after_ms
     return restate == "now" or is_due or state.closed_through < target_ms
@@ -121,7 +120,7 @@ class _Evaluation:
         target_ms = self._last_end(watermark_ms - self.windows.allowed_lateness_ms)
         closed_ms = state.closed_through
         if closed_ms is None:
-            earliest_ms = await self._earliest_delta(EARLIEST_MS)
+            earliest_ms = await self._earliest_delta(BEFORE_ALL_MS)
             if earliest_ms is None or self._last_end(earliest_ms) >= target_ms:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
@@ -256,8 +255,8 @@ class _Evaluation:
 
     async def _restate(self, closed_ms: int, seen_outcome: int) -> None:
         """Fold deltas that came to what is closed, and judge anew what was judged over them."""
-        panes = await self.store.take("take_panes", EARLIEST_MS, closed_ms)
-        outcomes = await self.store.take("take_outcomes", EARLIEST_MS, closed_ms)
+        panes = await self.store.take("take_panes", BEFORE_ALL_MS, closed_ms)
+        outcomes = await self.store.take("take_outcomes", BEFORE_ALL_MS, closed_ms)
         await self.store.fold(panes, outcomes)
         grains = {self._grain(delta.pane_start) for delta in panes}
         fresh = await rows(

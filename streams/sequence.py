@@ -19,9 +19,7 @@ from streams.panes import PaneLayout
 from streams.results import JudgedGroup
 from streams.rollups import Group, Kind, RollupStore
 from streams.verdicts import Pane, SequentialDetectors, sequential_spec
-
-EARLIEST_MS = -62_135_596_800_000
-"""Year 1: nothing has been judged before."""
+from streams.watermarks import BEFORE_ALL_MS
 
 
 class Sequence:
@@ -62,7 +60,7 @@ class Sequence:
 
     def judged_through(self, group: Group) -> int:
         """Return the end of the last stretch over which the window statistics of a group were judged."""
-        return self._judged_through.get(group, EARLIEST_MS)
+        return self._judged_through.get(group, BEFORE_ALL_MS)
 
     def mark_judged(self, group: Group, end_ms: int) -> None:
         """Remember that a group was judged through a window's end."""

@@ -18,6 +18,9 @@ from driftline.events import Ints, Mask
 EARLIEST_MS, LATEST_MS = -30_610_224_000_000, 221_845_392_000_000
 """The years 1000 and 9000: what lies outside is no event's time, and windows around it could have no name."""
 
+BEFORE_ALL_MS = -62_135_596_800_000
+"""Year 1: before every event, and before every pane or window that could hold one."""
+
 TopicPartition = TypeVar("TopicPartition")
 """However the caller names a partition."""
 

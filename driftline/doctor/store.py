@@ -13,6 +13,7 @@ from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
 from driftline.settings import PostgresSettings, format_duration
 from driftline.store.connection import Connection, connect, place_of, rows, the_row, timestamp
 from driftline.store.migrate import require_current_schema, schema_version
+from driftline.store.refusals import GRANT, lacking
 
 SERVER_VERSIONS = range(14, 19)
 SEEN_MS_AGO_MAX = 30_000
@@ -21,7 +22,6 @@ SEEN_MS_AGO_MAX = 30_000
 ARREARS_MS_MAX = 60_000
 """A message leaves within seconds; one that is older and was never tried waits for a relay."""
 
-_GRANTS_SHOWN_MAX = 5
 _EPISODES_SHOWN_MAX = 3
 
 
@@ -74,7 +74,7 @@ async def check_store(postgres: PostgresSettings, topics: Collection[str], webho
         stored.findings += fail("postgres", ServiceUnavailableError(what, where=place_of(url)))
     except psycopg.errors.InsufficientPrivilege as error:
         what = f"{connection.info.user} may not look: {error.diag.message_primary}"
-        stored.findings += fail("rights", StateError(what, remedy="grant what docs/operations.md lists"))
+        stored.findings += fail("rights", StateError(what, remedy=GRANT))
     finally:
         await connection.close()
     return stored
@@ -134,9 +134,7 @@ def check_rights(user: str, missing: Sequence[str]) -> list[Finding]:
     """
     if not missing:
         return [ok("rights", f"{user} may read and write all tables")]
-    more = f" and {len(missing) - _GRANTS_SHOWN_MAX} more" if len(missing) > _GRANTS_SHOWN_MAX else ""
-    what = f"{user} lacks {', '.join(missing[:_GRANTS_SHOWN_MAX])}{more}"
-    return fail("rights", StateError(what, remedy="grant what docs/operations.md lists"))
+    return fail("rights", StateError(lacking(user, missing), remedy=GRANT))
 
 
 def check_workers(workers: Sequence[Any]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Why does Postgres not let us in: is it away, or was it configured wrongly?
+"""Why does Postgres not let us in, or not do what we ask: is it away, was it configured wrongly, or is a right missing?
 
 Before it knows who asks, the server says so in words only, so the words are what there is to go by; what is not known
 here, or is told in another language, counts as a service that is away. No line holds a secret.
@@ -7,6 +7,7 @@ here, or is told in another language, counts as a service that is away. No line 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError
 
@@ -23,6 +24,9 @@ _REMEDIES = {
     ),
 }
 """What the server, PgBouncer or libpq says when it is of no use to try again, and what to do about it."""
+
+GRANT = "grant what docs/operations.md lists"
+GRANTS_SHOWN_MAX = 5
 
 _BEFORE = re.compile(r"(connection failed: )?(connection to server at .*?, port \d+ failed: )?(FATAL: +)?")
 """What libpq puts before the server's words, which `place` says already."""
@@ -53,3 +57,20 @@ def refusal(text: str, place: str) -> DriftlineError:
                 return ConfigurationError(f"can't connect: {line}", where=place, remedy=remedy)
     reason = told[-1] if told else "it says nothing"
     return ServiceUnavailableError(f"can't connect: {reason}", where=place, remedy="check the server and postgres.url")
+
+
+def lacking(user: str, missing: Sequence[str]) -> str:
+    """Say which rights a role lacks, the first of them by name.
+
+    Parameters
+    ----------
+    missing
+        Rights as they would be granted.
+
+    Examples
+    --------
+    >>> lacking("ann", ["insert on driftline.label", "select on driftline.name"])
+    'ann lacks insert on driftline.label, select on driftline.name'
+    """
+    more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""
+    return f"{user} lacks {', '.join(missing[:GRANTS_SHOWN_MAX])}{more}"

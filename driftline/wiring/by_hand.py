@@ -12,6 +12,7 @@ from driftline.errors import ConfigurationError, ServiceUnavailableError, StateE
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, place_of
 from driftline.store.migrate import require_current_schema
+from driftline.store.refusals import GRANT
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def store_of(settings: Settings, config: Path, command: str) -> AsyncItera
         yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         what = f"{connection.info.user} may not: {error.diag.message_primary}"
-        raise StateError(what, where=place_of(url), remedy="grant what docs/operations.md lists") from None
+        raise StateError(what, where=place_of(url), remedy=GRANT) from None
     except psycopg.errors.LockNotAvailable:
         what = "workers did not let go of the model in time; nothing was changed"
         raise ServiceUnavailableError(what, where=place_of(url), remedy="run it again") from None

@@ -12,9 +12,7 @@ from driftline.errors import ConfigurationError, ServiceUnavailableError, StateE
 from driftline.settings import KafkaSettings, PostgresSettings, Settings
 from driftline.store.connection import Connection, connect, place_of, the_row
 from driftline.store.migrate import require_current_schema
-
-GRANTS_SHOWN_MAX = 5
-GRANT = "grant what docs/operations.md lists"
+from driftline.store.refusals import GRANT, lacking
 
 
 def services(settings: Settings, where: str = "the configuration") -> tuple[KafkaSettings, PostgresSettings]:
@@ -72,6 +70,4 @@ async def ready_store(postgres: PostgresSettings) -> AsyncIterator[Connection]:
 async def _require_rights(connection: Connection, place: str) -> None:
     missing = (await the_row(connection, "missing_rights")).words
     if missing:
-        more = f" and {len(missing) - GRANTS_SHOWN_MAX} more" if len(missing) > GRANTS_SHOWN_MAX else ""
-        what = f"{connection.info.user} lacks {', '.join(missing[:GRANTS_SHOWN_MAX])}{more}"
-        raise StateError(what, where=place, remedy=GRANT)
+        raise StateError(lacking(connection.info.user, missing), where=place, remedy=GRANT)
