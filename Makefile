@@ -33,7 +33,8 @@ check: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
-	@if [ -n '$(wildcard tests/docs/test_*.py)' ]; then $(BIN)/python -m pytest -q tests/docs; fi
+	@$(BIN)/python -m pytest -q tests/docs
+	@$(BIN)/python -m pytest -q --collect-only tests >.venv/collected.txt || { cat .venv/collected.txt; exit 1; }
 
 test-long: setup
 	@DRIFTLINE_TEST_ROWS=208892 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py $(ARGS)

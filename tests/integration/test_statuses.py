@@ -21,7 +21,7 @@ from streams.positions import LogPositions
 from streams.statuses import read_status, read_statuses
 from streams.transport import Fetch
 from streams.worker import Worker, WorkerParts
-from tests.integration.test_worker import NoBroker
+from tests.support.desk import NoBroker
 from tests.support.events import Message
 from tests.support.live import rows_of
 from tests.support.pipelines import START_MS, lab, settings_of
