@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": "Bring the database to this program's schema.",
     "topics": "Create or check the Kafka topics.",
     "episodes": "List, acknowledge or snooze what went wrong.",
+    "dead-letters": "List, show or replay what could not be used.",
     "alerts": "Try the webhooks.",
     "dashboards": "Export or push the Grafana dashboards.",
     "relay": "Publish what waits in Postgres, and nothing else.",
@@ -28,18 +29,22 @@ COMMANDS = {
 }
 
 
+def _module_of(name: str) -> str:
+    return f"driftline.commands.{name.replace('-', '_')}"
+
+
 class Commands(TellingCommand, click.Group):
     """The commands by name, imported late."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order in which people meet them."""
-        return [name for name in COMMANDS if find_spec(f"driftline.commands.{name}")]
+        return [name for name in COMMANDS if find_spec(_module_of(name))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"driftline.commands.{cmd_name}").command
+        command: click.Command = import_module(_module_of(cmd_name)).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -27,6 +27,7 @@ from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, r
 from retraining.words import decisions_in_words
 from streams.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
+from streams.decode.payloads import kept_payload
 from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
 from streams.faults import fault_of, one_line
@@ -162,7 +163,8 @@ class Worker:
         for model in self._models.values():
             model.partitions.clear()
         place, n = f"{fetch.topic}, partition {fetch.partition}, offset {fetch.start}", len(fetch.records)
-        may_quote = self._parts.settings.privacy.dead_letter_payloads  # the text of an error may quote a value
+        # The text of an error may quote a value.
+        may_quote = self._parts.settings.privacy.dead_letter_payloads == "keep"
         reason = one_line(error) if may_quote else type(error).__name__
         _log.warning("%s, %s records: refused: %s", place, n, reason, exc_info=may_quote and n == 1)
         return _Refused(reason)
@@ -171,7 +173,7 @@ class Worker:
         settings = self._parts.settings
         if settings.kafka is None or fetch.topic != settings.kafka.topics.retraining_status:
             return self._decoder.decode(fetch.topic, fetch.partition, fetch.records)
-        shown = settings.privacy.dead_letter_payloads
+        shown = settings.privacy.dead_letter_payloads == "keep"
         return read_statuses(fetch.records, settings.limits, partial(self._letter, fetch), shows_values=shown)
 
     async def _commit(self, fetch: Fetch, decoded: Decoded | Statuses) -> _Fenced | None:
@@ -207,9 +209,8 @@ class Worker:
     ) -> DeadLetter:
         settings = self._parts.settings
         record = fetch.records[index]
-        payload = (record.value or b"")[: settings.limits.dead_letter_payload_bytes_max]
-        if not settings.privacy.dead_letter_payloads:
-            payload = b""
+        bytes_max = settings.limits.dead_letter_payload_bytes_max
+        payload = kept_payload(record.value or b"", settings.privacy.dead_letter_payloads, bytes_max)
         return DeadLetter(reason, detail, model, fetch.topic, fetch.partition, record.offset, element, payload)
 
     async def _bury(self, fetch: Fetch, reason: str) -> None:

@@ -232,11 +232,20 @@ class AlertSettings(Section):
     webhooks: dict[Name, WebhookSettings] = Field(default={}, max_length=WEBHOOKS_MAX)
 
 
+Payloads = Literal["keep", "redact", "none"]
+"""What dead letters keep of their messages: the beginning, the names and kinds of fields without values, or nothing."""
+
+
 class PrivacySettings(Section):
     """What of the events may be stored: ids are hashed with `id_key` if it is given."""
 
     id_key: SecretStr | None = None
-    dead_letter_payloads: bool = True
+    dead_letter_payloads: Payloads = "keep"
+
+    @field_validator("dead_letter_payloads", mode="before")
+    @classmethod
+    def _may_be_switched(cls, payloads: object) -> object:
+        return {"true": "keep", "false": "none"}.get(str(payloads).lower(), payloads)
 
     @field_validator("id_key")
     @classmethod

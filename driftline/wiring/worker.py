@@ -12,13 +12,12 @@ from driftline.errors import StateError
 from driftline.kafka_admin import Admin, TopicInfo, no_such
 from driftline.settings import KafkaSettings, Settings
 from driftline.store.connection import open_pool, place_of
-from driftline.wiring.references import file_profiles, put_references_in_force, types_in
+from driftline.wiring.decoding import decoder_of
+from driftline.wiring.references import file_profiles, put_references_in_force
 from driftline.wiring.relay import relaying
 from driftline.wiring.start import ready_store, services, told
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
-from streams.decode.decoder import Decoder
-from streams.decode.shapes import event_shape, topic_routes
 from streams.monitored import Profiles, id_secret, register_models
 from streams.positions import LogPositions
 from streams.worker import Worker, WorkerParts
@@ -48,9 +47,7 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
         secret = await id_secret(connection, settings)
     with Admin(kafka.bootstrap_servers, kafka.security) as broker:
         model_topics, found = await _existing_topics(settings, kafka, broker)
-        shapes = {name: event_shape(name, model, types_in(profiles[name])) for name, model in settings.models.items()}
-        routes = {topic: route for topic, route in topic_routes(settings).items() if topic in found}
-        decoder = Decoder(shapes, routes, settings.limits, secret, settings.privacy.dead_letter_payloads)
+        decoder = decoder_of(settings, profiles, secret, found)
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
         url = postgres.url.get_secret_value()
         async with open_pool(url, postgres) as pool:

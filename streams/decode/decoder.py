@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from driftline.events import DeadLetter, Decoded, Ints
-from driftline.settings.services import LimitSettings
+from driftline.settings.services import LimitSettings, Payloads
 from streams.decode.arrow import finder, nulls
 from streams.decode.batches import BUILDERS, merge
 from streams.decode.blocks import is_block, is_line, read_block
@@ -34,6 +34,7 @@ from streams.decode.messages import (
     parse_arrow,
     parse_json,
 )
+from streams.decode.payloads import kept_payload
 from streams.decode.routing import Group, Router
 from streams.decode.rows import Reading, read_feature, read_label, read_prediction
 from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
@@ -70,8 +71,8 @@ class Decoder:
         By topic.
     id_secret
         Key of the ids' digests, 1 to 64 bytes.
-    shows_values
-        Whether dead letters may quote values and carry payloads.
+    payloads
+        What dead letters keep of their messages; they quote values only where they may keep them.
     fast_rows_min
         Messages from which on a group is read as a table.
     """
@@ -80,7 +81,7 @@ class Decoder:
     routes: Mapping[str, TopicRoute]
     limits: LimitSettings
     id_secret: bytes
-    shows_values: bool = True
+    payloads: Payloads = "keep"
     fast_rows_min: int = FAST_ROWS_MIN
 
     def decode(self, topic: str, partition: int, records: Sequence[Record]) -> Decoded:
@@ -274,7 +275,7 @@ class _Fetch:
             return
         letter = DeadLetter(
             refused.reason,
-            refused.detail(self.decoder.shows_values),
+            refused.detail(self.decoder.payloads == "keep"),
             model,
             self.topic,
             self.partition,
@@ -287,8 +288,8 @@ class _Fetch:
     def _payload(self, index: int) -> bytes:
         # One slice for all the refused events of a message: ten thousand copies would be memory nobody counted on.
         if self.payload[0] != index:
-            bytes_max = self.limits.dead_letter_payload_bytes_max if self.decoder.shows_values else 0
-            self.payload = (index, self._value(index)[:bytes_max])
+            bytes_max = self.limits.dead_letter_payload_bytes_max
+            self.payload = (index, kept_payload(self._value(index), self.decoder.payloads, bytes_max))
         return self.payload[1]
 
     def _value(self, index: int) -> bytes:

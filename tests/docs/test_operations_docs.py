@@ -31,7 +31,9 @@ def table(heading: str) -> dict[str, str]:
 
 
 def test_every_command_that_exists_is_described_and_no_other() -> None:
-    there = {name for name in COMMANDS if (PROJECT / "driftline" / "commands" / f"{name}.py").exists()}
+    there = {
+        name for name in COMMANDS if (PROJECT / "driftline" / "commands" / f"{name.replace('-', '_')}.py").exists()
+    }
 
     described = {name.strip("`").removeprefix("driftline ") for name in table("command")}
 

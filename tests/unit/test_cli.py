@@ -123,7 +123,7 @@ def test_a_program_without_arguments_shows_its_help_and_no_error() -> None:
 
 
 def test_every_command_that_exists_is_listed_with_its_summary(project: Path) -> None:
-    modules = {path.stem for path in (project / "driftline" / "commands").glob("[a-z]*.py")}
+    modules = {path.stem.replace("_", "-") for path in (project / "driftline" / "commands").glob("[a-z]*.py")}
 
     result = CliRunner().invoke(main, ["--help"])
 

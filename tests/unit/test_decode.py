@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from driftline.events import NO_TIME, Decoded, event_keys
+from driftline.settings.services import Payloads
 from streams.decode.decoder import Decoder
+from streams.decode.payloads import kept_payload
 from tests.support.events import ROW_BY_ROW, Message, column, decoder, messages, rows, shape
 
 PREDICTION: dict[str, Any] = {
@@ -395,6 +397,16 @@ def test_features_of_unknown_types_are_kept_as_they_were_sent() -> None:
     assert batch.has_features.tolist() == [True, True, False]
 
 
-def test_dead_letters_quote_nothing_where_payloads_are_private() -> None:
-    (letter,) = decode(replace(decoder(shape()), shows_values=False), PREDICTION | {"score": "secret"}).dead
-    assert (letter.detail, letter.payload) == ("score: expected a number, found a value of type str", b"")
+@pytest.mark.parametrize("payloads", ["none", "redact"])
+def test_dead_letters_quote_nothing_where_payloads_are_private(payloads: Payloads) -> None:
+    (letter,) = decode(replace(decoder(shape()), payloads=payloads), PREDICTION | {"score": "secret"}).dead
+    assert letter.detail == "score: expected a number, found a value of type str"
+    kept = json.loads(letter.payload) if payloads == "redact" else {}
+    assert letter.payload == b"" or kept.keys() == PREDICTION.keys()
+    assert kept.get("score", "text") == "text"
+    assert b"secret" not in letter.payload
+
+
+@pytest.mark.parametrize("value", [b"not json", b"[" * 990 + b"]" * 990, b'{"a": 1', b"\xff\x00"])
+def test_nothing_is_kept_redacted_of_what_can_not_be_read(value: bytes) -> None:
+    assert kept_payload(value, "redact", 100)[:50].strip(b"[]") == b""

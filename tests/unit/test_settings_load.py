@@ -135,7 +135,7 @@ def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file(confi
         ("web: {host: ''}", "must not be empty"),
         ("web: 3", "must be a mapping, lines of `key: value`"),
         ("kafka: {bootstrap_servers: a, topics: {labels: a b}}", "must be 1 to 249 of the characters"),
-        ("privacy: {dead_letter_payloads: maybe}", "must be true or false, not maybe"),
+        ("privacy: {dead_letter_payloads: maybe}", "must be keep, redact or none, not maybe"),
         ("limits: {max_future: 10}", "must be a number with a unit (ms, s, m, h or d), such as 10s or 1.5h, not 10"),
         ("limits: {features_max: 0}", "must be at least 1, not 0"),
     ],
@@ -223,7 +223,7 @@ def test_the_environment_overrides_the_file(config: Path) -> None:
     assert model.drift.detectors == ("psi",)
     assert model.performance is not None
     assert model.performance.floor == {"recall": 0.5}
-    assert not loaded.privacy.dead_letter_payloads
+    assert loaded.privacy.dead_letter_payloads == "none"
 
 
 @pytest.mark.parametrize("text", ["123456", "@at", "*star", "a: b # c", "true", "'quoted'", "[list"])

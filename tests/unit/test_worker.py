@@ -20,7 +20,8 @@ class PickyWorker(Worker):
 
     def __init__(self, bad: set[int]) -> None:
         settings = SimpleNamespace(
-            limits=SimpleNamespace(dead_letter_payload_bytes_max=10), privacy=SimpleNamespace(dead_letter_payloads=True)
+            limits=SimpleNamespace(dead_letter_payload_bytes_max=10),
+            privacy=SimpleNamespace(dead_letter_payloads="keep"),
         )
         super().__init__(cast(Any, SimpleNamespace(settings=settings)), cast(Any, None))
         self.bad = bad
@@ -47,7 +48,7 @@ class QuotingWorker(Worker):
     def __init__(self, *, may_quote: bool) -> None:
         settings = SimpleNamespace(
             limits=SimpleNamespace(dead_letter_payload_bytes_max=10),
-            privacy=SimpleNamespace(dead_letter_payloads=may_quote),
+            privacy=SimpleNamespace(dead_letter_payloads="keep" if may_quote else "redact"),
         )
         parts = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(models={}))
         super().__init__(cast(Any, parts), cast(Any, None))

@@ -123,8 +123,13 @@ create table driftline.dead_letter (
     record_offset bigint not null,
     element integer not null,
     payload bytea,
-    published_at timestamptz
+    published_at timestamptz,
+    replay_began_at timestamptz,
+    replayed_at timestamptz,
+    replayed_by text
 );
+comment on column driftline.dead_letter.replay_began_at is
+    'when somebody last began to send it again; without replayed_at nobody knows whether it arrived';
 create index on driftline.dead_letter (dead_letter_id) where published_at is null;
 create index on driftline.dead_letter (at);
 
@@ -550,7 +555,7 @@ create view driftline.v_rollout as
 select model, champion, challenger, metric, estimate, low, high, verdict, next_share, decided_at from driftline.rollout;
 
 create view driftline.v_dead_letters as
-select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload, published_at
+select dead_letter_id, at, reason, detail, model, topic, partition, record_offset, element, payload, published_at, replayed_at
   from driftline.dead_letter;
 
 create view driftline.v_deliveries as
