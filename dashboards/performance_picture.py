@@ -34,6 +34,9 @@ BASES = {
     "arrival": "arrival: by the time of the label",
     "estimated": "estimated without labels",
 }
+ESTIMATED = "estimated"
+"""The basis that has no labels, and so no coverage."""
+
 METRICS = {
     "accuracy": "accuracy\nright answers / all",
     "precision": "precision\ntrue / predicted positives",
@@ -65,16 +68,16 @@ def performance_figure(rows: Iterable[Row], floors: Mapping[str, float]) -> Figu
     'Live performance'
     """
     found: dict[str, dict[_Series, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    models, n_labelled = set(), 0
+    models, is_known = set(), False
     for row in rows:
         if row["segment"] == ALL_TRAFFIC:
             found[row["metric"]][row["version"], row["basis"]].append(row)
             models.add(row["model"])
-            n_labelled += int(row["n_labelled"])
+            is_known |= int(row["n_labelled"]) > 0 or row["basis"] == ESTIMATED
     if not found:
         return in_words("Live performance", "The configuration of this model has no labels, so nothing was measured.")
     title = f"Live performance of {', '.join(sorted(models))}"
-    if not n_labelled:
+    if not is_known:
         return in_words(title, "No labels came for these predictions: nobody can say which answers were right.")
     metrics = sorted(found, key=lambda metric: (_rank(metric, METRICS), metric))
     series = sorted({key for lines in found.values() for key in lines}, key=lambda key: (key[0], _rank(key[1], BASES)))
@@ -103,7 +106,7 @@ def _metric_line(axes: Axes, rows: Sequence[Row], place: int) -> None:
 
 def _coverage(axes: Axes, lines: Mapping[_Series, Sequence[Row]], shown: Mapping[_Series, int]) -> None:
     for key, place in shown.items():
-        rows = lines.get(key, ())
+        rows = lines.get(key, ()) if key[1] != ESTIMATED else ()
         share = np.array([number(row["coverage"]) for row in rows])
         axes.plot(_days(rows), share, **pen(place, len(rows)))
     axes.set_ylim(-0.03, 1.05)

@@ -6,7 +6,8 @@ slide in the order of event time:
 
 1. **take** the slide's pane deltas and the outcomes that arrived in it;
 2. **fold** them into rollups, also of the cohorts that the outcomes belong to;
-3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival;
+3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival and
+   estimated from its scores;
 4. **decide** what follows from that: episodes, messages, requests (`streams.policing`).
 
 Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to what is closed are
@@ -201,6 +202,7 @@ class _Evaluation:
             judged += await sequence.judge(window, panes, outcomes, self.store)
         await write_verdicts(self.connection, self.model, end_ms, judged)
         arrivals = await self.measures.write("arrival", window)
+        await self.measures.write_estimates(window, rollups)
         await policing.slide_closed(window, judged, outcomes, arrivals)
         return bool(rollups)
 
@@ -269,6 +271,8 @@ class _Evaluation:
         self.touched_cohorts |= grains | {delta.cohort_start for delta in (*outcomes, *fresh)}
         for window in sorted({*self._closed_windows(grains, closed_ms), *await self._windows_reaching(grains)}):
             await self._restate_distributions(window)
+        for window in self._closed_windows(grains, closed_ms):
+            await self.measures.write_estimates(window, await self.store.load(("features",), *window))
         arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
             await self.measures.write("arrival", window)

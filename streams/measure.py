@@ -1,4 +1,4 @@
-"""Metrics of windows from the outcomes that are known: by cohort as labels mature, by arrival when they come."""
+"""Metrics of windows: by cohort as labels mature, by arrival when they come, estimated before any label is there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from detectors.metrics import Estimate
 from detectors.profile import Profile
-from detectors.summaries import Ints
+from detectors.summaries import Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
+from labels_join.estimate import estimated_metrics
 from labels_join.performance import labels_by_class, metrics_of
 from streams.monitored import MonitoredModel, Profiles
-from streams.panes import PaneLayout
+from streams.panes import NO_PROFILE, PaneLayout
 from streams.results import MeasuredGroup, drop_metrics, write_metrics
-from streams.rollups import Group, Rollup, RollupStore
+from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.windows import grains_of
 
 Basis = Literal["cohort", "arrival"]
@@ -53,6 +54,34 @@ class Measures:
         await write_metrics(self._connection, self._model, measured)
         await drop_metrics(self._connection, self._model, window[1], basis, emptied)
         return measured
+
+    async def write_estimates(self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup]) -> None:
+        """Write what the scores of a closed window's predictions say of its metrics, where the reference has labels.
+
+        Parameters
+        ----------
+        rollups
+            Those of the window, of any kinds.
+        """
+        performance, labels = self._model.settings.performance, self._model.settings.labels
+        if performance is None or labels is None:
+            return
+        cells: dict[Group, list[bytes]] = defaultdict(list)
+        n_predictions: dict[Group, int] = defaultdict(int)
+        for key, rollup in rollups.items():
+            profile_id, layout = self._layouts.get(key.group.version, (NO_PROFILE, None))
+            if key.kind == "features" and layout is not None and key.profile_id == profile_id:
+                cells[key.group].append(rollup.vector[8 * layout.width :])
+                n_predictions[key.group] += rollup.n
+        measured = []
+        for group, parts in sorted(cells.items()):
+            profile = self._layouts[group.version][1].profile
+            positive = self._model.settings.positive_class
+            metrics = estimated_metrics(merge_vectors(parts, 0), profile, positive, performance.metrics)
+            measured.append(
+                MeasuredGroup(window, group, "estimated", metrics, n_predictions[group], 0, labels.keep_share)
+            )
+        await write_metrics(self._connection, self._model, measured)
 
     async def closed_cohort(self, window: tuple[int, int]) -> list[MeasuredGroup]:
         """Return a cohort's metrics as of the slide that was closed last, whatever came to the store since then."""

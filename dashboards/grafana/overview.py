@@ -239,10 +239,10 @@ def performance() -> tuple[Panel, ...]:
     """Say how good the model is, and how sure that is."""
     return (
         over_time(
-            ["performance_of_cohorts", "performance_by_arrival", "floor"],
+            ["performance_of_cohorts", "performance_by_arrival", "floor", "performance_estimated"],
             Words(
                 "Live ${metric}",
-                "By the predictions' time, with its interval, and by the arrival of labels; the floor as last broken.",
+                "By the predictions' time, with its interval; by labels' arrival; estimated; the floor as last broken.",
                 _NO_METRIC,
             ),
             Look(
@@ -252,6 +252,7 @@ def performance() -> tuple[Panel, ...]:
                 columns={
                     "^(low|high) ": _DASHED,
                     "by arrival": {"custom.lineWidth": 1, "custom.fillOpacity": 0},
+                    " estimated ": {"custom.lineStyle": {"fill": "dot", "dash": [2, 6]}, "custom.fillOpacity": 0},
                     "^floor ": {**_DASHED, "color": {"mode": "fixed", "fixedColor": RED}},
                 },
             ),

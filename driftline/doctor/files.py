@@ -9,6 +9,7 @@ from driftline.doctor import Finding, fail, ok, warn
 from driftline.embedded import embedded_binaries
 from driftline.errors import ConfigurationError, InputError, ServiceUnavailableError
 from driftline.settings import ModelSettings, ReferenceSettings, Settings, load_settings
+from labels_join.estimate import why_not_estimated
 from streams.reference import profile_from_file
 
 
@@ -36,7 +37,9 @@ def check_references(settings: Settings) -> Iterator[Finding]:
                 yield from fail("reference", error)
             else:
                 features = sum(not feature.name.startswith("@") for feature in profile.features)
-                yield ok("reference", f"{of}: {reference.path}, {features} features, digest {profile.digest}")
+                told = f"{of}: {reference.path}, {features} features, digest {profile.digest}"
+                why_not = why_not_estimated(profile) if model.has_labels else None
+                yield ok("reference", told + (f"; no estimates before labels: {why_not}" if why_not else ""))
 
 
 def references_of(name: str, model: ModelSettings) -> dict[str, ReferenceSettings]:

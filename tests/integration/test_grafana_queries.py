@@ -201,6 +201,7 @@ def test_overrides_of_series_meet_the_series_they_are_meant_for(store: psycopg.C
     assert meant == {
         "^(low|high) ": {"low (fraud v1)", "high (fraud v1)"},
         "by arrival": {"recall by arrival (fraud v1)"},
+        " estimated ": {"recall estimated (fraud v1)"},
         "^floor ": {"floor (fraud by hand)"},
     }
     assert names - set().union(*meant.values()) == {"recall (fraud v1)"}

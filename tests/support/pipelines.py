@@ -16,7 +16,7 @@ import numpy as np
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from driftline.events import DeadLetter, Decoded, FeatureType
+from driftline.events import Coded, DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, run
 from driftline.store.migrate import migrate
@@ -208,14 +208,18 @@ async def lab(
     return made
 
 
-async def put_reference_in_force(made: Lab, events: Events, version: str = EVERY_VERSION) -> str:
-    """Compare with these events from now on; return the profile's digest."""
+async def put_reference_in_force(
+    made: Lab, events: Events, version: str = EVERY_VERSION, truth: Sequence[str] | None = None
+) -> str:
+    """Compare with these events, and perhaps their true classes, from now on; return the profile's digest."""
     batch = made.decode("predictions", events).predictions[made.model.name]
     only = made.model.settings
     types = [FeatureType(feature.name, feature.type) for feature in only.features or ()]
+    classes = tuple(sorted(set(truth or ())))
     profile = profile_from_batch(
         batch,
         types,
+        None if truth is None else Coded(np.array([classes.index(name) for name in truth], np.int32), classes),
         task=only.task,
         bins=only.drift.bins,
         categories_max=50,

@@ -270,6 +270,20 @@ def test_without_labels_performance_says_so() -> None:
     assert "has no labels" in words(performance_figure([], {}))
 
 
+def test_estimates_are_drawn_before_any_label_and_have_no_coverage() -> None:
+    rows = [
+        metric("accuracy", hour, value, basis=basis, n_labelled=0)
+        for basis, value in (("cohort", ""), ("estimated", "0.8"))
+        for hour in (1, 2)
+    ]
+    figure = performance_figure(rows, {})
+
+    _, estimated = figure.axes[0].lines
+    np.testing.assert_allclose(np.asarray(estimated.get_ydata(), np.float64), [0.8, 0.8])
+    assert "estimated without labels" in words(figure)
+    assert [len(np.asarray(line.get_ydata())) for line in figure.axes[1].lines] == [2, 0]
+
+
 def test_many_versions_are_cut_and_counted() -> None:
     figure = performance_figure([metric("accuracy", 1, "0.5", version=f"v{n}") for n in range(9)], {})
 

@@ -19,6 +19,16 @@ select window_end as "time", metric || ' by arrival (' || model || ' ' || versio
    and segment = ${segment:sqlstring} and metric = ${metric:sqlstring} and basis = 'arrival'
  order by 1, 2;
 
+-- name: performance_estimated
+-- The same metric as the scores lead one to expect it, before any label.
+select window_end as "time", metric || ' estimated (' || model || ' ' || version || ')' as metric, value
+  from driftline.v_performance
+ where $__timeFilter(window_end)
+   and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+   and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
+   and segment = ${segment:sqlstring} and metric = ${metric:sqlstring} and basis = 'estimated'
+ order by 1, 2;
+
 -- name: floor
 -- The floor under the metric, as it was when it was last broken.
 select edge.at as "time", 'floor (' || broken.model || ' ' || broken.version || ')' as metric, broken.floor as value

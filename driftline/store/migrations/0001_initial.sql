@@ -501,6 +501,15 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
   join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version
   left join driftline.name s on s.model_id = p.model_id and s.kind = 'segment' and s.code = p.segment;
 
+-- How far estimates were off, once labels are in.
+create view driftline.v_estimate_error as
+select e.model, e.version, e.segment, e.window_start, e.window_end, e.metric,
+       e.value as estimated, e.low, e.high, c.value as realised, e.value - c.value as error,
+       c.value between e.low and e.high as within, c.n_predictions, c.n_labelled, c.coverage
+  from driftline.v_performance e
+  join driftline.v_performance c using (model, version, segment, window_end, metric)
+ where e.basis = 'estimated' and c.basis = 'cohort' and e.value is not null and c.value is not null;
+
 create view driftline.v_distribution as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
        d.feature, d.window_start, b.bin, b.label,
