@@ -19,7 +19,7 @@ from driftline.store.migrate import migrate
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 SQL_BLOCKS = re.findall(r"^```sql\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-ROLES = ("owner", "worker", "reader")
+ROLES = ("migrator", "writer", "reader")
 
 
 def table(heading: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ async def house(postgres_url: str) -> AsyncIterator[dict[str, str]]:
             administrator.execute(as_written(create))
             for role in ROLES:
                 administrator.execute(f"alter role driftline_{role}{own} password 'secret'".encode())
-            owner = await connect(urls["owner"])
+            owner = await connect(urls["migrator"])
             await migrate(owner)
             await owner.execute(as_written(grant))
             for block in others:
@@ -86,7 +86,7 @@ async def house(postgres_url: str) -> AsyncIterator[dict[str, str]]:
 
 
 async def test_the_rights_of_a_worker_are_enough_for_its_work(house: dict[str, str]) -> None:
-    connection = await connect(house["worker"])
+    connection = await connect(house["writer"])
     try:
         assert (await the_row(connection, "missing_rights")).words == []
         await work(connection)

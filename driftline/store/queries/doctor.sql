@@ -4,7 +4,8 @@ select coalesce(array_agg(missing.words order by missing.words), '{}') as words
   from (select format('%%s on %%s', privilege, t.oid::regclass) as words
           from pg_class t, unnest(array['select', 'insert', 'update', 'delete']) privilege
          where t.relnamespace = 'driftline'::regnamespace and t.relkind in ('r', 'p') and not t.relispartition
-           and (privilege = 'select' or t.relname <> 'migration')
+           and (privilege = 'select' or t.relname not in ('migration', 'installation'))
+           and (privilege in ('select', 'insert') or t.relname <> 'audit')
            and not has_table_privilege(t.oid, privilege)
         union all
         select format('execute on function %%s', f.oid::regprocedure)
