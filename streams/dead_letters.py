@@ -12,16 +12,16 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError
 from driftline.store.connection import Connection, rows, run, timestamp
 from streams.decode.decoder import Decoder
-from streams.decode.messages import ARROW_STREAM, Refused, event_of, events_of, parse_json
+from streams.decode.messages import ARROW_STREAM, Records, Refused, event_of, events_of, parse_json
 from streams.publish import Message, Send
 
 LETTERS_SHOWN_MAX = 50
@@ -187,8 +187,8 @@ def what_is_wrong(decoder: Decoder, topic: str, message: Message) -> str | None:
 
     Its time is not judged: that depends on what is read before it.
     """
-    record = SimpleNamespace(value=message.value, headers=message.headers, timestamp=0, offset=1)
-    decoded = decoder.decode(topic, 0, [record])
+    record = Records([message.value], [message.headers], np.zeros(1, np.int64), np.ones(1, np.int64))
+    decoded = decoder.decode(topic, 0, record)
     if decoded.dead:
         return f"it would be a dead letter again: {decoded.dead[0].reason}: {decoded.dead[0].detail}"
     return None if len(decoded.record_of) else "it holds no event"

@@ -21,7 +21,7 @@ from driftline.settings.services import LimitSettings
 from driftline.store.connection import Connection, run, timestamp
 from retraining.statuses import STATES, STATUS_TYPE, Status, says_more
 from streams.commit import Committed, Pipeline, Position, commit_fetch
-from streams.decode.messages import Record, Refused, parse_json
+from streams.decode.messages import Records, Refused, parse_json
 from streams.decode.values import time_ms
 
 OUTCOME_CHARACTERS_MAX = 2_000
@@ -50,18 +50,18 @@ class Statuses:
 
 
 def read_statuses(
-    records: Sequence[Record], limits: LimitSettings, letter_of: LetterOf, *, shows_values: bool = True
+    records: Records, limits: LimitSettings, letter_of: LetterOf, *, shows_values: bool = True
 ) -> Statuses:
     """Read what was fetched of one partition; no bytes whatever raise."""
     latest: dict[str, Status] = {}
     dead: list[DeadLetter] = []
     counts: Counter[tuple[str, str]] = Counter()
-    for index, record in enumerate(records):
-        if not record.value:
-            counts[NO_MODEL, "tombstone" if record.value is None else "empty"] += 1
+    for index, value in enumerate(records.values):
+        if not value:
+            counts[NO_MODEL, "tombstone" if value is None else "empty"] += 1
             continue
         try:
-            status = read_status(record.value, limits)
+            status = read_status(value, limits)
         except Refused as refused:
             dead.append(letter_of(index, 0, None, refused.reason, refused.detail(shows_values)))
             continue

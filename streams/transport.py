@@ -14,19 +14,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import AppT
 from faust.types.tuples import TP, ConsumerMessage
 from mode.types import ServiceT
 
-from streams.decode.messages import Record
+from streams.decode.messages import Records
+from streams.slices import next_slice
 
 _log = logging.getLogger("driftline.transport")
 
@@ -41,7 +48,7 @@ BUFFER_SHARE = 2
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """What one fetch brought of one partition.
+    """What one fetch brought of one partition, or a slice of it.
 
     Parameters
     ----------
@@ -55,7 +62,7 @@ class Fetch:
     partition: int
     start: int
     next: int
-    records: Sequence[Record]
+    records: Records
 
 
 class Positions(Protocol):
@@ -87,7 +94,21 @@ class CommittedOnlyThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         # Faust waits 1.5 s. Meanwhile a broker is asked for nothing else, so quiet partitions would hold up busy ones.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
+        # Faust bounds what comes of each partition, not what comes of all together.
+        consumer._fetch_max_bytes = self.app.conf.consumer_max_fetch_size
         return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        """Return the next records of one partition as columns; called in the thread that speaks with the broker."""
+        if not self.consumer.flow_active:
+            return {}
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        with fetcher._subscriptions.fetch_context():
+            return await next_slice(fetcher, active_partitions, timeout, self.app.conf.consumer_max_fetch_size)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit positions to Kafka; a failure, for which Faust would end, does no harm."""
@@ -151,27 +172,28 @@ class WholeFetchConsumer(driver.Consumer):
             await self.perform_seek()
             return
         generation_id = self.app.consumer_generation_id
-        for partition, records in answer.items():
+        records: Records
+        for partition, records in cast(Any, answer).items():
             await self._wait_for_room()
             tp = TP(partition.topic, partition.partition)
             start = self._next.get(tp)
-            if not records or start is None or tp in self._wanted:
+            if start is None or tp in self._wanted:
                 continue
             is_current = self.flow_active and self.app.consumer_generation_id == generation_id
             if not is_current or (active is not None and tp not in active):
                 self._wanted[tp] = start
                 continue
-            last = records[-1]
-            self._next[tp] = last.offset + 1
-            fetch = Fetch(tp.topic, tp.partition, start, last.offset + 1, records)
+            last = int(records.offsets[-1])
+            self._next[tp] = last + 1
+            fetch = Fetch(tp.topic, tp.partition, start, last + 1, records)
             yield (
                 tp,
                 ConsumerMessage(
                     tp.topic,
                     tp.partition,
-                    last.offset,
-                    last.timestamp / 1000,
-                    last.timestamp_type,
+                    last,
+                    int(records.timestamps[-1]) / 1000,
+                    0,
                     None,
                     None,
                     cast(Any, fetch),

@@ -191,8 +191,7 @@ class Worker:
         position = Position(fetch.topic, fetch.partition, topic_id, fetch.start, fetch.next)
         if isinstance(decoded, Statuses):
             return await commit_statuses(connection, pipeline, position, decoded)
-        times = np.array([record.timestamp for record in fetch.records], np.int64)
-        record_ms = times[decoded.record_of] if len(decoded.record_of) else np.empty(0, np.int64)
+        record_ms = fetch.records.timestamps[decoded.record_of]
         make_letter = self._dead_letter_of(fetch, decoded)
         return await commit_fetch(connection, pipeline, position, decoded, record_ms, make_letter)
 
@@ -208,10 +207,10 @@ class Worker:
         self, fetch: Fetch, index: int, element: int, model: str | None, reason: str, detail: str
     ) -> DeadLetter:
         settings = self._parts.settings
-        record = fetch.records[index]
+        value, offset = fetch.records.values[index] or b"", int(fetch.records.offsets[index])
         bytes_max = settings.limits.dead_letter_payload_bytes_max
-        payload = kept_payload(record.value or b"", settings.privacy.dead_letter_payloads, bytes_max)
-        return DeadLetter(reason, detail, model, fetch.topic, fetch.partition, record.offset, element, payload)
+        payload = kept_payload(value, settings.privacy.dead_letter_payloads, bytes_max)
+        return DeadLetter(reason, detail, model, fetch.topic, fetch.partition, offset, element, payload)
 
     async def _bury(self, fetch: Fetch, reason: str) -> None:
         """Commit a record that Postgres refuses as a dead letter.
@@ -385,8 +384,8 @@ class _Refused:
 
 def _halves(fetch: Fetch) -> list[Fetch]:
     middle = len(fetch.records) // 2
-    cut = fetch.records[middle].offset
+    cut = int(fetch.records.offsets[middle])
     return [
-        replace(fetch, next=cut, records=fetch.records[:middle]),
-        replace(fetch, start=cut, records=fetch.records[middle:]),
+        replace(fetch, next=cut, records=fetch.records.part(0, middle)),
+        replace(fetch, start=cut, records=fetch.records.part(middle, len(fetch.records))),
     ]

@@ -9,11 +9,18 @@ Arrow knows.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
 DEPTH_MAX = 1000
+SHORT_BYTES = 2 * DEPTH_MAX - 1
+"""A message of so many bytes or fewer is nested too deeply, whatever it holds."""
+
+PIECE_BYTES = 1024 * 1024
+"""How much Arrow parses at a time: what the processor keeps at hand. A whole fetch at once takes half as long again."""
+
 _OPENING, _CLOSING = b"{}"
 _LITERAL = re.compile(rb"[\s:,\[-](?:NaN|Inf)")
 
@@ -28,7 +35,23 @@ def is_line(message: bytes) -> bool:
     """
     if message[0] != _OPENING or message[-1] != _CLOSING:
         return False
-    return len(message) < 2 * DEPTH_MAX or message.count(b"{") + message.count(b"[") < DEPTH_MAX
+    return len(message) <= SHORT_BYTES or message.count(b"{") + message.count(b"[") < DEPTH_MAX
+
+
+def short_lines(values: Sequence[bytes | None], indices: Iterable[int], bytes_max: int) -> list[int]:
+    """Return which of some messages are lines, so short that they are certainly not nested too deeply.
+
+    Examples
+    --------
+    >>> short_lines([b'{"a": 1}', None, b"", b'["a"]', b'{"a": 10}'], range(5), 8)
+    [0]
+    """
+    bytes_max = min(bytes_max, SHORT_BYTES)
+    return [
+        index
+        for index in indices
+        if (value := values[index]) and len(value) <= bytes_max and value[0] == _OPENING and value[-1] == _CLOSING
+    ]
 
 
 def is_block(block: bytes, messages: int) -> bool:
@@ -51,12 +74,19 @@ def is_block(block: bytes, messages: int) -> bool:
     return True
 
 
-def read_block(block: bytes, schema: pa.Schema) -> pa.Table | None:
-    """Read a block with a schema, leaving out all other fields; None if Arrow refuses any message of it."""
+def read_block(block: bytes, schema: pa.Schema, longest: int) -> pa.Table | None:
+    """Read a block with a schema, leaving out all other fields; None if Arrow refuses any message of it.
+
+    Parameters
+    ----------
+    longest
+        Bytes of the longest message: Arrow refuses one that is larger than the pieces it reads.
+    """
+    piece_bytes = max(PIECE_BYTES, longest) + 1
     try:
         return arrow_json.read_json(
             pa.BufferReader(block),
-            read_options=arrow_json.ReadOptions(block_size=len(block) + 1, use_threads=False),
+            read_options=arrow_json.ReadOptions(block_size=piece_bytes, use_threads=False),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
     except pa.ArrowException:

@@ -21,12 +21,11 @@ from driftline.events import DeadLetter, Decoded, Ints
 from driftline.settings.services import LimitSettings, Payloads
 from streams.decode.arrow import finder, nulls
 from streams.decode.batches import BUILDERS, merge
-from streams.decode.blocks import is_block, is_line, read_block
+from streams.decode.blocks import is_block, is_line, read_block, short_lines
 from streams.decode.columns import COLUMN_READERS, Table, by_model
 from streams.decode.messages import (
-    NO_MARKS,
     Marks,
-    Record,
+    Records,
     Refused,
     event_of,
     events_of,
@@ -84,7 +83,7 @@ class Decoder:
     payloads: Payloads = "keep"
     fast_rows_min: int = FAST_ROWS_MIN
 
-    def decode(self, topic: str, partition: int, records: Sequence[Record]) -> Decoded:
+    def decode(self, topic: str, partition: int, records: Records) -> Decoded:
         """Decode what was fetched of one partition.
 
         Parameters
@@ -110,14 +109,14 @@ class Decoder:
 class _Fetch:
     """The state of decoding one fetch."""
 
-    def __init__(self, decoder: Decoder, topic: str, partition: int, records: Sequence[Record]) -> None:
+    def __init__(self, decoder: Decoder, topic: str, partition: int, records: Records) -> None:
         self.decoder, self.topic, self.partition, self.records = decoder, topic, partition, records
         self.limits, self.router = decoder.limits, decoder.routers[topic]
         # A place in the log is record * stride + element until the number of elements of every record is known.
         self.stride = self.limits.array_events_max
         self.elements = np.ones(len(records), np.int64)
-        self.marks = _marks(records)
-        self.sampled = {index for index, record in enumerate(records) if not record.offset % SAMPLE_EVERY}
+        self.marks = {headers: marks_of(headers) for headers in set(records.headers)}
+        self.sampled = set(np.flatnonzero(records.offsets % SAMPLE_EVERY == 0).tolist())
         self.rows: dict[tuple[Kind, str], list[Any]] = {}
         self.parts: dict[tuple[Kind, str], list[Any]] = {}
         self.dead: list[DeadLetter] = []
@@ -128,24 +127,41 @@ class _Fetch:
     def decoded(self) -> Decoded:
         lines: dict[Marks, list[int]] = {}
         single: list[int] = []
-        for index, (record, marks) in enumerate(zip(self.records, self.marks, strict=True)):
-            value = record.value
-            if not value:
-                self._count_empty(index, "tombstone" if value is None else "empty")
-            elif len(value) > self.limits.message_bytes_max:
-                what = f"the message: expected at most {self.limits.message_bytes_max} bytes"
-                self._refuse(index, 0, Refused("too_large", what, len(value)))
-            elif marks.is_arrow:
-                self._read_arrow(index, value)
-            elif is_line(value):
-                lines.setdefault(marks, []).append(index)
-            else:
-                single.append(index)
+        bytes_max = self.limits.message_bytes_max
+        for marks, indices in self._by_marks().items():
+            lines[marks] = [] if marks.is_arrow else short_lines(self.records.values, indices, bytes_max)
+            if len(lines[marks]) < len(indices):
+                for index in sorted(set(indices).difference(lines[marks])):
+                    self._sort_out(index, marks, lines[marks], single)
         for group, members in self._groups(lines, single).items():
             single += self._read_group(group, members)
         for index in single:
             self._read_message(index)
         return self._result()
+
+    def _by_marks(self) -> dict[Marks, Sequence[int]]:
+        """Return the messages, by what their headers say."""
+        if len(self.marks) == 1:
+            return {marks: range(len(self.records)) for marks in self.marks.values()}
+        indices: dict[Marks, list[int]] = {}
+        for index, headers in enumerate(self.records.headers):
+            indices.setdefault(self.marks[headers], []).append(index)
+        return dict(indices)
+
+    def _sort_out(self, index: int, marks: Marks, lines: list[int], single: list[int]) -> None:
+        """Look closer at a message that is not certainly a line: it may be one, or is read alone or not at all."""
+        value = self.records.values[index]
+        if not value:
+            self._count_empty(index, "tombstone" if value is None else "empty")
+        elif len(value) > self.limits.message_bytes_max:
+            what = f"the message: expected at most {self.limits.message_bytes_max} bytes"
+            self._refuse(index, 0, Refused("too_large", what, len(value)))
+        elif marks.is_arrow:
+            self._read_arrow(index, value)
+        elif is_line(value):
+            lines.append(index)
+        else:
+            single.append(index)
 
     def _groups(self, lines: Mapping[Marks, list[int]], single: list[int]) -> dict[Group, Members]:
         """Group messages that may be read as one table; the others join the single ones."""
@@ -166,14 +182,14 @@ class _Fetch:
     def _read_group(self, group: Group, members: Members) -> list[int]:
         """Read messages as one table; return those that have to be read one by one."""
         indices = _flat(members)
-        values = [self.records[index].value or b"" for index in indices]
+        values = [self._value(index) for index in indices]
         block = b"\n".join(values)
         if not is_block(block, len(values)):
             fit = {model: [i for i in own if is_block(self._value(i), 1)] for model, own in members.items()}
             unfit = sorted(set(indices).difference(_flat(fit)))
             return unfit + self._read_group(group, fit) if len(unfit) < len(indices) else unfit
         sniffed = _sniff(values, group.kind, self.decoder.shapes[group.model], self.router.watched_paths(group))
-        parsed = None if sniffed is None else read_block(block, sniffed.schema)
+        parsed = None if sniffed is None else read_block(block, sniffed.schema, max(map(len, values)))
         if sniffed is None or parsed is None or parsed.num_rows != len(values):
             return indices
         models = [(model, len(own)) for model, own in members.items()]
@@ -214,7 +230,7 @@ class _Fetch:
             return
         self.elements[index] = parsed.num_rows
         find = finder(parsed)
-        guess = self.router.guess_table(find, self.marks[index])
+        guess = self.router.guess_table(find, self._marks(index))
         odd = np.ones(parsed.num_rows, np.bool_)
         if guess is not None and self.decoder.shapes[guess[1]].features is not None:
             group, model = guess
@@ -237,8 +253,8 @@ class _Fetch:
         model = None
         try:
             event = event_of(candidate)
-            model = self.router.model_of(event, self.marks[index])
-            kind = self.router.kind_of(event, model, self.marks[index])
+            model = self.router.model_of(event, self._marks(index))
+            kind = self.router.kind_of(event, model, self._marks(index))
             row = _ROW_READERS[kind](event, index * self.stride + element, self.decoder.readings[model])
         except Refused as refused:
             self._refuse(index, element, refused, model)
@@ -265,7 +281,7 @@ class _Fetch:
 
     def _count_empty(self, index: int, reason: str) -> None:
         self.elements[index] = 0
-        model = self.marks[index].model
+        model = self._marks(index).model
         self._count(model if model is not None and model in self.router.kinds_by_model else "*", reason, 1)
 
     def _refuse(self, index: int, element: int, refused: Refused, model: str | None = None) -> None:
@@ -279,7 +295,7 @@ class _Fetch:
             model,
             self.topic,
             self.partition,
-            self.records[index].offset,
+            int(self.records.offsets[index]),
             element,
             self._payload(index),
         )
@@ -292,8 +308,11 @@ class _Fetch:
             self.payload = (index, kept_payload(self._value(index), self.decoder.payloads, bytes_max))
         return self.payload[1]
 
+    def _marks(self, index: int) -> Marks:
+        return self.marks[self.records.headers[index]]
+
     def _value(self, index: int) -> bytes:
-        return self.records[index].value or b""
+        return self.records.values[index] or b""
 
     def _result(self) -> Decoded:
         for (kind, model), rows in self.rows.items():
@@ -316,18 +335,6 @@ class _Fetch:
             order = first[merged.order // self.stride] + merged.order % self.stride
             batches[kind][model] = replace(merged, order=order)
         return result
-
-
-def _marks(records: Sequence[Record]) -> list[Marks]:
-    known: dict[tuple[tuple[str, bytes], ...], Marks] = {(): NO_MARKS}
-    marks = []
-    for record in records:
-        headers = tuple(record.headers)
-        found = known.get(headers)
-        if found is None:
-            found = known[headers] = marks_of(headers)
-        marks.append(found)
-    return marks
 
 
 def _sniff(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:

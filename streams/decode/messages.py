@@ -12,11 +12,13 @@ import binascii
 import io
 import json
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
 
+from driftline.events import Ints
 from streams.decode.arrow import plain_table
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -27,17 +29,34 @@ NOTHING = object()
 _NUMBER_CHARACTERS_MAX = 310
 
 
-class Record(Protocol):
-    """What decoding reads of a Kafka record; aiokafka's has it."""
+Headers = tuple[tuple[str, bytes], ...]
 
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """Kafka records of one partition as columns, in the order of the log: one object a value, none a record.
+
+    Parameters
+    ----------
+    timestamps
+        int64 [records]; milliseconds since 1970 UTC.
+    offsets
+        int64 [records]; rising.
+    """
+
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+    timestamps: Ints
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, start: int, end: int) -> Records:
+        """Return the records at the places from `start` to `end`, half-open."""
+        return Records(
+            self.values[start:end], self.headers[start:end], self.timestamps[start:end], self.offsets[start:end]
+        )
 
 
 class Refused(Exception):  # noqa: N818 - it is a verdict on an event, not an error of the program

@@ -18,7 +18,7 @@ from streams.decode.rows import OFFLINE, SERVING
 from streams.decode.shapes import KNOWN_FIELDS
 from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions
 from streams.relay import PAYLOAD_BYTES_MAX, dead_letter_message
-from tests.support.events import Message, decoder, shape
+from tests.support.events import Message, decoder, records, shape
 
 
 def words_of(section: str, page: str) -> set[str]:
@@ -88,7 +88,7 @@ def test_the_examples_of_events_are_read_without_a_word(page: str) -> None:
     [example] = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     types = {"age": "numeric", "city": "categorical"}
     topic = decoder(shape("churn", features=types, segments=["plan"]), kinds=("prediction", "label", "feature"))
-    decoded = topic.decode("t", 0, [Message(line.encode(), (), 1000) for line in example.splitlines()])
+    decoded = topic.decode("t", 0, records(*(Message(line.encode(), (), 1000) for line in example.splitlines())))
     assert (decoded.dead, decoded.counts) == ([], {})
     assert [len(batch["churn"]) for batch in (decoded.predictions, decoded.labels, decoded.features)] == [1, 1, 1]
 

@@ -22,7 +22,7 @@ from streams.statuses import read_status, read_statuses
 from streams.transport import Fetch
 from streams.worker import Worker, WorkerParts
 from tests.support.desk import NoBroker
-from tests.support.events import Message
+from tests.support.events import Message, records
 from tests.support.live import rows_of
 from tests.support.pipelines import START_MS, lab, settings_of
 
@@ -45,9 +45,9 @@ class StatusDesk:
     async def read(self, *messages: Status | bytes | None, start: int | None = None) -> int | None:
         values = [_value(message) for message in messages]
         first = self._next if start is None else start
-        records: list[Any] = [Message(value, (), offset, START_MS) for offset, value in enumerate(values, first)]
-        fenced = await self._worker.process(Fetch(TOPIC, 0, first, first + len(records), records))
-        self._next = first + len(records) if fenced is None else fenced
+        fetched = records(*(Message(value, (), offset, START_MS) for offset, value in enumerate(values, first)))
+        fenced = await self._worker.process(Fetch(TOPIC, 0, first, first + len(fetched), fetched))
+        self._next = first + len(fetched) if fenced is None else fenced
         return fenced
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -202,5 +202,5 @@ def test_a_status_is_read_as_it_was_written_and_texts_are_bounded() -> None:
     assert read_status(_value(SUCCEEDED) or b"", LimitSettings()) == SUCCEEDED
     long = read_status(_value(replace(SUCCEEDED, outcome="x" * 10_000)) or b"", LimitSettings())
     assert len(long.outcome) == 2_000
-    records: list[Any] = [Message(_value(status), (), 0, 0) for status in (SUCCEEDED, STARTED)]
-    assert read_statuses(records, LimitSettings(), lambda *_: pytest.fail("a dead letter")).latest == (SUCCEEDED,)
+    fetched = records(*(Message(_value(status), (), 0, 0) for status in (SUCCEEDED, STARTED)))
+    assert read_statuses(fetched, LimitSettings(), lambda *_: pytest.fail("a dead letter")).latest == (SUCCEEDED,)

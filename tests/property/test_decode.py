@@ -16,7 +16,7 @@ from streams.decode.arrow import as_ids, as_times
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import Kind, TopicRoute
 from streams.decode.values import file_time_ms, time_ms
-from tests.support.events import ROW_BY_ROW, Message, decoder, everything, shape
+from tests.support.events import ROW_BY_ROW, Message, decoder, everything, records, shape
 
 ODD_VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2.5, 1.0, -0.0, 1e300, 2**53 + 1, 2**70, "", "a", "1", "1.0", "True", "01234",
@@ -139,7 +139,8 @@ def fetches(draw: st.DrawFn) -> list[Message]:
 
 
 def _both(of: Decoder, fetch: list[Message]) -> tuple[Decoded, Decoded]:
-    return of.decode("t", 0, fetch), replace(of, fast_rows_min=ROW_BY_ROW).decode("t", 0, fetch)
+    fetched = records(*fetch)
+    return of.decode("t", 0, fetched), replace(of, fast_rows_min=ROW_BY_ROW).decode("t", 0, fetched)
 
 
 KINDS: list[list[Kind]] = [
@@ -180,7 +181,9 @@ def test_the_fast_path_gives_what_the_row_by_row_path_gives(topic: Decoder, fetc
 def test_every_record_ends_as_rows_or_a_dead_letter_or_in_a_counter(
     topic: Decoder, values: list[bytes], sent: tuple[tuple[str, bytes], ...]
 ) -> None:
-    decoded = topic.decode("t", 0, [Message(value, sent, offset) for offset, value in enumerate(values, start=1)])
+    decoded = topic.decode(
+        "t", 0, records(*(Message(value, sent, offset) for offset, value in enumerate(values, start=1)))
+    )
     kept = [len(batch) for kind in (decoded.predictions, decoded.labels, decoded.features) for batch in kind.values()]
     assert sum(kept) + len(decoded.dead) + sum(decoded.counts.values()) >= len(values)
 
@@ -196,7 +199,7 @@ def test_no_bytes_that_claim_to_be_arrow_make_it_raise(start: bytes, noise: byte
     sent = (("content-type", b"application/vnd.apache.arrow.stream"),)
     at = len(noise) * len(whole) // 400
     for value in (start + noise, whole[:at], whole[:at] + noise[:4] + whole[at + 4 :]):
-        decoder(shape("m")).decode("t", 0, [Message(value, sent)])
+        decoder(shape("m")).decode("t", 0, records(Message(value, sent)))
 
 
 @given(st.lists(st.none() | st.sampled_from([str(value) for value in ODD_VALUES]) | st.text(max_size=8), min_size=1))

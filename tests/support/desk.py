@@ -17,7 +17,7 @@ from driftline.store.connection import Connection, open_pool
 from streams.positions import LogPositions
 from streams.transport import Fetch
 from streams.worker import Worker, WorkerParts
-from tests.support.events import Message
+from tests.support.events import Message, records
 from tests.support.live import rows_of
 from tests.support.pipelines import END_MS, START_MS, Lab, json_bytes, lab, settings_of
 
@@ -52,8 +52,8 @@ class Desk:
     ) -> int | None:
         """Hand over a fetch that begins at an offset."""
         named = (json_bytes({"model": "m"} | event) for event in events)
-        records = [Message(value, (), offset, record_ms) for offset, value in enumerate(named, start)]
-        return await self.worker.process(Fetch(TOPIC, partition, start, start + len(records), records))
+        fetched = records(*(Message(value, (), offset, record_ms) for offset, value in enumerate(named, start)))
+        return await self.worker.process(Fetch(TOPIC, partition, start, start + len(fetched), fetched))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the store."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from driftline.events import (
     MISSING,
     NO_TIME,
@@ -20,6 +22,7 @@ from driftline.events import (
 )
 from driftline.settings.services import LimitSettings
 from streams.decode.decoder import Decoder
+from streams.decode.messages import Records
 from streams.decode.shapes import EventShape, Kind, TopicRoute
 
 ROW_BY_ROW = 10**9
@@ -28,7 +31,7 @@ ROW_BY_ROW = 10**9
 
 @dataclass(frozen=True)
 class Message:
-    """What decoding reads of a Kafka record."""
+    """One Kafka record, as far as decoding reads it."""
 
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
@@ -36,11 +39,21 @@ class Message:
     timestamp: int = 0
 
 
-def messages(*events: object, headers: Mapping[str, str] | None = None) -> list[Message]:
+def records(*sent: Message) -> Records:
+    """Put messages into columns."""
+    return Records(
+        [message.value for message in sent],
+        [message.headers for message in sent],
+        np.array([message.timestamp for message in sent], np.int64),
+        np.array([message.offset for message in sent], np.int64),
+    )
+
+
+def messages(*events: object, headers: Mapping[str, str] | None = None) -> Records:
     """Make records of events; bytes and None are sent as they are."""
     sent = tuple((name, text.encode()) for name, text in (headers or {}).items())
     values = (event if event is None or isinstance(event, bytes) else json.dumps(event).encode() for event in events)
-    return [Message(value, sent, offset) for offset, value in enumerate(values, start=1)]
+    return records(*(Message(value, sent, offset) for offset, value in enumerate(values, start=1)))
 
 
 def shape(

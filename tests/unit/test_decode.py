@@ -12,7 +12,7 @@ from driftline.events import NO_TIME, Decoded, event_keys
 from driftline.settings.services import Payloads
 from streams.decode.decoder import Decoder
 from streams.decode.payloads import kept_payload
-from tests.support.events import ROW_BY_ROW, Message, column, decoder, messages, rows, shape
+from tests.support.events import ROW_BY_ROW, Message, column, decoder, messages, records, rows, shape
 
 PREDICTION: dict[str, Any] = {
     "prediction_id": "a",
@@ -316,7 +316,9 @@ def test_the_header_tells_the_model_before_the_field_and_the_field_before_the_to
     assert list(decode(decoder(shape("n"), fast_rows_min=fast_rows_min), nameless).predictions) == ["n"]
     assert [letter.reason for letter in decode(topic, nameless).dead] == ["missing_field"]
     for header in ("", "o", "\ud800"):
-        sent = [Message(json.dumps(PREDICTION).encode(), (("driftline-model", header.encode("utf-8", "replace")),))]
+        sent = records(
+            Message(json.dumps(PREDICTION).encode(), (("driftline-model", header.encode("utf-8", "replace")),))
+        )
         assert [letter.reason for letter in topic.decode("t", 0, sent).dead] == ["unknown_model"]
 
 
@@ -383,7 +385,7 @@ def test_cloud_events_are_opened_whether_structured_binary_or_batched(fast_rows_
 
 def test_unknown_fields_and_features_are_counted_on_a_sample(fast_rows_min: int) -> None:
     value = json.dumps(PREDICTION | {"x": 1, "y": 2, "features": {"age": 1, "z": 3}}).encode()
-    sent = [Message(value, offset=offset) for offset in range(500, 3500)]
+    sent = records(*(Message(value, offset=offset) for offset in range(500, 3500)))
     decoded = decoder(shape(), fast_rows_min=fast_rows_min).decode("t", 0, sent)
     assert decoded.counts == {("m", "unknown_field"): 6, ("m", "unknown_feature"): 3}
 

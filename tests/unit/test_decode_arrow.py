@@ -12,7 +12,7 @@ import pytest
 from driftline.events import Decoded, event_keys
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import Kind
-from tests.support.events import Message, column, decoder, everything, messages, rows, shape
+from tests.support.events import Message, column, decoder, everything, messages, records, rows, shape
 
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 
@@ -37,7 +37,7 @@ def predictions(**changes: Any) -> pa.Table:
 
 
 def decode(topic: Decoder, *sent: Message) -> Decoded:
-    return topic.decode("t", 0, sent)
+    return topic.decode("t", 0, records(*sent))
 
 
 @pytest.mark.parametrize("kinds", [["prediction"], ["prediction", "label", "feature"]])

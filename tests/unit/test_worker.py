@@ -13,6 +13,7 @@ from driftline.events import Decoded
 from streams import worker as module
 from streams.transport import Fetch
 from streams.worker import BURIED_IN_A_ROW_MAX, Worker
+from tests.support.events import Message, records
 
 
 class PickyWorker(Worker):
@@ -29,7 +30,7 @@ class PickyWorker(Worker):
         self.buried: list[int] = []
 
     async def _try(self, fetch: Fetch) -> Any:
-        offsets = [record.offset for record in fetch.records]
+        offsets = fetch.records.offsets.tolist()
         if self.bad.intersection(offsets):
             return module._Refused("no")
         self.committed += offsets
@@ -67,8 +68,7 @@ class QuotingWorker(Worker):
 
 
 def fetch(n: int) -> Fetch:
-    records = [SimpleNamespace(offset=offset, value=b"{}", headers=(), timestamp=0) for offset in range(n)]
-    return Fetch("t", 0, 0, n, cast(Any, records))
+    return Fetch("t", 0, 0, n, records(*(Message(b"{}", (), offset) for offset in range(n))))
 
 
 async def test_a_refused_record_is_found_and_buried_and_the_rest_goes_on() -> None:

@@ -1,0 +1,124 @@
+"""How much of what the Kafka client has fetched is handed over at a time? One partition's records, up to so many bytes.
+
+The client by itself would make an object of each record of all partitions at once, and ask for more before these are
+taken. Here it asks a broker again only when all that this one sent is taken, so what waits in the client is one answer
+of each broker, as it came, and at most `kafka.fetch_bytes_max` (or one larger message). Records become columns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.structs import TopicPartition
+
+from streams.decode.messages import Records
+
+RECORD_BYTES = 64
+"""What a record takes besides its value."""
+
+_FOR_EVER_S = 1e6
+
+
+async def next_slice(
+    fetcher: Any, active: Collection[TopicPartition] | None, timeout_s: float | None, bytes_max: int
+) -> dict[TopicPartition, Records]:
+    """Return the next records of one partition, or nothing if none come in time.
+
+    Parameters
+    ----------
+    fetcher
+        The client's, in whose thread this runs.
+    active
+        The partitions to read; the others are paused. None for all.
+    bytes_max
+        Records are taken until their values have so many bytes.
+
+    Raises
+    ------
+    KafkaError
+        What the broker said of a partition.
+    """
+    fetcher._prefetch_backoff = _FOR_EVER_S
+    subscriptions = fetcher._subscriptions
+    if subscriptions.reassignment_in_progress:
+        await subscriptions.wait_for_assignment()
+    if active is not None:
+        _pause_all_but(active, subscriptions.subscription.assignment)
+    taken = _take(fetcher, active, bytes_max)
+    if taken or not timeout_s:
+        return taken
+    waiter = fetcher._create_fetch_waiter()
+    done, _ = await asyncio.wait([waiter], timeout=timeout_s)
+    if not done:
+        waiter.cancel()
+        return {}
+    waiter.result()  # what the coordinator can't go on with
+    return {} if fetcher._closed else _take(fetcher, active, bytes_max)
+
+
+def _pause_all_but(active: Collection[TopicPartition], assignment: Any) -> None:
+    for tp in assignment.tps:
+        state = assignment.state_value(tp)
+        if state.paused and tp in active:
+            state.resume()
+        elif not state.paused and tp not in active:
+            state.pause()
+
+
+def _take(fetcher: Any, active: Collection[TopicPartition] | None, bytes_max: int) -> dict[TopicPartition, Records]:
+    for tp in list(fetcher._records):
+        fetched = fetcher._records[tp]
+        if active is not None and tp not in active:
+            _drop(fetcher, tp)  # or the broker would not be asked again; it is fetched once more later
+        elif not isinstance(fetched, FetchResult):
+            _drop(fetcher, tp)
+            fetched.check_raise()
+        elif not fetched.check_assignment(tp):
+            _drop(fetcher, tp)
+        else:
+            records, is_rest = unpack(fetched._partition_records, bytes_max)
+            fetched._update_position()
+            if is_rest:
+                _drop(fetcher, tp)
+            if len(records):
+                return {tp: records}
+    return {}
+
+
+def _drop(fetcher: Any, tp: TopicPartition) -> None:
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
+
+
+def unpack(fetched: Iterator[Any], bytes_max: int) -> tuple[Records, bool]:
+    """Unpack records until their values have so many bytes; tell whether these were all that is left.
+
+    Parameters
+    ----------
+    fetched
+        The client's; it leaves out what is no record, or was taken back.
+    """
+    # Instead of an object of sixteen fields a record, its batch's own one, which is gone after this loop.
+    fetched._consumer_record = _as_it_is  # type: ignore[attr-defined]
+    values, headers, timestamps, offsets = [], [], [], []
+    left = bytes_max
+    is_rest = True
+    for record in fetched:
+        value = record.value
+        values.append(value)
+        headers.append(tuple(record.headers))
+        timestamps.append(record.timestamp)
+        offsets.append(record.offset)
+        left -= RECORD_BYTES + len(value or b"")
+        if left <= 0:
+            is_rest = False
+            break
+    return Records(values, headers, np.array(timestamps, np.int64), np.array(offsets, np.int64)), is_rest
+
+
+def _as_it_is(_: TopicPartition, record: Any) -> Any:
+    return record
