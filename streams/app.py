@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -15,9 +15,11 @@ from faust.serializers import codecs
 from faust.types.tuples import TP
 
 from driftline.errors import DriftlineError, ServiceUnavailableError
+from driftline.events import Decoded
 from driftline.kafka_admin import PartitionEnds
 from driftline.settings import KafkaSecurity, KafkaSettings
 from streams.positions import LogPositions
+from streams.statuses import Statuses
 from streams.timer import Timer
 from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
@@ -174,19 +176,35 @@ def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
     @app.agent(channel, name="driftline.fetches")
     async def fetches(stream: Any) -> None:
         at: dict[TP, int] = {}
-        async for fetch in stream:
-            try:
-                await _take(app, worker, fetch, at)
-            except Exception as error:
-                # Faust would only start this agent again, behind the fetch.
-                worker.fail(error)
+        committing: asyncio.Task[None] | None = None
+        try:
+            async for fetch in stream:
+                # A fetch is decoded while the one before it is committed: here a processor is busy, there Postgres.
+                decoding = worker.begin(fetch)
+                await asyncio.wait([decoding, *([committing] if committing else [])])
+                committing = asyncio.create_task(_take(app, worker, fetch, decoding, at))
+        finally:
+            if committing is not None:
+                committing.cancel()
 
 
-async def _take(app: faust.App, worker: Worker, fetch: Fetch, at: dict[TP, int]) -> None:
+async def _take(
+    app: faust.App, worker: Worker, fetch: Fetch, decoding: Awaitable[Decoded | Statuses], at: dict[TP, int]
+) -> None:
+    try:
+        await _commit(app, worker, fetch, decoding, at)
+    except Exception as error:
+        # Faust would only start the agent again, behind the fetch.
+        worker.fail(error)
+
+
+async def _commit(
+    app: faust.App, worker: Worker, fetch: Fetch, decoding: Awaitable[Decoded | Statuses], at: dict[TP, int]
+) -> None:
     """Commit a fetch; where the log goes on elsewhere, go there once and drop what was buffered before."""
     tp = TP(fetch.topic, fetch.partition)
     consumer = cast(WholeFetchConsumer, app.consumer)
-    position = await worker.process(fetch)
+    position = await worker.process(fetch, decoding)
     if position is None:
         at.pop(tp, None)
         consumer.note_committed(tp, fetch.next)

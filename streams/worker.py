@@ -100,8 +100,17 @@ class Worker:
     def _connection(self) -> AbstractAsyncContextManager[Connection]:
         return self._parts.pool.connection()
 
-    async def process(self, fetch: Fetch) -> int | None:
+    def begin(self, fetch: Fetch) -> asyncio.Task[Decoded | Statuses]:
+        """Begin to decode a fetch, in a thread of its own."""
+        return asyncio.create_task(asyncio.to_thread(self._decode, fetch))
+
+    async def process(self, fetch: Fetch, decoding: Awaitable[Decoded | Statuses] | None = None) -> int | None:
         """Commit a fetch.
+
+        Parameters
+        ----------
+        decoding
+            What has begun already.
 
         Returns
         -------
@@ -118,7 +127,7 @@ class Worker:
             part = pending.pop(0)
             # That it is the fetch's fault is made sure of at first, and of the record in the end; between is a search.
             is_search = part is not fetch and len(part.records) > 1
-            problem = await self._insist(part, 1 if is_search else REFUSALS_MAX)
+            problem = await self._insist(part, 1 if is_search else REFUSALS_MAX, decoding if part is fetch else None)
             if problem is None:
                 self._buried_in_a_row = 0
             elif isinstance(problem, _Fenced):
@@ -129,21 +138,27 @@ class Worker:
                 await self._bury(part, problem.reason)
         return None
 
-    async def _insist(self, fetch: Fetch, refusals_max: int) -> _Fenced | _Refused | None:
+    async def _insist(
+        self, fetch: Fetch, refusals_max: int, decoding: Awaitable[Decoded | Statuses] | None
+    ) -> _Fenced | _Refused | None:
         """Try a fetch again that is refused, a few times."""
         for refusals in range(1, refusals_max):
-            problem = await self._try(fetch)
+            problem = await self._try(fetch, decoding)
             if not isinstance(problem, _Refused):
                 return problem
             await self._pause(refusals)
-        return await self._try(fetch)
+            decoding = None
+        return await self._try(fetch, decoding)
 
-    async def _try(self, fetch: Fetch) -> _Fenced | _Refused | None:
-        """Try to commit a fetch, for as long as a service is away."""
+    async def _try(
+        self, fetch: Fetch, decoding: Awaitable[Decoded | Statuses] | None = None
+    ) -> _Fenced | _Refused | None:
+        """Try to commit a fetch, for as long as a service is away; to commit changes what was decoded."""
         tries = 0
         while True:
             try:
-                return await self._commit(fetch, await asyncio.to_thread(self._decode, fetch))
+                begun, decoding = decoding or self.begin(fetch), None
+                return await self._commit(fetch, await begun)
             except DriftlineError:
                 raise
             except Exception as error:

@@ -29,7 +29,7 @@ class PickyWorker(Worker):
         self.committed: list[int] = []
         self.buried: list[int] = []
 
-    async def _try(self, fetch: Fetch) -> Any:
+    async def _try(self, fetch: Fetch, decoding: Any = None) -> Any:
         offsets = fetch.records.offsets.tolist()
         if self.bad.intersection(offsets):
             return module._Refused("no")
