@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long demo check lock
+.PHONY: help setup test test-long demo bench check lock
 check test test-long: export NO_COLOR = 1
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make demo    run everything on this machine: events, drift, late labels, live metrics"
 	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
+	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
@@ -28,6 +29,11 @@ test: setup
 demo: setup
 	@$(BIN)/driftline demo $(ARGS)
 
+# Benchmarks compare with programs whose pins conflict with ours; without them their rows say so.
+bench: setup
+	@$(MAKE) --no-print-directory .venv-peers/installed.stamp || echo "the peers could not be installed: their rows will say so" >&2
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 check: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -39,9 +45,16 @@ check: setup
 test-long: setup
 	@DRIFTLINE_TEST_ROWS=208892 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py $(ARGS)
 
+.venv-peers/installed.stamp: benchmarks/peers/requirements.lock | .venv/bin/python
+	@echo "installing what benchmarks compare with (a minute or two)"
+	@$(BIN)/python -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r $<
+	@touch $@
+
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --output-file requirements-dev.lock
+	@$(COMPILE) $(ARGS) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
 
 .venv/bin/python:
 	@for python in $(PYTHON); do \

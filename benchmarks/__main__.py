@@ -1,0 +1,98 @@
+"""`make bench`: starts services, measures rows in turns, and tells what came of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from rich.console import Console
+
+from benchmarks.machine import describe_machine
+from benchmarks.peer import MissingPeerError
+from benchmarks.results import Result, as_json
+from benchmarks.rows import ROWS, Row
+from benchmarks.services import services
+from benchmarks.stage import FULL, QUICK, Size, Stage
+from benchmarks.table import rich_table
+
+PROJECT = Path(__file__).parents[1]
+PEERS = PROJECT / ".venv-peers" / "bin" / "python"
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer rows, events and turns: done within 90 s.")
+@click.option("--rows", "names", help=f"Only these, with commas between: {', '.join(ROWS)}.")
+@click.option("--events", type=click.IntRange(60_000), help="Predictions that a row of ours drains.")
+@click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
+@click.option("--json", "as_one_line", is_flag=True, help="Print one line of JSON last.")
+def main(quick: bool, names: str | None, events: int | None, turns: int | None, as_one_line: bool) -> None:
+    """Measure how fast Driftline is, beside what one would write instead, on this machine."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    chosen = _chosen(names, quick)
+    base = QUICK if quick else FULL
+    size = Size(events or base.events, turns or base.turns)
+    console = Console(stderr=True)
+    started = time.monotonic()
+
+    def tell(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {what}", highlight=False)
+
+    tell("starting a broker and a database")
+    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
+        results = measure(chosen, Stage(running, size, Path(folder), PEERS, tell))
+    rows = [as_json(result, results) for result in results]
+    found = {"machine": describe_machine(), "events": size.events, "seconds": round(time.monotonic() - started, 1)}
+    Console().print(rich_table(rows))
+    if as_one_line:
+        click.echo(json.dumps(found | {"rows": rows}))
+    wrong = [result for result in results if result.failed]
+    for result in wrong:
+        click.echo(f"{result.name}: {result.missing}", err=True)
+    sys.exit(1 if wrong else 0)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Let a polite end stop the services, as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _chosen(names: str | None, quick: bool) -> dict[str, Row]:
+    if names is None:
+        return {name: row for name, row in ROWS.items() if row.quick or not quick}
+    wanted = names.split(",")
+    if unknown := [name for name in wanted if name not in ROWS]:
+        raise click.BadParameter(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}", param_hint="--rows")
+    return {name: ROWS[name] for name in wanted}
+
+
+def measure(chosen: Mapping[str, Row], stage: Stage) -> list[Result]:
+    """Measure rows in turns; one that fails is left out of further turns, and the others go on."""
+    results = {name: Result(name, row.title, row.kind, row.figure, row.targets) for name, row in chosen.items()}
+    for turn in range(stage.size.turns):
+        for name, row in chosen.items():
+            result = results[name]
+            if result.missing or turn >= (row.turns_max or stage.size.turns):
+                continue
+            try:
+                result.turns.append(row.measure(stage))
+            except MissingPeerError as error:
+                result.missing = str(error)
+            except Exception as error:
+                result.missing, result.failed, result.turns = f"{type(error).__name__}: {error}", True, []
+            stage.tell(f"turn {turn + 1}, {name}: {_in_short(result)}")
+    return list(results.values())
+
+
+def _in_short(result: Result) -> str:
+    return result.missing or f"{result.turns[-1].figures[result.figure]:,.0f} {result.figure}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""How fast does a real worker drain a backlog, and is what it found right?
+
+A row of ours starts `driftline run` on topics that are full and a store that is empty. Measured is from the moment the
+worker begins to read until the positions in Postgres, which move in the transactions of the results, have reached the
+ends of all topics. Invariants: what starts before and is checked after is not measured; a worker whose answer is wrong
+has no figure.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from benchmarks.checks import check_answer
+from benchmarks.results import Measured
+from benchmarks.stage import Form, Stage, Topics, ends
+from benchmarks.traffic import CATEGORIES, MODEL, NUMERIC
+from benchmarks.usage import Meter
+from tests.support.live import WorkerProcess
+
+POLL_S = 0.02
+START_S_MAX = 60
+DRAIN_S_MAX = 200
+READING = b"reading partitions"
+"""What a worker's log says when it knows where to go on, just before it asks the broker for the first time."""
+
+WINDOWS = {"length": "2m", "slide": "2m", "pane": "5s", "out_of_orderness": "5s", "allowed_lateness": "10s"}
+
+
+def model_settings(reference: Path, *, labels: bool) -> dict[str, Any]:
+    """Configure the model of the traffic: PSI and ADWIN on every feature, for all traffic and for each segment."""
+    features = [{"name": name, "type": "numeric"} for name in NUMERIC]
+    features += [{"name": name, "type": "categorical"} for name in CATEGORIES]
+    return {
+        "task": "binary",
+        "reference": {"path": str(reference)},
+        "features": features,
+        "segments": ["region"],
+        "windows": WINDOWS,
+        "drift": {"detectors": ["psi", "adwin"]},
+        **({"labels": {"horizon": "30d"}} if labels else {}),
+    }
+
+
+@dataclass(frozen=True)
+class Running:
+    """A worker that has begun to read, on a store of its own."""
+
+    process: psutil.Process
+    url: str
+    log: Path
+
+    def fail_if_ended(self) -> None:
+        """Raise if the worker can't go on."""
+        if not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE:
+            raise RuntimeError(f"the worker ended:\n{self.log.read_text()[-2000:]}")
+
+    def wait(self, condition: Callable[[], bool], what: str, seconds_max: float) -> None:
+        """Wait until something holds, looking closely."""
+        deadline = time.monotonic() + seconds_max
+        while not condition():
+            self.fail_if_ended()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds_max} s for {what}:\n{self.log.read_text()[-2000:]}")
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def worker(stage: Stage, models: Mapping[str, Any], topics: Topics, **kafka: Any) -> Iterator[Callable[[], Running]]:
+    """Prepare a store and a configuration; yield what starts a worker on them and waits until it begins to read.
+
+    Parameters
+    ----------
+    kafka
+        Further settings of the section.
+    """
+    with stage.database() as url:
+        folder = stage.folder / secrets.token_hex(4)
+        folder.mkdir()
+        config, log = folder / "monitor.yaml", folder / "worker.log"
+        names = {role: f"bench-{role}" for role in ("drift", "retraining", "dead_letters")}
+        inputs = {"predictions": topics.predictions, "labels": topics.labels}
+        settings = {
+            "kafka": {
+                "bootstrap_servers": stage.bootstrap_servers,
+                "group": f"bench-{folder.name}",
+                "topics": names | inputs,
+                **kafka,
+            },
+            "postgres": {"url": url},
+            "models": models,
+        }
+        config.write_text(json.dumps(settings))
+        started: list[WorkerProcess] = []
+
+        def start() -> Running:
+            started.append(WorkerProcess(config, log))
+            running = Running(psutil.Process(started[0].process.pid), url, log)
+            running.wait(lambda: READING in log.read_bytes(), "the worker to read", START_S_MAX)
+            return running
+
+        try:
+            yield start
+        finally:
+            for process in started:
+                process.signal(signal.SIGKILL)
+                process.end()
+
+
+def drain(stage: Stage, form: Form, *, labels: bool) -> Measured:
+    """Drain the topics of a form with one worker, and check what it found."""
+    topics, events = stage.topics(form), stage.traffic
+    model = model_settings(stage.reference, labels=labels)
+    read = [topics.predictions, topics.labels] if labels else [topics.predictions]
+    goal = ends(stage.bootstrap_servers, read)
+    with worker(stage, {MODEL: model}, topics) as start:
+        running = start()
+        meter = Meter(running.process, stage.services.processes)
+        meter.start()
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            running.wait(lambda: positions(connection) == goal, "the end of the log", DRAIN_S_MAX)
+            usage = meter.stop()
+            expected = stage.replayed(model_settings(stage.reference, labels=True))
+            check_answer(connection, events if labels else events.without_labels(), expected, running)
+    return Measured.of(len(events), usage)
+
+
+def positions(connection: psycopg.Connection[Any]) -> dict[tuple[str, int], int]:
+    """Tell up to where each partition is committed."""
+    found = connection.execute("select topic, partition, next from driftline.stream_offset").fetchall()
+    return {(topic, partition): position for topic, partition, position in found}

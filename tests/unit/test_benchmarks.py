@@ -1,0 +1,115 @@
+"""Do benchmarks send what they say they send, and say what they measured?"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import orjson
+import pytest
+
+from benchmarks import traffic
+from benchmarks.results import Measured, Result, Target, as_json, ratio
+from benchmarks.rows import ROWS
+from benchmarks.stage import FULL, QUICK
+
+EVENTS = 60_000
+
+
+@pytest.fixture(scope="module")
+def events() -> traffic.Traffic:
+    return traffic.make_traffic(EVENTS, seed=3)
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_one_others(events: traffic.Traffic) -> None:
+    again, other = traffic.make_traffic(EVENTS, seed=3), traffic.make_traffic(EVENTS, seed=4)
+
+    assert list(traffic.json_predictions(events, 4)) == list(traffic.json_predictions(again, 4))
+    assert list(traffic.json_labels(events, 4)) == list(traffic.json_labels(again, 4))
+    assert next(traffic.json_predictions(events, 4)).value != next(traffic.json_predictions(other, 4)).value
+
+
+def test_a_prediction_has_twenty_features_in_460_bytes_of_json(events: traffic.Traffic) -> None:
+    messages = list(islice(traffic.json_predictions(events, 4), 5_000))
+    read = [orjson.loads(message.value) for message in messages]
+
+    assert 450 <= np.mean([len(message.value) for message in messages]) <= 470
+    assert all(len(event["features"]) == 20 for event in read)
+    assert sum(type(value) is str for value in read[0]["features"].values()) == 2
+    assert {event["segment"]["region"] for event in read} == {"north", "south", "west"}
+    assert [message.key.decode() for message in messages] == [event["prediction_id"] for event in read]
+
+
+def test_a_fifth_gets_its_label_later_and_labels_come_in_the_order_of_their_time(events: traffic.Traffic) -> None:
+    share = len(events.labelled) / EVENTS
+    delay_ms = events.label_time_ms - events.time_ms[events.labelled]
+
+    assert abs(share - 0.2) < 5 * np.sqrt(0.2 * 0.8 / EVENTS)
+    assert len(set(events.labelled.tolist())) == len(events.labelled)
+    assert delay_ms.min() > 0
+    assert delay_ms.max() <= 300_000
+    assert (np.diff(events.label_time_ms) >= 0).all()
+
+
+def test_arrow_messages_hold_the_events_that_json_messages_hold(events: traffic.Traffic) -> None:
+    import pyarrow as pa
+
+    table, partition_of = traffic.predictions_table(events), np.arange(EVENTS) % 4
+    by_partition: dict[int, list[dict[str, object]]] = {partition: [] for partition in range(4)}
+    for message in traffic.arrow_messages(table, partition_of, 4, 2_000):
+        read = pa.ipc.open_stream(message.value).read_all()
+        assert read.num_rows == message.events <= 2_000
+        by_partition[message.partition] += read.slice(0, 3).to_pylist()
+
+    from_json: dict[int, list[dict[str, object]]] = {partition: [] for partition in range(4)}
+    for message in traffic.json_predictions(events, 4):
+        from_json[message.partition].append(orjson.loads(message.value))
+    for partition, rows in by_partition.items():
+        wanted = from_json[partition]
+        assert rows == [wanted[start + place] for start in range(0, len(wanted), 2_000) for place in range(3)]
+
+
+def turns(*rates: float) -> list[Measured]:
+    return [Measured({"events_per_s": rate}, {"worker": 2.0}, {"worker": 100.0}, 1_000) for rate in rates]
+
+
+def test_a_ratio_compares_turn_with_turn() -> None:
+    ours, peer = turns(100, 50, 90), turns(10, 5, 30)
+
+    assert ratio(ours, peer) == 10  # of the medians it would be 9
+    assert ratio(ours, peer[:1]) == 10
+    assert ratio(ours, []) is None
+
+
+def test_a_row_of_json_has_medians_ratios_and_what_became_of_its_targets() -> None:
+    targets = (
+        Target("events_per_s", at_least=100),
+        Target("ratio", at_least=5, peer="slow"),
+        Target("x_ms", at_most=1),
+    )
+    ours = Result("ours", "what", "driftline", targets=targets, turns=turns(80, 90, 130))
+    slow = Result("slow", "what", "peer", turns=turns(8, 9, 13))
+
+    row = as_json(ours, [ours, slow])
+
+    assert row["events_per_s"] == 90
+    assert row["ratio"] == {"slow": 10}
+    assert row["cpu_us_per_event"] == {"worker": 2_000}
+    assert row["peak_mib"] == {"worker": 100}
+    assert [target["met"] for target in row["target"]] == [False, True, None]
+    assert as_json(slow, [ours, slow])["ratio"] == {}
+
+
+def test_a_row_that_could_not_be_measured_says_why() -> None:
+    row = as_json(Result("gone", "what", "peer", missing="not installed"), [])
+
+    assert row["missing"] == "not installed"
+    assert row["events_per_s"] is None
+
+
+def test_quick_measures_every_kind_of_row() -> None:
+    quick = {name for name, row in ROWS.items() if row.quick}
+
+    assert {"driftline", "driftline-labels", "driftline-arrow", "faust", "consumer"} <= quick
+    assert QUICK.events < FULL.events
+    assert QUICK.turns < FULL.turns == 5
