@@ -22,6 +22,7 @@ COMMANDS = {
     "topics": "Create or check the Kafka topics.",
     "episodes": "List, acknowledge or snooze what went wrong.",
     "dead-letters": "List, show or replay what could not be used.",
+    "forget": "Erase what is stored under one prediction id.",
     "alerts": "Try the webhooks.",
     "dashboards": "Export or push the Grafana dashboards.",
     "relay": "Publish what waits in Postgres, and nothing else.",
