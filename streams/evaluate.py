@@ -31,7 +31,8 @@ from streams.policing import Policing
 from streams.results import JudgedGroup, write_verdicts
 from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
-from streams.verdicts import psi_verdicts
+from streams.spending import window_allowance
+from streams.verdicts import psi_verdicts, reference_counts
 from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
@@ -216,6 +217,7 @@ class _Evaluation:
             rollups = await self.store.load(("features",), min(from_ms, window[0]), window[1])
             counts = {group: of for group, of in self._counts(rollups).items() if group in counts}
         judged = []
+        n_versions = len({group.version for group in counts})
         for group, of in sorted(counts.items()):
             stretch = judged_stretch(
                 of,
@@ -227,19 +229,35 @@ class _Evaluation:
             )
             if stretch is not None:
                 sequence.mark_judged(group, window[1])
-            judged.append(await self._judge_stretch(group, stretch or window, rollups, ready=stretch is not None))
+            judged.append(
+                await self._judge_stretch(
+                    group, stretch or window, rollups, ready=stretch is not None, n_versions=n_versions
+                )
+            )
         return judged
 
     async def _judge_stretch(
-        self, group: Group, stretch: tuple[int, int], rollups: Mapping[RollupKey, Rollup], *, ready: bool
+        self,
+        group: Group,
+        stretch: tuple[int, int],
+        rollups: Mapping[RollupKey, Rollup],
+        *,
+        ready: bool,
+        n_versions: int,
     ) -> JudgedGroup:
         profile_id, layout = self.layouts[group.version]
         keys = (RollupKey("features", ms, group, profile_id) for ms in grains_of(*stretch, self.model.grain_ms))
         vectors = [rollups[key].vector for key in keys if key in rollups]
         merged = await self.store.merge_vectors("features", profile_id, vectors)
-        segment = self.model.segment_name(group.segment)
-        verdicts = psi_verdicts(merged, layout, self.model.settings.drift, ready=ready, segment=segment)
-        return JudgedGroup(stretch[0], group, profile_id, verdicts)
+        segment, settings = self.model.segment_name(group.segment), self.model.settings
+        n_reference, n_current = (
+            int(counts[: layout.starts[1]].sum()) for counts in (reference_counts(layout, segment), merged)
+        )
+        allowed = window_allowance(settings, layout, n_reference, n_current, n_versions)
+        verdicts = psi_verdicts(
+            merged, layout, settings.drift, significance=allowed.significance, ready=ready, segment=segment
+        )
+        return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected)
 
     def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:
         """Return how many predictions each grain holds, by group, under the profile in force."""
@@ -306,14 +324,17 @@ class _Evaluation:
             if span.version not in self.layouts or span.profile_id != self.layouts[span.version][0]
         }
         rollups = await self.store.load(("features",), min([window[0], *start_of.values()]), window[1])
-        judged = []
-        for group, counts in sorted(self._counts(rollups).items()):
-            if group in of_another_reference:
-                continue
-            if group in start_of or any(ms in counts for ms in grains_of(*window, self.model.grain_ms)):
-                stretch = (start_of.get(group, window[0]), window[1])
-                ready = self._n(counts, stretch) >= self.windows.min_events
-                judged.append(await self._judge_stretch(group, stretch, rollups, ready=ready))
+        judged, grains = [], grains_of(*window, self.model.grain_ms)
+        counts_of = {
+            group: counts
+            for group, counts in self._counts(rollups).items()
+            if group not in of_another_reference and (group in start_of or any(ms in counts for ms in grains))
+        }
+        n_versions = len({group.version for group in counts_of})
+        for group, counts in sorted(counts_of.items()):
+            stretch = (start_of.get(group, window[0]), window[1])
+            ready = self._n(counts, stretch) >= self.windows.min_events
+            judged.append(await self._judge_stretch(group, stretch, rollups, ready=ready, n_versions=n_versions))
         await write_verdicts(self.connection, self.model, window[1], judged)
 
     def _closed_windows(self, grains: Iterable[int], closed_ms: int) -> list[tuple[int, int]]:

@@ -35,8 +35,9 @@ from streams.measure import Measures
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.results import JudgedGroup, MeasuredGroup
+from streams.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.watermarks import LATEST_MS
-from streams.windows import last_end, windows_with
+from streams.windows import floor_to, last_end, windows_with
 
 COHORTS_A_SLIDE_MAX = 16
 """How many cohort windows one slide may judge; the others follow with the next slides."""
@@ -74,6 +75,7 @@ class Policing:
         self._known: dict[int, Known] = {}
         self._stored: dict[int, Known] = {}
         self._decided: list[tuple[Subject, Decision]] = []
+        self._spent: dict[tuple[int, int], Spent] = {}
         settings = model.settings.retraining
         performance = model.settings.performance
         has_floors = performance is not None and bool(performance.floor)
@@ -148,6 +150,7 @@ class Policing:
                 ),
                 "performance": self._performance_findings(version, measured, window[1]),
             }
+            self._spend(version, window[1], judged_of[version])
             self._decide(version, window, findings)
 
     async def log_ended(self) -> None:
@@ -171,12 +174,18 @@ class Policing:
                 version=list(changed),
                 content=[Jsonb(known.to_json()) for known in changed.values()],
             )
+        await write_spending(self._connection, self._model, self._spent)
         await write_decisions(self._connection, self._model.model_id, self._decided)
 
     @property
     def decided(self) -> tuple[tuple[Subject, Decision], ...]:
         """What was decided, of whom, in order."""
         return tuple(self._decided)
+
+    def _spend(self, version: int, end_ms: int, judged: Iterable[JudgedGroup]) -> None:
+        """Count what a version's window costs of the false-alarm budget."""
+        period = version, floor_to(end_ms - 1, self._model.settings.alarms.per_ms)
+        self._spent[period] = self._spent.get(period, NOTHING_SPENT) + spent_on(judged)
 
     def _segment(self, code: int) -> str:
         return "*" if code == ALL_TRAFFIC else self._model.names("segment")[code]

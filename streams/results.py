@@ -18,12 +18,19 @@ NO_CHANGE_MS = -62_135_596_800_000
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """Verdicts on one version and segment, and from when on their stretch reaches."""
+    """Verdicts on one version and segment, and from when on their stretch reaches.
+
+    Parameters
+    ----------
+    expected
+        False episodes that are to be expected of each look, see `detectors.budget`.
+    """
 
     start_ms: int
     group: Group
     profile_id: int
     verdicts: Sequence[Verdict]
+    expected: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

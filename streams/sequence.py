@@ -18,7 +18,8 @@ from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.results import JudgedGroup
 from streams.rollups import Group, Kind, RollupStore
-from streams.verdicts import Pane, SequentialDetectors, sequential_spec
+from streams.spending import cut_delta
+from streams.verdicts import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.watermarks import BEFORE_ALL_MS
 
 
@@ -123,14 +124,20 @@ class Sequence:
             self._detectors[group] = SequentialDetectors(
                 self._layouts[group.version][1],
                 self._model.settings.drift,
+                delta=self._delta(group),
                 with_errors=self._model.settings.has_labels,
                 snapshot=None if stored is None else zlib.decompress(stored.content),
             )
         return self._detectors[group]
 
     def _spec(self, group: Group) -> str:
-        profile = self._layouts[group.version][1].profile
-        return sequential_spec(profile, self._model.settings.drift, with_errors=self._model.settings.has_labels)
+        settings, profile = self._model.settings, self._layouts[group.version][1].profile
+        return sequential_spec(profile, settings.drift, delta=self._delta(group), with_errors=settings.has_labels)
+
+    def _delta(self, group: Group) -> float:
+        settings, layout = self._model.settings, self._layouts[group.version][1]
+        series = series_layout(layout, settings.drift, settings.has_labels)
+        return cut_delta(settings, layout, len(series.owner))
 
 
 _KINDS: tuple[Kind, Kind] = ("features", "arrival")

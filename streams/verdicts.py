@@ -60,12 +60,19 @@ class Verdict:
 
 
 @lru_cache(maxsize=4096)
-def _reference_counts(layout: PaneLayout, segment: str | None) -> Ints:
+def reference_counts(layout: PaneLayout, segment: str | None) -> Ints:
+    """Return the reference's counts of a segment, or of all rows for None, one feature's bins after the other."""
     return np.array(layout.profile.counts_of(segment), np.int64)
 
 
 def psi_verdicts(
-    vector: Ints, layout: PaneLayout, drift: DriftSettings, *, ready: bool, segment: str | None = None
+    vector: Ints,
+    layout: PaneLayout,
+    drift: DriftSettings,
+    *,
+    significance: float,
+    ready: bool,
+    segment: str | None = None,
 ) -> list[Verdict]:
     """Judge every feature of a window by PSI, each segment against its own rows of the reference.
 
@@ -73,6 +80,8 @@ def psi_verdicts(
     ----------
     vector
         int64; the window's merged pane vector.
+    significance
+        Largest p-value that counts as a change.
     segment
         Whose vector it is, such as `SEX=1`; None for all traffic. One that the reference has no row of is `not_ready`.
     ready
@@ -80,11 +89,11 @@ def psi_verdicts(
     """
     current = vector[: layout.n_bins]
     judged = judge_psi(
-        _reference_counts(layout, segment),
+        reference_counts(layout, segment),
         current,
         layout.starts[:-1],
         effect=drift.psi.effect,
-        significance=drift.significance,
+        significance=significance,
         seed=int(layout.profile.digest[:12], 16),
     )
     verdicts = []
@@ -204,15 +213,19 @@ class SequentialDetectors:
 
     Parameters
     ----------
+    delta
+        How sure ADWIN must be of a cut.
     snapshot
         State to go on from, as `snapshot` returned it under the same profile and settings; None for a new one.
     """
 
-    def __init__(self, layout: PaneLayout, drift: DriftSettings, *, with_errors: bool, snapshot: bytes | None) -> None:
+    def __init__(
+        self, layout: PaneLayout, drift: DriftSettings, *, delta: float, with_errors: bool, snapshot: bytes | None
+    ) -> None:
         self._layout = layout
         self._series = series_layout(layout, drift, with_errors)
         self._with_errors = with_errors
-        spec = AdwinSpec(delta=drift.adwin.delta)
+        spec = AdwinSpec(delta=delta)
         series = self._series
         if snapshot is None:
             self._bank = AdwinBank(spec, series.ranges, series.units, series.effects)
@@ -306,6 +319,6 @@ def _clearness(cut: Cut) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.where(tested, np.abs(cut.gap) / np.where(cut.epsilon > 0, cut.epsilon, 1.0), -1.0)
 
 
-def sequential_spec(profile: Profile, drift: DriftSettings, *, with_errors: bool) -> str:
+def sequential_spec(profile: Profile, drift: DriftSettings, *, delta: float, with_errors: bool) -> str:
     """Return what a sequential state was built for; a state of another spec is never continued."""
-    return f"{profile.digest} {drift.adwin.model_dump_json()} {with_errors}"
+    return f"{profile.digest} {drift.adwin.model_dump_json()} {delta!r} {with_errors}"

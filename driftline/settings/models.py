@@ -99,21 +99,31 @@ class PsiSettings(Section):
 
 
 class AdwinSettings(Section):
-    """How sure ADWIN must be, and the smallest change that matters."""
+    """How sure ADWIN must be, and the smallest change that matters; `delta` is None for `auto`."""
 
-    delta: float = Field(default=0.002, gt=0, lt=1)
+    delta: float | None = Field(default=None, gt=0, lt=1)
     effect_mean: float = Field(default=0.25, ge=0)
     effect_share: float = Field(default=0.05, ge=0, le=1)
 
+    @field_validator("delta", mode="before")
+    @classmethod
+    def _auto(cls, delta: object) -> object:
+        return None if delta == AUTO else delta
+
 
 class DriftSettings(Section):
-    """Which detectors look at each closed window, and when they say drift."""
+    """Which detectors look at each closed window, and when they say drift; `significance` is None for `auto`."""
 
     detectors: Annotated[tuple[Detector, ...], Unique] = ("psi", "adwin")
     bins: int = Field(default=10, ge=2, le=100)
-    significance: float = Field(default=0.001, gt=0, lt=1)
+    significance: float | None = Field(default=None, gt=0, lt=1)
     psi: PsiSettings = PsiSettings()
     adwin: AdwinSettings = AdwinSettings()
+
+    @field_validator("significance", mode="before")
+    @classmethod
+    def _auto(cls, significance: object) -> object:
+        return None if significance == AUTO else significance
 
 
 HORIZON_MS_MAX = 10 * 366 * 86_400_000
@@ -153,6 +163,13 @@ class PerformanceSettings(Section):
         return None if judge_after == AUTO else judge_after
 
 
+class AlarmSettings(Section):
+    """How many false episodes of drift a model may raise in which time, in expectation."""
+
+    budget: float = Field(default=1.0, gt=0, le=1_000)
+    per_ms: DurationMs = Field(default=2_592_000_000, gt=0, alias="per")
+
+
 class RetrainingSettings(Section):
     """When a drifted or degraded model asks to be retrained."""
 
@@ -184,6 +201,7 @@ class ModelSettings(Section):
     drift: DriftSettings = DriftSettings()
     labels: LabelSettings | None = None
     performance: PerformanceSettings | None = None
+    alarms: AlarmSettings = AlarmSettings()
     retraining: RetrainingSettings = RetrainingSettings()
 
     @property

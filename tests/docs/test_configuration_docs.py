@@ -24,6 +24,8 @@ DERIVED = {
     ("models.<name>", "features"): "`auto`",
     ("models.<name>.windows", "slide"): "the length",
     ("models.<name>.windows", "lookback_max"): "7 times the length",
+    ("models.<name>.drift", "significance"): "`auto`",
+    ("models.<name>.drift.adwin", "delta"): "`auto`",
     ("models.<name>.performance", "metrics"): "all of the task",
     ("models.<name>.performance", "judge_after"): "`auto`",
 }

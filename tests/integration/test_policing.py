@@ -101,6 +101,24 @@ async def test_a_planted_drift_makes_one_episode_one_event_and_one_request_and_r
     assert request["lineage"].items() >= {"registry_uri": "models:/m/1", "data_version": "7"}.items()
 
 
+async def test_what_was_spent_of_the_budget_is_told_beside_what_came_of_it(connection: Connection) -> None:
+    """40 windows of two features, the prediction and the score; half of them drift. One window is not ready."""
+    alarms = {"budget": 0.5, "per": "20m"}
+    made = await lab(connection, UNLABELLED | {"alarms": alarms, "windows": {"min_events": 100, "lookback_max": "1m"}})
+    for number in range(40):
+        await made.commit("predictions", *minute(number, shift=0.5 * (number % 20 < 10), n=50 if number == 33 else 200))
+        await made.close((number + 1) * MINUTE)
+
+    found = await made.rows("select * from driftline.v_alarms order by period_start")
+
+    assert [(row["looks"], row["episodes"], row["budget"]) for row in found] == [(80, 1, 0.5), (76, 1, 0.5)]
+    # Four causes are allowed an eighth each in twenty windows, which would be more than one window in a hundred.
+    significances = [row["p_value"] <= 0.01 for row in await made.drift(feature="x", level="drift")]
+    assert len(significances) == 20
+    assert all(0 < row["expected"] < 0.5 for row in found)
+    assert found[1]["expected"] / found[0]["expected"] == pytest.approx(76 / 80, rel=1e-6)
+
+
 async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(connection: Connection) -> None:
     """Each feature is judged alone: an average over all of them would move by a hundredth of what this one does."""
     chance, names = random.Random(7), [f"f{number}" for number in range(100)]

@@ -40,6 +40,7 @@ VIEWS = {
     "v_performance": "model version segment window_start window_end basis metric value low high n_predictions "
     "n_labelled coverage revision",
     "v_events": "event_id type model version segment episode_id occurred_at published_at payload",
+    "v_alarms": "model version period_start period_end looks budget expected episodes",
     "v_episodes": "episode_id model version opened_at closed_at kind severity causes acknowledged_by",
     "v_retraining": "request_id episode_id model version state requested_at finished_at outcome lineage",
     "v_distribution": "model version segment feature window_start bin label reference_share current_share",

@@ -91,7 +91,7 @@ def by_feature(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
 def test_each_feature_has_a_psi_verdict_on_its_own_bins() -> None:
     of = layout()
     events = [each for pane in stream(1, 5, 2) for each in pane]
-    found = psi_verdicts(vector_of(events, of), of, DRIFT, ready=True)
+    found = psi_verdicts(vector_of(events, of), of, DRIFT, significance=0.001, ready=True)
 
     assert [verdict.feature for verdict in found] == ["x", "c", "@prediction", "@score"]
     for verdict, feature in zip(found, of.profile.features, strict=True):
@@ -127,7 +127,7 @@ def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothi
     for value in "ab":
         own = [each for each in reference if each["features"]["c"] == value]
         of_all, of_own, of_none = (
-            psi_verdicts(vector_of(own, of), of, DRIFT, ready=True, segment=segment)
+            psi_verdicts(vector_of(own, of), of, DRIFT, significance=0.001, ready=True, segment=segment)
             for segment in (None, f"c={value}", "c=new")
         )
         assert {verdict.level for verdict in of_all} == {"drift"}
@@ -140,7 +140,7 @@ def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothi
 def test_a_window_that_is_not_ready_keeps_its_scores() -> None:
     of = layout()
     vector = vector_of([each for pane in stream(2, 5, 0) for each in pane], of)
-    ready, waiting = (psi_verdicts(vector, of, DRIFT, ready=ready) for ready in (True, False))
+    ready, waiting = (psi_verdicts(vector, of, DRIFT, significance=0.001, ready=ready) for ready in (True, False))
 
     assert {verdict.level for verdict in waiting} == {"not_ready"}
     assert "drift" in {verdict.level for verdict in ready}
@@ -150,8 +150,8 @@ def test_a_window_that_is_not_ready_keeps_its_scores() -> None:
 def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
     of = layout()
     vector = vector_of([each for pane in stream(3, 5, 3) for each in pane], of)
-    strict = DriftSettings(psi=PsiSettings(effect=50.0), significance=0.01)
-    found = by_feature(psi_verdicts(vector, of, strict, ready=True))["x"]
+    strict = DriftSettings(psi=PsiSettings(effect=50.0))
+    found = by_feature(psi_verdicts(vector, of, strict, significance=0.01, ready=True))["x"]
     starts = of.starts[:-1]
     counts = np.concatenate([np.array(feature.counts) for feature in of.profile.features])
     seed = int(of.profile.digest[:12], 16)
@@ -163,13 +163,13 @@ def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
 
 def test_what_is_watched_is_means_missing_shares_categories_and_errors() -> None:
     of = layout()
-    series = series_layout(of, DRIFT, with_errors=True)
+    series = series_layout(of, DRIFT, delta=0.002, with_errors=True)
 
     assert series.names == ("x", "c", "@prediction", "@score", "@error.0", "@error.1")
     # x: mean, missing. c: a, b, other, missing. @prediction: 0, 1, other, missing. @score: mean, missing. Two errors.
     assert np.bincount(series.owner).tolist() == [2, 4, 4, 2, 1, 1]
     assert series.is_mean.nonzero()[0].tolist() == [0, 10]
-    assert series_layout(of, DRIFT, with_errors=False).names == ("x", "c", "@prediction", "@score")
+    assert series_layout(of, DRIFT, delta=0.002, with_errors=False).names == ("x", "c", "@prediction", "@score")
     regression = series_layout(layout("regression"), DRIFT, with_errors=True)
     assert regression.names == ("x", "c", "@prediction", "@error")
 
@@ -238,7 +238,7 @@ def test_a_sequential_verdict_is_the_clearest_change_of_all_series_or_how_the_cl
     change_at: int,
 ) -> None:
     of, panes = layout(), stream(4, 12, change_at)
-    detectors = SequentialDetectors(of, DRIFT, with_errors=False, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=False, snapshot=None)
     found = by_feature(
         detectors.judge(Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes))
     )
@@ -263,7 +263,7 @@ def test_a_sequential_verdict_is_the_clearest_change_of_all_series_or_how_the_cl
 def test_what_was_detected_early_in_a_window_is_not_outshone() -> None:
     of, panes = layout(), stream(5, 30, 10)
     pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
-    detectors = SequentialDetectors(of, DRIFT, with_errors=False, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=False, snapshot=None)
     assert by_feature(detectors.judge(pane_of[:10]))["x"].level == "ok"
     assert by_feature(detectors.judge(pane_of[10:]))["x"].level == "drift"
 
@@ -272,9 +272,9 @@ def test_what_was_detected_early_in_a_window_is_not_outshone() -> None:
 def test_a_snapshot_goes_on_as_if_nothing_had_been(cut: int) -> None:
     of, panes = layout(), stream(6, 20, 9)
     pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
-    whole = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None)
+    whole = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None)
     whole.judge(pane_of[:cut])
-    again = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=whole.snapshot())
+    again = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=whole.snapshot())
 
     assert str(again.judge(pane_of[cut:])) == str(whole.judge(pane_of[cut:]))
     assert again.snapshot() == whole.snapshot()
@@ -282,7 +282,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_been(cut: int) -> None:
 
 def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothing() -> None:
     of = layout()
-    detectors = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None)
     good = outcomes_of([0, 1] * 40, [0, 1] * 40, of)
     bad = outcomes_of([0, 0] * 40, [0, 1] * 40, of)
     panes = [
@@ -301,22 +301,29 @@ def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothi
 
 def test_no_panes_no_readiness() -> None:
     of = layout()
-    found = SequentialDetectors(of, DRIFT, with_errors=True, snapshot=None).judge([])
+    found = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None).judge([])
     assert {verdict.level for verdict in found} == {"not_ready"}
     assert all(verdict.threshold > 0 for verdict in found)
 
 
 def test_a_state_is_for_one_profile_and_one_sensitivity() -> None:
     one, other = layout(), pane_layout(profile_of(REFERENCE[:150], bins=10))
-    sensitive = DriftSettings(adwin=AdwinSettings(delta=0.01))
+    sensitive = DriftSettings(adwin=AdwinSettings(effect_mean=0.1))
     specs = {
-        sequential_spec(of.profile, drift, with_errors=errors)
-        for of, drift, errors in ((one, DRIFT, True), (other, DRIFT, True), (one, sensitive, True), (one, DRIFT, False))
+        sequential_spec(of.profile, drift, delta=delta, with_errors=errors)
+        for of, drift, delta, errors in (
+            (one, DRIFT, 0.002, True),
+            (other, DRIFT, 0.002, True),
+            (one, sensitive, 0.002, True),
+            (one, DRIFT, 0.001, True),
+            (one, DRIFT, 0.002, False),
+        )
     }
-    assert len(specs) == 4
-    assert sequential_spec(one.profile, DriftSettings(bins=20, significance=0.01), with_errors=True) in specs
+    assert len(specs) == 5
+    coarse = DriftSettings(bins=20, significance=0.01)
+    assert sequential_spec(one.profile, coarse, delta=0.002, with_errors=True) in specs
     with pytest.raises(ValueError, match="another specification"):
         SequentialDetectors(
-            one, sensitive, with_errors=True,
-            snapshot=SequentialDetectors(one, DRIFT, with_errors=True, snapshot=None).snapshot(),
+            one, DRIFT, delta=0.001, with_errors=True,
+            snapshot=SequentialDetectors(one, DRIFT, delta=0.002, with_errors=True, snapshot=None).snapshot(),
         )  # fmt: skip

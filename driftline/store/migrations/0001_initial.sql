@@ -366,6 +366,19 @@ create table driftline.policy_state (
 );
 comment on table driftline.policy_state is 'what the policy remembers between windows: streaks, delays, the last request';
 
+create table driftline.alarm_spending (
+    model_id smallint not null references driftline.model,
+    version smallint not null,
+    period_start timestamptz not null,
+    period_end timestamptz not null,
+    budget float8 not null,
+    looks bigint not null,
+    expected_e12 bigint not null,
+    primary key (model_id, version, period_start)
+);
+comment on table driftline.alarm_spending is 'what was looked at in each period of a false-alarm budget, as windows closed';
+comment on column driftline.alarm_spending.expected_e12 is 'false episodes to be expected of those looks, in 1e-12: integers add up the same in any order';
+
 create table driftline.episode (
     episode_id uuid primary key,
     model_id smallint not null references driftline.model,
@@ -556,6 +569,16 @@ create view driftline.v_episodes as
 select e.episode_id, m.name as model, e.version, e.opened_at, e.closed_at, e.kind, e.severity, e.causes, e.acknowledged_by
   from driftline.episode e
   join driftline.model m using (model_id);
+
+create view driftline.v_alarms as
+select m.name as model, v.name as version, a.period_start, a.period_end, a.looks, a.budget,
+       a.expected_e12 / 1e12::float8 as expected,
+       (select count(*) from driftline.episode e
+         where e.model_id = a.model_id and e.version = v.name and e.kind = 'drift'
+           and e.opened_at > a.period_start and e.opened_at <= a.period_end) as episodes
+  from driftline.alarm_spending a
+  join driftline.model m using (model_id)
+  join driftline.name v on v.model_id = a.model_id and v.kind = 'version' and v.code = a.version;
 
 create view driftline.v_retraining as
 select request_id, episode_id, model, version, state, requested_at, finished_at, outcome, lineage from driftline.retraining;

@@ -39,3 +39,14 @@ insert into driftline.retraining (request_id, episode_id, model, version, state,
 values (%(request_id)s, %(episode_id)s, %(model)s, %(version)s, 'requested', %(requested_at)s, %(lineage)s)
 on conflict (request_id) do update
    set episode_id = excluded.episode_id, requested_at = excluded.requested_at, lineage = excluded.lineage;
+
+-- name: spend
+-- What windows cost of the false-alarm budget, beside what earlier ones of the period did.
+insert into driftline.alarm_spending (model_id, version, period_start, period_end, budget, looks, expected_e12)
+select %(model_id)s, i.version, i.period_start, i.period_end, %(budget)s, i.looks, i.expected_e12
+  from unnest(%(version)s::smallint[], %(period_start)s::timestamptz[], %(period_end)s::timestamptz[],
+              %(looks)s::bigint[], %(expected_e12)s::bigint[]) i (version, period_start, period_end, looks, expected_e12)
+on conflict (model_id, version, period_start) do update
+   set looks = alarm_spending.looks + excluded.looks,
+       expected_e12 = alarm_spending.expected_e12 + excluded.expected_e12,
+       budget = excluded.budget, period_end = excluded.period_end;

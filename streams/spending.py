@@ -1,0 +1,121 @@
+"""What may each look at a model cost of its false-alarm budget, and what was spent?
+
+A cause is a feature in all traffic or in a segment that the reference knows; every cause of every version in a window
+gets the same part. So what a look may cost hangs on nothing that a window happened to hold, except on the window's size
+and on how many versions are in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from detectors.budget import Allowance, Budget, allowance, delta_for, shared_noise
+from driftline.settings import ModelSettings
+from driftline.store.arrays import pg_array
+from driftline.store.connection import Connection, run
+from labels_join.performance import error_series
+from streams.monitored import MonitoredModel
+from streams.panes import PaneLayout
+from streams.results import JudgedGroup
+
+_E12 = 1e12
+
+
+def budget_of(settings: ModelSettings) -> Budget:
+    """Return a model's budget in windows, of which one ends with each slide."""
+    windows = settings.alarms.per_ms / settings.windows.slide_ms
+    return Budget(settings.alarms.budget, windows, settings.retraining.consecutive)
+
+
+def n_causes(layout: PaneLayout) -> int:
+    """Return how many causes a version has that is compared with this reference."""
+    return len(layout.profile.features) * (1 + len(layout.profile.segments))
+
+
+def window_allowance(
+    settings: ModelSettings, layout: PaneLayout, n_reference: int, n_current: int, n_versions: int
+) -> Allowance:
+    """Return what each look of a window detector may spend.
+
+    Parameters
+    ----------
+    n_reference, n_current
+        Events in the group's reference and in the stretch that is judged.
+    n_versions
+        Versions that are judged in the window.
+    """
+    return allowance(
+        budget_of(settings),
+        n_causes(layout) * n_versions,
+        len(settings.drift.detectors),
+        shared_noise(n_reference, n_current),
+        settings.drift.significance,
+    )
+
+
+def cut_delta(settings: ModelSettings, layout: PaneLayout, n_series: int) -> float:
+    """Return the confidence of ADWIN's cuts: as it is set, else such that false cuts stay within its part.
+
+    A cut of a feature counts as one window of a row; one of errors, or where no window detector looks, opens at once.
+    The part is that of one version: a state must not depend on which other versions come and go.
+
+    Parameters
+    ----------
+    n_series
+        Series that are watched of each group, those of errors included.
+    """
+    if settings.drift.adwin.delta is not None:
+        return settings.drift.adwin.delta
+    budget, detectors = budget_of(settings), len(settings.drift.detectors)
+    groups = 1 + len(layout.profile.segments)
+    panes = settings.windows.slide_ms / settings.windows.pane_ms
+    n_errors = len(error_series(layout.profile)) if settings.has_labels else 0
+    if set(settings.drift.detectors) == {"adwin"}:
+        return delta_for(budget.episodes / (budget.windows * panes * groups * n_series))
+    in_a_row = allowance(budget, n_causes(layout), detectors, 0.0).significance * len(layout.profile.features)
+    of_features = delta_for(in_a_row / (panes * max(n_series - n_errors, 1)))
+    at_once = budget.episodes / detectors / (budget.windows * panes * groups * max(n_errors, 1))
+    return min(of_features, delta_for(at_once)) if n_errors else of_features
+
+
+class Spent(NamedTuple):
+    """How often was looked, and how many false episodes are to be expected of that, in 1e-12."""
+
+    looks: int
+    expected_e12: int
+
+    def __add__(self, other: object) -> Spent:
+        """Add up two spendings, exactly."""
+        assert isinstance(other, Spent)
+        return Spent(self.looks + other.looks, self.expected_e12 + other.expected_e12)
+
+
+NOTHING_SPENT = Spent(0, 0)
+
+
+def spent_on(judged: Iterable[JudgedGroup]) -> Spent:
+    """Return what the verdicts on one window of one version cost; those that were not ready were no looks."""
+    spent = NOTHING_SPENT
+    for item in judged:
+        looks = sum(verdict.level != "not_ready" for verdict in item.verdicts)
+        spent += Spent(looks, looks * round(item.expected * _E12))
+    return spent
+
+
+async def write_spending(connection: Connection, model: MonitoredModel, spent: Mapping[tuple[int, int], Spent]) -> None:
+    """Add what was spent, by version and start of the period, to what the store knows."""
+    if not spent:
+        return
+    alarms, periods = model.settings.alarms, sorted(spent)
+    await run(
+        connection,
+        "spend",
+        model_id=model.model_id,
+        budget=alarms.budget,
+        version=pg_array("int2", [version for version, _ in periods]),
+        period_start=pg_array("timestamptz", [start_ms for _, start_ms in periods]),
+        period_end=pg_array("timestamptz", [start_ms + alarms.per_ms for _, start_ms in periods]),
+        looks=pg_array("int8", [spent[period].looks for period in periods]),
+        expected_e12=pg_array("int8", [spent[period].expected_e12 for period in periods]),
+    )
