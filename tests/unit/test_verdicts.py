@@ -163,13 +163,13 @@ def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
 
 def test_what_is_watched_is_means_missing_shares_categories_and_errors() -> None:
     of = layout()
-    series = series_layout(of, DRIFT, delta=0.002, with_errors=True)
+    series = series_layout(of, DRIFT, with_errors=True)
 
     assert series.names == ("x", "c", "@prediction", "@score", "@error.0", "@error.1")
     # x: mean, missing. c: a, b, other, missing. @prediction: 0, 1, other, missing. @score: mean, missing. Two errors.
     assert np.bincount(series.owner).tolist() == [2, 4, 4, 2, 1, 1]
     assert series.is_mean.nonzero()[0].tolist() == [0, 10]
-    assert series_layout(of, DRIFT, delta=0.002, with_errors=False).names == ("x", "c", "@prediction", "@score")
+    assert series_layout(of, DRIFT, with_errors=False).names == ("x", "c", "@prediction", "@score")
     regression = series_layout(layout("regression"), DRIFT, with_errors=True)
     assert regression.names == ("x", "c", "@prediction", "@error")
 
