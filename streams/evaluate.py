@@ -6,8 +6,8 @@ slide in the order of event time:
 
 1. **take** the slide's pane deltas and the outcomes that arrived in it;
 2. **fold** them into rollups, also of the cohorts that the outcomes belong to;
-3. **judge** the window that ends with the slide: PSI over its rollups, ADWIN over its panes, metrics by arrival and
-   estimated from its scores;
+3. **judge** the window that ends with the slide: window statistics over its rollups, sequential detectors over its
+   panes, metrics by arrival and estimated from its scores;
 4. **decide** what follows from that: episodes, messages, requests (`streams.policing`).
 
 Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to what is closed are
@@ -32,7 +32,7 @@ from streams.results import JudgedGroup, write_verdicts
 from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.spending import window_allowance
-from streams.verdicts import psi_verdicts, reference_counts
+from streams.verdicts import reference_counts, window_verdicts
 from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
@@ -197,7 +197,7 @@ class _Evaluation:
         self.touched_cohorts |= {slide_ms, *(delta.cohort_start for delta in outcomes)}
         rollups = await self.store.load(("features", "arrival"), *window)
         judged: list[JudgedGroup] = []
-        if "psi" in self.model.settings.drift.detectors:
+        if self.model.settings.drift.window_effects:
             judged += await self._judge_distributions(window, rollups, sequence)
         if "adwin" in self.model.settings.drift.detectors:
             judged += await sequence.judge(window, panes, outcomes, self.store)
@@ -254,7 +254,7 @@ class _Evaluation:
             int(counts[: layout.starts[1]].sum()) for counts in (reference_counts(layout, segment), merged)
         )
         allowed = window_allowance(settings, layout, n_reference, n_current, n_versions)
-        verdicts = psi_verdicts(
+        verdicts = window_verdicts(
             merged, layout, settings.drift, significance=allowed.significance, ready=ready, segment=segment
         )
         return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected)
@@ -312,7 +312,7 @@ class _Evaluation:
         ]
 
     async def _restate_distributions(self, window: tuple[int, int]) -> None:
-        if "psi" not in self.model.settings.drift.detectors:
+        if not self.model.settings.drift.window_effects:
             return
         spans = await rows(
             self.connection, "verdict_spans", model_id=self.model.model_id, window_end=timestamp(window[1])

@@ -8,10 +8,11 @@ Errors that become fewer are no evidence: a model that recovers needs no episode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from detectors.distances import DISTANCES
 from detectors.metrics import Estimate
 from driftline.settings import DriftSettings
 from driftline.settings.models import ERROR_METRICS, Metric, PerformanceSettings
@@ -39,7 +40,7 @@ MIXED_METRICS: frozenset[Metric] = frozenset({"accuracy", "precision", "f1", "ma
 
 def drift_findings(
     drift: DriftSettings,
-    judged: Iterable[JudgedGroup],
+    judged: Collection[JudgedGroup],
     window: tuple[int, int],
     segment_name: Callable[[int], str],
     followed: Container[Cause],
@@ -55,7 +56,9 @@ def drift_findings(
     followed
         Causes in a streak, of which it matters that they are `ok`.
     """
-    has_windows = "psi" in drift.detectors
+    windows = drift.window_effects
+    watch_all = any(not DISTANCES[name].is_ordered for name in windows)
+    numeric = {verdict.feature for item in judged for verdict in item.verdicts if verdict.detector in windows}
     found: dict[Cause, Evidence] = {}
     cuts: dict[Cause, Evidence] = {}
     is_judged = False
@@ -64,16 +67,17 @@ def drift_findings(
         for verdict in item.verdicts:
             if verdict.level == "not_ready":
                 continue
-            is_window = verdict.detector == "psi"
-            is_judged |= is_window == has_windows
+            is_window = verdict.detector in windows
+            is_judged |= is_window == bool(windows)
             is_error = verdict.feature.startswith(ERRORS)
             if is_error and verdict.fell:
                 continue  # the model got better
             cause = Cause(segment, verdict.feature)
             if is_window and (verdict.level != "ok" or cause in followed):
-                found[cause] = _of_verdict(cause, verdict, item.start_ms, window[1])
+                said = _of_verdict(cause, verdict, item.start_ms, window[1])
+                found[cause] = max(found.get(cause, said), said, key=_how_clear)
             elif not is_window and verdict.level == "drift":
-                at_once = is_error or not has_windows
+                at_once = is_error or not (watch_all or verdict.feature in numeric)
                 cuts[cause] = _of_verdict(cause, verdict, window[0], window[1], at_once=at_once)
     for cause, cut in cuts.items():
         of_window = found.get(cause)
@@ -82,6 +86,11 @@ def drift_findings(
         else:
             found[cause] = replace(of_window, changed_ms=cut.changed_ms)
     return Findings(tuple(found.values()), window[1] if is_judged else None)
+
+
+def _how_clear(evidence: Evidence) -> tuple[int, float]:
+    """Rank what several statistics say of one feature: the highest level speaks for it, then the clearest."""
+    return list(LEVELS).index(evidence.level), evidence.clearness
 
 
 def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, at_once: bool = False) -> Evidence:

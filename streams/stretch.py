@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from detectors.distances import psi
 from detectors.profile import Profile, SegmentCounts
-from detectors.psi import psi
 from detectors.summaries import Ints, unpack_cells
 from labels_join.outcomes import outcome_shape
 from streams.panes import PaneLayout, pane_layout

@@ -15,13 +15,16 @@ from itertools import islice
 import numpy as np
 
 from detectors.adwin import AdwinBank, AdwinSpec, Cut
+from detectors.distances import DISTANCES, Histograms, line
 from detectors.profile import STEPS_PER_SCALE, Profile
-from detectors.psi import judge_psi
 from detectors.summaries import Ints
+from detectors.windows import judge
 from driftline.settings import DriftSettings
 from labels_join.outcomes import WATCHED_STEPS_PER_SCALE
 from labels_join.performance import error_series, watched_errors
 from streams.panes import PaneLayout
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 CATEGORIES_WATCHED_MAX = 20
 """Shares of the most frequent categories are watched one by one; rarer ones only within window statistics."""
@@ -39,7 +42,7 @@ class Verdict:
     p_value
         NaN where the detector has none.
     counts
-        Events by bin of the window, for distribution detectors.
+        Events by bin of the window, with the first window statistic of a feature.
     changed_ms
         Estimated event time of the change, for sequential detectors that found one.
     fell
@@ -59,13 +62,55 @@ class Verdict:
     fell: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """The features that a window statistic can judge, and their bins among all bins.
+
+    Parameters
+    ----------
+    places
+        Places of the features in the profile.
+    bins
+        Places of their bins in the pane's vector; None for all bins.
+    starts
+        Where each of these features' bins start among `bins`.
+    widths, jumps
+        See `detectors.distances.line`.
+    """
+
+    places: tuple[int, ...]
+    bins: Ints | None
+    starts: Ints
+    widths: Floats
+    jumps: Floats
+
+    def of(self, counts: Ints) -> Ints:
+        """Return the counts of these features only."""
+        return counts if self.bins is None else counts[self.bins]
+
+
 @lru_cache(maxsize=4096)
-def reference_counts(layout: PaneLayout, segment: str | None) -> Ints:
-    """Return the reference's counts of a segment, or of all rows for None, one feature's bins after the other."""
-    return np.array(layout.profile.counts_of(segment), np.int64)
+def reference_counts(layout: PaneLayout, segment: str | None, ordered: bool = False) -> Ints:
+    """Return the reference's counts of a segment, or of all rows for None, one feature's bins after the other.
+
+    With `ordered` only those of features that have an order, see `detectors.distances.Distance`.
+    """
+    return _watched(layout, ordered).of(np.array(layout.profile.counts_of(segment), np.int64))
 
 
-def psi_verdicts(
+@lru_cache(maxsize=4096)
+def _watched(layout: PaneLayout, ordered: bool) -> _Watched:
+    features = layout.profile.features
+    places = [place for place, feature in enumerate(features) if feature.kind == "numeric" or not ordered]
+    bins = [np.arange(layout.starts[place], layout.starts[place + 1]) for place in places]
+    lines = [line(features[place]) for place in places]
+    starts = np.cumsum([0, *(of.size for of in bins)])[:-1]
+    joined = np.concatenate([np.zeros(0, np.int64), *bins])
+    widths, jumps = (np.concatenate([np.zeros(0), *(of[part] for of in lines)]) for part in (0, 1))
+    return _Watched(tuple(places), joined if ordered else None, starts, widths, jumps)
+
+
+def window_verdicts(
     vector: Ints,
     layout: PaneLayout,
     drift: DriftSettings,
@@ -74,7 +119,7 @@ def psi_verdicts(
     ready: bool,
     segment: str | None = None,
 ) -> list[Verdict]:
-    """Judge every feature of a window by PSI, each segment against its own rows of the reference.
+    """Judge every feature of a window by the window statistics, each segment against its own rows of the reference.
 
     Parameters
     ----------
@@ -86,32 +131,47 @@ def psi_verdicts(
         Whose vector it is, such as `SEX=1`; None for all traffic. One that the reference has no row of is `not_ready`.
     ready
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
+
+    Returns
+    -------
+    list of Verdict
+        One for each statistic and feature that it can judge. The first of each feature carries its counts.
     """
     current = vector[: layout.n_bins]
-    judged = judge_psi(
-        reference_counts(layout, segment),
-        current,
-        layout.starts[:-1],
-        effect=drift.psi.effect,
-        significance=significance,
-        seed=int(layout.profile.digest[:12], 16),
-    )
-    verdicts = []
-    for place, (feature, found) in enumerate(zip(layout.profile.features, judged, strict=True)):
-        counts = current[layout.starts[place] : layout.starts[place + 1]]
-        verdicts.append(
-            Verdict(
-                feature.name,
-                "psi",
-                found.score,
-                found.threshold,
-                found.p_value,
-                found.n_reference,
-                found.n_current,
-                found.level if ready else "not_ready",
-                tuple(counts.tolist()),
-            )
+    verdicts: list[Verdict] = []
+    counted: set[int] = set()
+    for detector, effect in drift.window_effects.items():
+        ordered = DISTANCES[detector].is_ordered
+        watched = _watched(layout, ordered)
+        judged = judge(
+            detector,
+            Histograms(
+                reference_counts(layout, segment, ordered),
+                watched.of(current),
+                watched.starts,
+                watched.widths,
+                watched.jumps,
+            ),
+            effect=effect,
+            significance=significance,
+            seed=int(layout.profile.digest[:12], 16),
         )
+        for place, found in zip(watched.places, judged, strict=True):
+            counts = current[layout.starts[place] : layout.starts[place + 1]]
+            verdicts.append(
+                Verdict(
+                    layout.profile.features[place].name,
+                    detector,
+                    found.score,
+                    found.threshold,
+                    found.p_value,
+                    found.n_reference,
+                    found.n_current,
+                    found.level if ready else "not_ready",
+                    None if place in counted else tuple(counts.tolist()),
+                )
+            )
+        counted.update(watched.places)
     return verdicts
 
 
@@ -140,9 +200,9 @@ class SeriesLayout:
     is_mean: np.ndarray[tuple[int], np.dtype[np.bool_]]
     place: Ints
     feature: Ints
-    ranges: np.ndarray[tuple[int], np.dtype[np.float64]]
-    units: np.ndarray[tuple[int], np.dtype[np.float64]]
-    effects: np.ndarray[tuple[int], np.dtype[np.float64]]
+    ranges: Floats
+    units: Floats
+    effects: Floats
 
 
 @lru_cache(maxsize=4096)

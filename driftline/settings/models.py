@@ -4,7 +4,7 @@ Invariants of a loaded model: it has a reference, or every listed version has on
 task; `labels` and `performance` are both given or both None; its name, and every name in it, is bounded.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -24,7 +24,9 @@ from driftline.settings.values import (
 from driftline.settings.windows import WindowSettings
 
 Task = Literal["binary", "multiclass", "regression"]
-Detector = Literal["psi", "adwin"]
+WindowDetector = Literal["psi", "js", "hellinger", "chi2", "linf", "ks", "wasserstein"]
+SequentialDetector = Literal["adwin"]
+Detector = WindowDetector | SequentialDetector
 Metric = Literal[
     "accuracy", "precision", "recall", "f1", "roc_auc", "macro_precision", "macro_recall", "macro_f1", "mae", "rmse"
 ]
@@ -35,6 +37,9 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
     "multiclass": ("accuracy", "macro_precision", "macro_recall", "macro_f1"),
     "regression": ("mae", "rmse"),
 }
+WINDOW_DETECTORS: tuple[WindowDetector, ...] = get_args(WindowDetector)
+"""Detectors that compare a window's distribution with the reference's."""
+
 ERROR_METRICS: frozenset[Metric] = frozenset({"mae", "rmse"})
 """Metrics that get worse as they rise: their floor is the largest value that is still good."""
 
@@ -92,10 +97,10 @@ class ModelTopics(Section):
     features: TopicName | None = None
 
 
-class PsiSettings(Section):
-    """The smallest population stability index that matters."""
+class EffectSettings(Section):
+    """The smallest distance of a window from the reference that matters."""
 
-    effect: float = Field(default=0.1, gt=0)
+    effect: float = Field(gt=0)
 
 
 class AdwinSettings(Section):
@@ -117,13 +122,24 @@ class DriftSettings(Section):
     detectors: Annotated[tuple[Detector, ...], Unique] = ("psi", "adwin")
     bins: int = Field(default=10, ge=2, le=100)
     significance: float | None = Field(default=None, gt=0, lt=1)
-    psi: PsiSettings = PsiSettings()
+    psi: EffectSettings = EffectSettings(effect=0.1)
+    js: EffectSettings = EffectSettings(effect=0.13)
+    hellinger: EffectSettings = EffectSettings(effect=0.11)
+    chi2: EffectSettings = EffectSettings(effect=0.16)
+    linf: EffectSettings = EffectSettings(effect=0.07)
+    ks: EffectSettings = EffectSettings(effect=0.12)
+    wasserstein: EffectSettings = EffectSettings(effect=0.1)
     adwin: AdwinSettings = AdwinSettings()
 
     @field_validator("significance", mode="before")
     @classmethod
     def _auto(cls, significance: object) -> object:
         return None if significance == AUTO else significance
+
+    @property
+    def window_effects(self) -> dict[WindowDetector, float]:
+        """The window statistics that are asked for, in order, with the smallest distance that matters of each."""
+        return {name: getattr(self, name).effect for name in WINDOW_DETECTORS if name in self.detectors}
 
 
 HORIZON_MS_MAX = 10 * 366 * 86_400_000

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.psi import judge_psi, psi
+from detectors import windows
+from detectors.distances import histograms, psi
 
 counts = st.one_of(st.integers(0, 5), st.integers(0, 3000), st.sampled_from([0, 10**6, 10**10]))
 features = st.lists(
@@ -21,10 +22,18 @@ def test_a_verdict_is_finite_consistent_and_independent_of_its_neighbours(
 ) -> None:
     flat = np.array([pair for feature in bins for pair in feature], dtype=np.int64)
     starts = np.cumsum([0, *(len(feature) for feature in bins[:-1])])
-    verdicts = judge_psi(flat[:, 0], flat[:, 1], starts, effect=effect, significance=significance, seed=3)
+    verdicts = windows.judge(
+        "psi", histograms(flat[:, 0], flat[:, 1], starts), effect=effect, significance=significance, seed=3
+    )
     for feature, verdict in zip(bins, verdicts, strict=True):
         reference, current = np.array(feature, dtype=np.int64).T.copy()
-        alone = judge_psi(reference, current, np.zeros(1, np.int64), effect=effect, significance=significance, seed=3)
+        alone = windows.judge(
+            "psi",
+            histograms(reference, current, np.zeros(1, np.int64)),
+            effect=effect,
+            significance=significance,
+            seed=3,
+        )
         assert alone == [verdict]
         assert np.isfinite([verdict.score, verdict.threshold, verdict.p_value]).all()
         assert 0 < verdict.p_value <= 1

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from detectors import windows
 from detectors.adwin import AdwinBank, AdwinSpec, Cut
-from detectors.psi import judge_psi
+from detectors.distances import histograms
 from detectors.summaries import Ints, merge_vectors
-from driftline.settings.models import AdwinSettings, DriftSettings, PsiSettings
+from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
 from streams.panes import PaneLayout, pane_layout, summarise_predictions
 from streams.reference import profile_from_batch
-from streams.verdicts import Pane, SequentialDetectors, Verdict, psi_verdicts, sequential_spec, series_layout
+from streams.verdicts import Pane, SequentialDetectors, Verdict, sequential_spec, series_layout, window_verdicts
 from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
 
 PANE_MS = 1_000
@@ -91,7 +92,7 @@ def by_feature(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
 def test_each_feature_has_a_psi_verdict_on_its_own_bins() -> None:
     of = layout()
     events = [each for pane in stream(1, 5, 2) for each in pane]
-    found = psi_verdicts(vector_of(events, of), of, DRIFT, significance=0.001, ready=True)
+    found = window_verdicts(vector_of(events, of), of, DRIFT, significance=0.001, ready=True)
 
     assert [verdict.feature for verdict in found] == ["x", "c", "@prediction", "@score"]
     for verdict, feature in zip(found, of.profile.features, strict=True):
@@ -127,7 +128,7 @@ def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothi
     for value in "ab":
         own = [each for each in reference if each["features"]["c"] == value]
         of_all, of_own, of_none = (
-            psi_verdicts(vector_of(own, of), of, DRIFT, significance=0.001, ready=True, segment=segment)
+            window_verdicts(vector_of(own, of), of, DRIFT, significance=0.001, ready=True, segment=segment)
             for segment in (None, f"c={value}", "c=new")
         )
         assert {verdict.level for verdict in of_all} == {"drift"}
@@ -140,7 +141,7 @@ def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothi
 def test_a_window_that_is_not_ready_keeps_its_scores() -> None:
     of = layout()
     vector = vector_of([each for pane in stream(2, 5, 0) for each in pane], of)
-    ready, waiting = (psi_verdicts(vector, of, DRIFT, significance=0.001, ready=ready) for ready in (True, False))
+    ready, waiting = (window_verdicts(vector, of, DRIFT, significance=0.001, ready=ready) for ready in (True, False))
 
     assert {verdict.level for verdict in waiting} == {"not_ready"}
     assert "drift" in {verdict.level for verdict in ready}
@@ -150,12 +151,14 @@ def test_a_window_that_is_not_ready_keeps_its_scores() -> None:
 def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
     of = layout()
     vector = vector_of([each for pane in stream(3, 5, 3) for each in pane], of)
-    strict = DriftSettings(psi=PsiSettings(effect=50.0))
-    found = by_feature(psi_verdicts(vector, of, strict, significance=0.01, ready=True))["x"]
+    strict = DriftSettings(psi=EffectSettings(effect=50.0))
+    found = by_feature(window_verdicts(vector, of, strict, significance=0.01, ready=True))["x"]
     starts = of.starts[:-1]
     counts = np.concatenate([np.array(feature.counts) for feature in of.profile.features])
     seed = int(of.profile.digest[:12], 16)
-    expected = judge_psi(counts, vector[: of.n_bins], starts, effect=50.0, significance=0.01, seed=seed)[0]
+    expected = windows.judge(
+        "psi", histograms(counts, vector[: of.n_bins], starts), effect=50.0, significance=0.01, seed=seed
+    )[0]
 
     assert (found.level, found.threshold, found.p_value) == ("ok", expected.threshold, expected.p_value)
     assert found.threshold >= 50.0

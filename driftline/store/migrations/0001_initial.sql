@@ -535,7 +535,7 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
   join driftline.profile_bin b on b.profile_id = d.profile_id and b.feature = d.feature
   left join driftline.profile_count r
          on r.profile_id = d.profile_id and r.segment = coalesce(s.name, '*') and r.feature = d.feature
- where d.detector = 'psi' and d.counts is not null;
+ where d.counts is not null;
 
 create view driftline.v_data_quality as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
@@ -546,7 +546,7 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
   join driftline.model m using (model_id)
   join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
   left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
- where d.detector = 'psi' and d.counts is not null;
+ where d.counts is not null;
 
 create view driftline.v_traffic as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,

@@ -146,13 +146,13 @@ do update set window_start = excluded.window_start, score = excluded.score, thre
 -- Over which stretch each drift verdict of a window was made, so that a restatement covers the same.
 select distinct version, segment, window_start, profile_id
   from driftline.verdict
- where model_id = %(model_id)s and window_end = %(window_end)s and detector = 'psi';
+ where model_id = %(model_id)s and window_end = %(window_end)s and counts is not null;
 
 -- name: judged_stretches
 -- Over which stretches closed windows were judged that may reach back over a time.
 select distinct window_start, window_end
   from driftline.verdict
- where model_id = %(model_id)s and detector = 'psi' and window_end > %(from)s and window_end <= %(to)s;
+ where model_id = %(model_id)s and counts is not null and window_end > %(from)s and window_end <= %(to)s;
 
 -- name: save_performance
 -- Writes metrics; one that changes an earlier row of the same window raises its revision.

@@ -1,0 +1,116 @@
+"""The seven distances, and their p-values, are what scipy computes of the same binned data."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from detectors.distances import DISTANCES, Histograms, histograms, line
+from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
+from detectors.tables import simulated_tables
+from detectors.windows import judge
+
+START = np.zeros(1, np.int64)
+
+
+def tables(seed: int) -> tuple[np.ndarray, np.ndarray, FeatureProfile]:
+    """Bin two samples of which the second has moved, has missing values and comes in other numbers."""
+    generator = np.random.default_rng(seed)
+    values = generator.gamma(2.0, 3.0, 3000)
+    feature = numeric_feature("x", values, np.zeros(values.size, np.bool_), int(generator.integers(3, 40)))
+    current = generator.gamma(2.0, 3.0 + generator.random(), 700)
+    current[generator.random(700) < 0.1 * generator.random()] = np.nan
+    binned = bin_numeric(feature, current, np.isnan(current))
+    return np.array(feature.counts), np.bincount(binned, minlength=feature.n_bins), feature
+
+
+def distance(name: str, reference: np.ndarray, current: np.ndarray, feature: FeatureProfile | None = None) -> float:
+    of = histograms(reference, current, START)
+    if feature is not None:
+        of = Histograms(reference, current, START, *line(feature))
+    return float(DISTANCES[name].score(of)[0])
+
+
+def places(feature: FeatureProfile) -> np.ndarray:
+    """Say where each bin stands: inner bins in their middle, outer ones at their edge, then missing, then other."""
+    edges = np.clip((np.array(feature.edges) - feature.centre) / feature.scale, -8, 8)
+    middles = [edges[0], *((edges[1:] + edges[:-1]) / 2), edges[-1]]
+    return np.array([*middles, edges[-1] + 1, edges[-1] + 2])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_distances_are_scipys(seed: int) -> None:
+    reference, current, feature = tables(seed)
+    codes = np.arange(reference.size)
+    p, q = reference / reference.sum(), current / current.sum()
+    ks = stats.ks_2samp(np.repeat(codes, reference), np.repeat(codes, current), method="asymp").statistic
+    where = places(feature)
+    expected = {
+        "js": jensenshannon(p, q, base=2),
+        "hellinger": np.linalg.norm(np.sqrt(p) - np.sqrt(q)) / 2**0.5,
+        "linf": np.abs(p - q).max(),
+        "ks": ks,
+        "wasserstein": stats.wasserstein_distance(where, where, reference, current),
+    }
+    assert {name: distance(name, reference, current, feature) for name in expected} == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chi_square_is_cramers_v_of_samples_of_one_size_and_scipys_test(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    reference = generator.multinomial(900, generator.dirichlet(np.full(8, 5.0)))
+    current = generator.multinomial(900, generator.dirichlet(np.full(8, 5.0)))
+    table = np.stack([reference, current])
+    found = judge("chi2", histograms(reference, current, START), effect=0.1, significance=0.01, seed=1)[0]
+
+    assert found.score == pytest.approx(stats.contingency.association(table, method="cramer"), abs=1e-9)
+    assert found.p_value == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_binned_distances_overstate_those_of_the_values_by_no_more_than_they_say(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    values, current = generator.normal(size=4000), generator.normal(generator.random(), 1.0, 1500)
+    feature = numeric_feature("x", values, np.zeros(4000, np.bool_), int(generator.integers(4, 30)))
+    of = Histograms(
+        np.array(feature.counts),
+        np.bincount(bin_numeric(feature, current, np.isnan(current)), minlength=feature.n_bins),
+        START,
+        *line(feature),
+    )
+    overstated = DISTANCES["wasserstein"].overstated_at_most
+    assert overstated is not None
+    exact = stats.wasserstein_distance(values, current) / feature.scale
+    assert DISTANCES["wasserstein"].score(of)[0] - overstated(of)[0] <= exact
+    binned_ks = DISTANCES["ks"].score(of)[0]
+    exact_ks = stats.ks_2samp(values, current).statistic
+    largest_bin = max(of.reference.max() / 4000, of.current.max() / 1500)
+    assert binned_ks <= exact_ks + 1e-12
+    assert exact_ks <= binned_ks + largest_bin + 1e-12
+
+
+def test_drawn_tables_have_the_margins_and_the_covariance_of_random_parts() -> None:
+    pooled, n_current, size = np.array([4000, 9000, 2500, 12, 1]), 5000, 40_000
+    drawn = simulated_tables(pooled, n_current, size, np.random.default_rng(3))
+    assert np.allclose(drawn.sum(axis=1), n_current)
+    exact = stats.multivariate_hypergeom(pooled, n_current)
+    errors = np.abs(drawn.mean(axis=0) - exact.mean()) / np.sqrt(np.diag(exact.cov()) / size)
+    assert errors.max() < 5
+    deviations = np.sqrt(np.outer(np.diag(exact.cov()), np.diag(exact.cov())))
+    # A correlation of 40,000 draws has a standard error of at most 1/200.
+    assert np.abs((np.cov(drawn.T) - exact.cov()) / deviations).max() < 5 / 200
+
+
+def test_the_p_value_of_few_rows_is_that_of_all_tables_with_these_margins() -> None:
+    # Five of ten rows: 252 ways to part them; Kolmogorov-Smirnov counts those at least as far apart.
+    reference, current = np.array([4, 1, 0, 0, 0]), np.array([0, 1, 2, 2, 0])
+    codes = np.arange(5)
+    exact = stats.permutation_test(
+        (np.repeat(codes, reference), np.repeat(codes, current)),
+        lambda x, y: stats.ks_2samp(x, y, method="asymp").statistic,
+        alternative="greater",
+    ).pvalue
+    of = Histograms(reference, current, START, *np.zeros((2, 5)))
+    found = judge("ks", of, effect=0.1, significance=0.01, seed=1)[0]
+    # 400 simulated tables: five standard errors.
+    assert found.p_value == pytest.approx(exact, abs=5 * (exact / 400) ** 0.5)
