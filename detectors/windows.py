@@ -133,7 +133,8 @@ def judge(
     matters = scores >= gates - effect / 2
     tables = tables_of(of.reference, of.current, of.starts)
     p_values, criticals = _evidence(distance, _Look(of, tables, scores, spread, matters, significance, seed))
-    for index in np.flatnonzero((p_values <= significance) & matters & of.has_single_row()).tolist():
+    counts = (p_values <= significance) & matters
+    for index in np.flatnonzero(counts & of.has_single_row() if counts.any() else counts).tolist():
         rest = of.feature(index).without_odd_row()
         rest_tables = tables_of(rest.reference, rest.current, rest.starts)
         rest_look = _Look(

@@ -78,6 +78,21 @@ def test_a_cut_is_enough_where_no_window_detector_watches() -> None:
     assert heard(verdict("x", "adwin", "ok"), drift=ADWIN_ONLY).judged_ms == 120
 
 
+def test_what_several_statistics_say_of_a_feature_is_one_cause_and_the_clearest_speaks() -> None:
+    all_three = DriftSettings(detectors=("psi", "js", "ks", "adwin"))
+    said = (verdict("x", "psi", "ok", 0.9), verdict("x", "ks", "drift", 0.3), verdict("x", "js", "drift", 0.2))
+    [one] = heard(*said, drift=all_three, followed=[Cause("s=-1", "x")]).evidence
+
+    assert (one.level, one.detail["detector"]) == ("drift", "ks")
+
+
+def test_a_cut_is_enough_for_categories_where_the_only_statistics_are_of_numbers() -> None:
+    ordered = DriftSettings(detectors=("ks", "adwin"))
+    cuts = (verdict("c", "adwin", "drift"), verdict("x", "adwin", "drift"), verdict("x", "ks", "ok"))
+
+    assert {item.cause.name: item.at_once for item in heard(*cuts, drift=ordered).evidence} == {"c": True, "x": False}
+
+
 def test_errors_that_become_fewer_are_no_evidence_but_features_that_fall_are() -> None:
     fewer = replace(verdict("@error.1", "adwin", "drift", changed_ms=70), fell=True)
     lower = replace(verdict("x", "adwin", "drift", changed_ms=70), fell=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,27 @@ def test_each_feature_has_a_psi_verdict_on_its_own_bins() -> None:
         assert 0 < verdict.p_value <= 1
     scored = sum("score" in each for each in events)
     assert by_feature(found)["@score"].counts[-2] == len(events) - scored
+
+
+def test_each_statistic_judges_the_features_it_can_and_the_first_of_each_carries_the_counts() -> None:
+    of = layout()
+    vector = vector_of([each for pane in stream(1, 5, 2) for each in pane], of)
+    drift = DriftSettings(detectors=("ks", "linf", "wasserstein", "js"))
+    found = window_verdicts(vector, of, drift, ready=True)
+
+    told = [(verdict.detector, verdict.feature, verdict.counts is not None) for verdict in found]
+    everything, numeric = ("x", "c", "@prediction", "@score"), ("x", "@score")
+    assert told == [
+        *(("js", name, True) for name in everything),
+        *(("linf", name, False) for name in everything),
+        *(("ks", name, False) for name in numeric),
+        *(("wasserstein", name, False) for name in numeric),
+    ]
+    for verdict in found:
+        alone = DriftSettings(detectors=(verdict.detector,))
+        assert replace(verdict, counts=None) in [
+            replace(one, counts=None) for one in window_verdicts(vector, of, alone, ready=True)
+        ]
 
 
 def test_a_segment_is_compared_with_its_own_rows_of_the_reference_and_with_nothing_without_any() -> None:

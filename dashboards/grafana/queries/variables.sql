@@ -28,7 +28,7 @@ select feature
  where $__timeFilter(window_end)
    and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
    and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
-   and detector = 'psi' and level <> 'not_ready'
+   and p_value is not null and level <> 'not_ready'
  group by feature
  order by max(score / nullif(threshold, 0)) desc nulls last, feature;
 
