@@ -71,7 +71,7 @@ def cut_delta(settings: ModelSettings, layout: PaneLayout, n_series: int) -> flo
     groups = 1 + len(layout.profile.segments)
     panes = settings.windows.slide_ms / settings.windows.pane_ms
     n_errors = len(error_series(layout.profile)) if settings.has_labels else 0
-    if set(settings.drift.detectors) == {"adwin"}:
+    if not settings.drift.window_effects:
         return delta_for(budget.episodes / (budget.windows * panes * groups * n_series))
     in_a_row = allowance(budget, n_causes(layout), detectors, 0.0).significance * len(layout.profile.features)
     of_features = delta_for(in_a_row / (panes * max(n_series - n_errors, 1)))

@@ -114,7 +114,7 @@ def test_each_statistic_judges_the_features_it_can_and_the_first_of_each_carries
     of = layout()
     vector = vector_of([each for pane in stream(1, 5, 2) for each in pane], of)
     drift = DriftSettings(detectors=("ks", "linf", "wasserstein", "js"))
-    found = window_verdicts(vector, of, drift, ready=True)
+    found = window_verdicts(vector, of, drift, significance=0.001, ready=True)
 
     told = [(verdict.detector, verdict.feature, verdict.counts is not None) for verdict in found]
     everything, numeric = ("x", "c", "@prediction", "@score"), ("x", "@score")
@@ -127,7 +127,7 @@ def test_each_statistic_judges_the_features_it_can_and_the_first_of_each_carries
     for verdict in found:
         alone = DriftSettings(detectors=(verdict.detector,))
         assert replace(verdict, counts=None) in [
-            replace(one, counts=None) for one in window_verdicts(vector, of, alone, ready=True)
+            replace(one, counts=None) for one in window_verdicts(vector, of, alone, significance=0.001, ready=True)
         ]
 
 
