@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -20,7 +22,7 @@ from benchmarks.results import Result, as_json
 from benchmarks.rows import ROWS, Row
 from benchmarks.services import services
 from benchmarks.stage import FULL, QUICK, Size, Stage
-from benchmarks.table import rich_table
+from benchmarks.table import markdown_table, rich_table, write_chart
 
 PROJECT = Path(__file__).parents[1]
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
@@ -29,10 +31,13 @@ PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rows, events and turns: done within 90 s.")
 @click.option("--rows", "names", help=f"Only these, with commas between: {', '.join(ROWS)}.")
-@click.option("--events", type=click.IntRange(60_000), help="Predictions that a row of ours drains.")
+@click.option("--events", type=click.IntRange(80_000), help="Predictions that a row of ours drains.")
 @click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write table, chart and JSON to this folder.")
 @click.option("--json", "as_one_line", is_flag=True, help="Print one line of JSON last.")
-def main(quick: bool, names: str | None, events: int | None, turns: int | None, as_one_line: bool) -> None:
+def main(
+    quick: bool, names: str | None, events: int | None, turns: int | None, out: Path | None, as_one_line: bool
+) -> None:
     """Measure how fast Driftline is, beside what one would write instead, on this machine."""
     signal.signal(signal.SIGTERM, _interrupt)
     chosen = _chosen(names, quick)
@@ -48,10 +53,19 @@ def main(quick: bool, names: str | None, events: int | None, turns: int | None, 
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
         results = measure(chosen, Stage(running, size, Path(folder), PEERS, tell))
     rows = [as_json(result, results) for result in results]
-    found = {"machine": describe_machine(), "events": size.events, "seconds": round(time.monotonic() - started, 1)}
-    Console().print(rich_table(rows))
+    found = {
+        "machine": describe_machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "events": size.events,
+        "seconds": round(time.monotonic() - started, 1),
+        "rows": rows,
+    }
+    Console(width=None if sys.stdout.isatty() else 200).print(rich_table(rows))
+    if out is not None:
+        write_results(out, found)
     if as_one_line:
-        click.echo(json.dumps(found | {"rows": rows}))
+        click.echo(json.dumps(found))
     wrong = [result for result in results if result.failed]
     for result in wrong:
         click.echo(f"{result.name}: {result.missing}", err=True)
@@ -88,6 +102,20 @@ def measure(chosen: Mapping[str, Row], stage: Stage) -> list[Result]:
                 result.missing, result.failed, result.turns = f"{type(error).__name__}: {error}", True, []
             stage.tell(f"turn {turn + 1}, {name}: {_in_short(result)}")
     return list(results.values())
+
+
+def write_results(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write what was found as `results.json`, `results.md` and `results.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = found["machine"]
+    where = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib'] // 1024} GiB, {machine['system']}, "
+        f"Python {machine['python']}, {found['date']}"
+    )
+    head = f"Measured on {where}, with `{found['command']}`.\n\n"
+    (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "results.md").write_text(head + markdown_table(found["rows"]))
+    write_chart(folder / "results.svg", found["rows"], f"Events a second: {where}")
 
 
 def _in_short(result: Result) -> str:

@@ -22,9 +22,10 @@ import psutil
 import psycopg
 
 from benchmarks.checks import check_answer
+from benchmarks.model import model_settings
 from benchmarks.results import Measured
 from benchmarks.stage import Form, Stage, Topics, ends
-from benchmarks.traffic import CATEGORIES, MODEL, NUMERIC
+from benchmarks.traffic import MODEL
 from benchmarks.usage import Meter
 from tests.support.live import WorkerProcess
 
@@ -33,23 +34,6 @@ START_S_MAX = 60
 DRAIN_S_MAX = 200
 READING = b"reading partitions"
 """What a worker's log says when it knows where to go on, just before it asks the broker for the first time."""
-
-WINDOWS = {"length": "2m", "slide": "2m", "pane": "5s", "out_of_orderness": "5s", "allowed_lateness": "10s"}
-
-
-def model_settings(reference: Path, *, labels: bool) -> dict[str, Any]:
-    """Configure the model of the traffic: PSI and ADWIN on every feature, for all traffic and for each segment."""
-    features = [{"name": name, "type": "numeric"} for name in NUMERIC]
-    features += [{"name": name, "type": "categorical"} for name in CATEGORIES]
-    return {
-        "task": "binary",
-        "reference": {"path": str(reference)},
-        "features": features,
-        "segments": ["region"],
-        "windows": WINDOWS,
-        "drift": {"detectors": ["psi", "adwin"]},
-        **({"labels": {"horizon": "30d"}} if labels else {}),
-    }
 
 
 @dataclass(frozen=True)
@@ -65,14 +49,14 @@ class Running:
         if not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE:
             raise RuntimeError(f"the worker ended:\n{self.log.read_text()[-2000:]}")
 
-    def wait(self, condition: Callable[[], bool], what: str, seconds_max: float) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, seconds_max: float, poll_s: float = POLL_S) -> None:
         """Wait until something holds, looking closely."""
         deadline = time.monotonic() + seconds_max
         while not condition():
             self.fail_if_ended()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {seconds_max} s for {what}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ drained.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def measure_peer(stage: Stage, script: str, topic: str, events: int, *, python: 
     Parameters
     ----------
     python
-        Which Python runs it; by default that of the peers' environment.
+        Which Python runs it, with our packages; by default that of the peers' environment, without.
     """
     interpreter = stage.peers if python is None else python
     if not interpreter.exists():
@@ -45,7 +46,13 @@ def measure_peer(stage: Stage, script: str, topic: str, events: int, *, python: 
     errors = stage.folder / f"{script}.log"
     with errors.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=stage.folder, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=stage.folder,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS.parents[1])} if python else None,
         )
     try:
         _wait_for("first", process, errors)

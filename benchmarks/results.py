@@ -100,7 +100,9 @@ def medians(of: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def ratio(ours: Sequence[Measured], peer: Sequence[Measured]) -> float | None:
     """Return the median over turns of our rate divided by the peer's in the same turn; None without a pair."""
     pairs = zip(ours, peer, strict=False)
-    found = [our.figures[RATE] / their.figures[RATE] for our, their in pairs if RATE in our.figures]
+    found = [
+        our.figures[RATE] / their.figures[RATE] for our, their in pairs if RATE in our.figures and RATE in their.figures
+    ]
     return median(found) if found else None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.drain import drain
+from benchmarks.freshness import measure_freshness
 from benchmarks.peer import measure_peer, own_python
 from benchmarks.results import RATE, Kind, Measured, Target
 from benchmarks.stage import Stage
@@ -42,8 +43,19 @@ class Row:
     turns_max: int | None = None
 
 
-def _of(stage: Stage, share: float) -> int:
-    """Return how many events a peer drains of those that our rows do, for a run of seconds."""
+def peer(script: str, share: float) -> Callable[[Stage], Measured]:
+    """Let a peer drain a share of what our rows do, so that it takes seconds too."""
+    return lambda stage: measure_peer(stage, script, stage.topics("json").predictions, _share(stage, share))
+
+
+def limit(script: str, share: float) -> Callable[[Stage], Measured]:
+    """Let a program of our own environment drain a share of what our rows do."""
+    return lambda stage: measure_peer(
+        stage, script, stage.topics("json").predictions, _share(stage, share), python=own_python()
+    )
+
+
+def _share(stage: Stage, share: float) -> int:
     return int(stage.size.events * share)
 
 
@@ -81,16 +93,38 @@ ROWS: Mapping[str, Row] = {
         lambda stage: drain(stage, "arrow", labels=True),
         (Target(RATE, at_least=150_000), Target("peak_mib", at_most=400)),
     ),
+    "freshness": Row(
+        "how long after it was sent an event is in its pane's row, at 10,000 events/s",
+        "driftline",
+        measure_freshness,
+        (Target("freshness_ms_p99", at_most=2_000),),
+        figure="freshness_ms_p99",
+        quick=False,
+    ),
     "faust": Row(
         "stock Faust agent: river's ADWIN and numpy's PSI, in memory, no segments",
         "peer",
-        lambda stage: measure_peer(stage, "faust_agent.py", stage.topics("json").predictions, _of(stage, 0.12)),
+        peer("faust_agent.py", 0.1),
     ),
-    "consumer": Row(
-        "limit: confluent-kafka reads, nothing is decoded",
+    "faust-durable": Row(
+        "stock Faust agent with one durable windowed sum, nothing else",
+        "peer",
+        peer("faust_durable.py", 0.02),
+        quick=False,
+    ),
+    "quix": Row("Quix Streams that only counts, in memory", "peer", peer("quix_memory.py", 0.3)),
+    "quix-durable": Row(
+        "Quix Streams with one durable windowed mean, nothing else",
+        "peer",
+        lambda stage: measure_peer(stage, "quix_durable.py", stage.by_segment, _share(stage, 0.1)),
+    ),
+    "consumer": Row("limit: confluent-kafka reads, nothing is decoded", "limit", limit("bare_confluent.py", 1)),
+    "consumer-aiokafka": Row(
+        "limit: aiokafka reads whole fetches, nothing is decoded", "limit", limit("bare_aiokafka.py", 1)
+    ),
+    "decoder": Row(
+        "limit: our decoder makes columns of what is in memory, nothing is read or kept",
         "limit",
-        lambda stage: measure_peer(
-            stage, "bare_confluent.py", stage.topics("json").predictions, _of(stage, 1), python=own_python()
-        ),
+        limit("bare_decoder.py", 0.3),
     ),
 }

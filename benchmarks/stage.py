@@ -36,6 +36,7 @@ REFERENCE_ROWS = 50_000
 ARROW_EVENTS_A_MESSAGE = 2_000
 ARROW_HEADERS = [("content-type", b"application/vnd.apache.arrow.stream")]
 REPLAY_S_MAX = 200
+PEER_EVENTS_MAX = 100_000
 
 
 class WrongAnswerError(Exception):
@@ -119,6 +120,19 @@ class Stage:
         for topic, messages in zip((topics.predictions, topics.labels), self._messages(form), strict=True):
             send(self.bootstrap_servers, topic, messages, ARROW_HEADERS if form == "arrow" else None)
         return topics
+
+    @property
+    def by_segment(self) -> str:
+        """Name a topic of as many events as peers need that are keyed by their segment, filled."""
+
+        def make() -> str:
+            events = self.traffic.first(min(PEER_EVENTS_MAX, len(self.traffic)))
+            topic = self.new_topic("json-by-segment")
+            send(self.bootstrap_servers, topic, traffic.json_predictions(events, PARTITIONS, by_segment=True))
+            return topic
+
+        found: str = self.once("events by segment", make)
+        return found
 
     def _messages(self, form: Form) -> tuple[Iterable[Message], Iterable[Message]]:
         events = self.traffic

@@ -99,18 +99,24 @@ class Traffic:
         """The probability of class 1, of each event."""
         return self.pool.score[self.row]
 
+    def first(self, events: int) -> Traffic:
+        """Keep the first events, and none of the labels."""
+        return replace(self.without_labels(), row=self.row[:events], time_ms=self.time_ms[:events])
+
     def without_labels(self) -> Traffic:
         """Leave the labels out."""
         none = np.empty(0, np.int64)
         return replace(self, labelled=none, label_time_ms=none, label=none)
 
 
-def make_traffic(events: int, seed: int, moved_by: float = MOVED_BY) -> Traffic:
-    """Draw events, `EVENTS_A_SECOND` of event time apart, and labels for `LABELLED_SHARE` of them."""
+def make_traffic(
+    events: int, seed: int, *, moved_by: float = MOVED_BY, events_a_second: float = EVENTS_A_SECOND
+) -> Traffic:
+    """Draw events, evenly over event time, and labels for `LABELLED_SHARE` of them."""
     chance = np.random.default_rng(seed)
     pool = _pool(chance, moved_by)
     row = chance.integers(0, POOL_ROWS, events) + POOL_ROWS * (np.arange(events) >= events // 2)
-    time_ms = START_MS + np.arange(events) * 1000 // EVENTS_A_SECOND
+    time_ms = START_MS + (np.arange(events) * (1000 / events_a_second)).astype(np.int64)
     labelled = np.flatnonzero(chance.random(events) < LABELLED_SHARE)
     delay = chance.exponential(LABEL_DELAY_MS_MEAN, len(labelled)).astype(np.int64)
     label_time_ms = time_ms[labelled] + np.clip(delay, 1, LABEL_DELAY_MS_MAX)
@@ -148,14 +154,16 @@ def _id(seed: int, event: int) -> str:
     return f"{seed:04x}-{event:09d}"
 
 
-def json_predictions(traffic: Traffic, partitions: int) -> Iterator[Message]:
-    """Write predictions as messages of one event each."""
+def json_predictions(traffic: Traffic, partitions: int, *, by_segment: bool = False) -> Iterator[Message]:
+    """Write predictions as messages of one event each, keyed by their ids or by their segments."""
     tails = _tails(traffic.pool)
+    regions = traffic.pool.region.tolist()
     rows, times = traffic.row.tolist(), traffic.time_ms.tolist()
     for event, (row, time_ms) in enumerate(zip(rows, times, strict=True)):
         name = _id(traffic.seed, event)
         head = f'{{"prediction_id":"{name}","model":"{MODEL}","version":"{VERSION}","timestamp":{time_ms},'
-        yield Message(event % partitions, name.encode(), head.encode() + tails[row])
+        place, key = (regions[row], REGIONS[regions[row]]) if by_segment else (event, name)
+        yield Message(place % partitions, key.encode(), head.encode() + tails[row])
 
 
 def _tails(pool: Pool) -> list[bytes]:

@@ -89,7 +89,11 @@ def cpu_s(tree: psutil.Process) -> float:
 
 
 def _each(tree: psutil.Process, ask: Callable[[psutil.Process], T]) -> Iterator[T]:
-    for process in (tree, *tree.children(recursive=True)):
+    """Ask a process and all below it; those that end meanwhile say nothing."""
+    family = [tree]
+    with suppress(psutil.NoSuchProcess):
+        family += tree.children(recursive=True)
+    for process in family:
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             yield ask(process)
 

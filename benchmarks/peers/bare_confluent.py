@@ -19,11 +19,12 @@ consumer = Consumer(
     }
 )
 consumer.subscribe([TOPIC])
+while not consumer.consume(1, timeout=1.0):
+    pass
+print("first", flush=True)
 seen = size = 0
-while seen < EVENTS:
+while seen < EVENTS - 1:
     messages = consumer.consume(10_000, timeout=0.1)
-    if messages and seen == 0:
-        print("first", flush=True)
     seen += len(messages)
     size += sum(len(message.value()) for message in messages)
 print("last", flush=True)

@@ -1,0 +1,36 @@
+"""Does a benchmark notice when what it measures computes the wrong thing?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.drain import drain
+from benchmarks.services import Services
+from benchmarks.stage import SEED, Size, Stage, WrongAnswerError
+from benchmarks.traffic import make_traffic
+from tests.support.kafka import Broker
+
+EVENTS = 10_000
+
+pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
+
+
+def test_a_row_is_measured_if_its_answer_is_that_of_a_replay_and_fails_if_it_is_not(
+    broker: Broker, postgres_server_url: str, tmp_path: Path
+) -> None:
+    stage = Stage(Services(broker, postgres_server_url, {}), Size(EVENTS, 1), tmp_path, tmp_path / "no peers")
+    stage.made["events"] = make_traffic(EVENTS, SEED, events_a_second=50)
+
+    measured = drain(stage, "json", labels=True)
+
+    assert measured.events == EVENTS
+    assert measured.figures["events_per_s"] > 0
+    assert measured.cpu_s["worker"] > 0
+    assert measured.peak_mib["worker"] > 0
+
+    verdict = next(row for row in stage.made["replay"]["drift"] if row["feature"] == "balance")
+    verdict["score"] = str(float(verdict["score"]) * (1 + 1e-12))
+    with pytest.raises(WrongAnswerError, match="v_drift differs from a replay in 2 rows"):
+        drain(stage, "arrow", labels=False)
