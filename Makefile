@@ -2,14 +2,15 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3
 UV ?= uv
 ARGS ?=
+SEEDS ?= 1000
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long demo bench check lock
-check test test-long: export NO_COLOR = 1
+.PHONY: help setup test test-long simulate demo bench check lock
+check test test-long simulate: export NO_COLOR = 1
 
 help:
 	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
@@ -18,6 +19,7 @@ help:
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
+	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
 setup: .venv/installed.stamp
@@ -50,6 +52,9 @@ test-long: setup
 	@$(BIN)/python -m venv --clear .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r $<
 	@touch $@
+
+simulate: setup
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock

@@ -195,13 +195,12 @@ class ModelCommit:
             await write_panes(self.connection, self.model, profile_id, deltas)
 
     async def _outcomes(self, pairs: Pairs, in_force: InForce) -> None:
+        self._count("pair", int(pairs.weight.sum()))
         for profile_id, chosen in self._by_profile(pairs.version, in_force).items():
             if profile_id is None:
-                continue  # all pairs so far are made at once when the reference is complete
+                continue  # all pairs so far are summarised at once when the reference is complete
             layout = await self.profiles.layout(self.connection, profile_id)
-            some = pairs.take(chosen)
-            self._count("pair", int(some.weight.sum()))
-            await write_outcomes(self.connection, self.model, profile_id, layout, some)
+            await write_outcomes(self.connection, self.model, profile_id, layout, pairs.take(chosen))
 
     def _by_profile(self, version: Ints, in_force: InForce) -> dict[int | None, Any]:
         """Return, by profile id (None while the reference is still collected), which rows belong to it."""

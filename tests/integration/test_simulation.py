@@ -1,0 +1,61 @@
+"""Do histories end as the careful reader's, and would the simulation notice if they did not?
+
+Few seeds here; `make simulate SEEDS=1000` plays many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.history import migrated_template, play, shrink
+
+pytestmark = pytest.mark.postgres
+
+SEEDS = 6
+TRIED = range(1, 20)
+
+
+@pytest.fixture(scope="module")
+def template(postgres_server_url: str) -> Iterator[str]:
+    """A migrated database to copy."""
+    with migrated_template(postgres_server_url) as name:
+        yield name
+
+
+async def no_lock(*_: object) -> None:
+    """Lock nothing."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_history_ends_as_the_careful_readers(seed: int, postgres_server_url: str, template: str) -> None:
+    outcome = play(postgres_server_url, template, seed)
+
+    assert outcome.problems == (), outcome.told()
+
+
+def test_the_same_seed_is_the_same_history(postgres_server_url: str, template: str) -> None:
+    one, other = (play(postgres_server_url, template, 3) for _ in range(2))
+
+    assert one == other
+    assert one.turns > 100
+
+
+@pytest.mark.parametrize(
+    ("broken", "by"),
+    [
+        ("streams.commit._goes_on", lambda at, position: True),  # whoever was fenced writes all the same
+        ("streams.commit._lock_joins", no_lock),  # a prediction and its label pass by one another
+    ],
+)
+def test_a_broken_promise_is_found_and_its_history_shrunk(
+    broken: str, by: object, postgres_server_url: str, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broken, by)
+
+    outcomes = (play(postgres_server_url, template, seed) for seed in TRIED)
+    found = next((outcome for outcome in outcomes if outcome.problems), None)
+
+    assert found is not None, "nothing was noticed"
+    assert len(shrink(postgres_server_url, template, found).faults) <= min(len(found.faults), 2)

@@ -1,0 +1,94 @@
+"""From a seed to a verdict on it: play its history on a store of its own, compare, and find the faults that matter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from driftline.store.connection import connect
+from driftline.store.migrate import migrate
+from tests.simulation.traffic import draw_traffic
+from tests.simulation.world import Fault, careful_reader, differences, disturbed, draw_faults
+from tests.support.postgres import fresh_database
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one history.
+
+    Parameters
+    ----------
+    problems
+        In what it differs from the careful reader's, or why it did not come to an end; empty if all is well.
+    """
+
+    seed: int
+    faults: tuple[Fault, ...]
+    problems: tuple[str, ...]
+    turns: int = 0
+
+    def told(self) -> str:
+        """Return seed, schedule and problems as text."""
+        lines = [f"seed {self.seed}: {len(self.faults)} faults, {len(self.problems)} problems"]
+        lines += [f"  turn {fault.turn}: {fault.kind} {fault.choice:.3f}" for fault in self.faults]
+        return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
+
+
+@contextmanager
+def migrated_template(server: str) -> Iterator[str]:
+    """Give the name of a database with our schema, to be copied."""
+    with fresh_database(server) as url:
+        asyncio.run(_migrate(url))
+        yield urlsplit(url).path[1:]
+
+
+async def _migrate(url: str) -> None:
+    connection = await connect(url)
+    async with connection:
+        await migrate(connection)
+
+
+@contextmanager
+def _copied(server: str, template: str, name: str) -> Iterator[str]:
+    with psycopg.connect(server, autocommit=True) as admin:
+        names = sql.Identifier(name), sql.Identifier(template)
+        admin.execute(sql.SQL("create database {} template {}").format(*names))
+        try:
+            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+        finally:
+            admin.execute(sql.SQL("drop database {} with (force)").format(names[0]))
+
+
+def play(server: str, template: str, seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
+    """Play one history twice, carefully and disturbed, and compare what is left.
+
+    Parameters
+    ----------
+    faults
+        What goes wrong; by default what the seed says.
+    """
+    planned = draw_faults(seed) if faults is None else tuple(faults)
+    traffic = draw_traffic(seed)
+    with _copied(server, template, f"{template}_{seed}_careful") as url:
+        expected = asyncio.run(careful_reader(url, traffic))
+    with _copied(server, template, f"{template}_{seed}") as url:
+        try:
+            left = asyncio.run(disturbed(url, traffic, seed, planned))
+        except Exception as error:
+            return Outcome(seed, planned, (f"{type(error).__name__}: {error}",))
+    return Outcome(seed, planned, tuple(differences(traffic, expected, left)), left.turns)
+
+
+def shrink(server: str, template: str, outcome: Outcome) -> Outcome:
+    """Leave out, one after the other, the faults without which a history fails as well."""
+    for fault in outcome.faults:
+        fewer = play(server, template, outcome.seed, [other for other in outcome.faults if other != fault])
+        if fewer.problems:
+            outcome = fewer
+    return outcome

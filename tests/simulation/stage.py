@@ -1,0 +1,246 @@
+"""Actors that take turns: each stops before everything it does to the store or to a log, until it is told to go on.
+
+An actor is a task. While it computes or waits for Postgres it is on its way; the scheduler waits until every actor has
+stopped, has ended, or waits for a lock that one who stopped holds. So one thing happens at a time, and the same choices
+make the same history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from driftline.store.connection import Connection, _configure, _manner
+
+T = TypeVar("T")
+SETTLES_S = 0.002
+STUCK_S_MAX = 20.0
+
+_ACTOR: ContextVar[Actor] = ContextVar("actor")
+
+BLOCKED = b"""
+    select pid from pg_stat_activity
+     where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+"""
+
+
+class Killed(BaseException):
+    """The process ends here, as by SIGKILL: nobody tidies up."""
+
+
+class StuckError(AssertionError):
+    """Nobody can go on."""
+
+
+@dataclass(eq=False)
+class Actor:
+    """Something that happens beside other things.
+
+    Parameters
+    ----------
+    process
+        Which process it is part of: they are killed together.
+    rests
+        Whether it has nothing to do until something else has happened.
+    """
+
+    name: str
+    process: str
+    stage: Stage
+    connection: SimConnection | None = None
+    task: asyncio.Task[None] | None = None
+    at: str = ""
+    rests: bool = False
+    is_killed: bool = False
+    _go: asyncio.Future[None] | None = None
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it waits to be told to go on."""
+        return self._go is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to come of it."""
+        return self.task is None or self.task.done()
+
+    async def stop(self, before: str, *, rests: bool = False) -> None:
+        """Wait to be told to go on.
+
+        Raises
+        ------
+        Killed
+            If that is not to be.
+        """
+        if not self.is_killed:
+            self.at, self.rests = before, rests
+            self._go = asyncio.get_running_loop().create_future()
+            self.stage.note_change()
+            await self._go
+        if self.is_killed:
+            raise Killed
+
+    def go(self) -> None:
+        """Let it go on."""
+        assert self._go is not None
+        self._go.set_result(None)
+        self._go, self.rests = None, False
+
+
+def this_actor() -> Actor:
+    """Return the actor on whose behalf this is called."""
+    return _ACTOR.get()
+
+
+class SimConnection(Connection):
+    """A connection on which every step of the protocol is an actor's turn."""
+
+    actor: Actor | None = None
+
+    async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Wait for one's turn, then for Postgres."""
+        if self.actor is not None:
+            try:
+                await self.actor.stop("a statement")
+            except Killed:
+                self.pgconn.finish()
+                raise
+            if self.pgconn.status != psycopg.pq.ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        except psycopg.errors.DeadlockDetected as error:
+            if self.actor is not None:
+                self.actor.stage.deadlocks.append(str(error))
+            raise
+
+
+@dataclass
+class SimPool:
+    """Gives every actor a connection of its own, and a new one when that was lost."""
+
+    url: str
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[SimConnection]:
+        """Lend the actor's connection."""
+        actor = this_actor()
+        if actor.connection is None or actor.connection.closed:
+            await actor.stop("connecting")
+            actor.connection = await connect(self.url)
+            actor.connection.actor = actor
+        yield actor.connection
+
+
+async def connect(url: str) -> SimConnection:
+    """Open a connection that nobody's turns are waited for on."""
+    made = await SimConnection.connect(**_manner(url, 10_000, "simulation"))
+    await _configure(made)
+    return made
+
+
+@dataclass
+class Stage:
+    """All actors of one history.
+
+    Parameters
+    ----------
+    monitor
+        A connection to look at locks, and to end sessions.
+    """
+
+    monitor: Connection
+    actors: list[Actor] = field(default_factory=list)
+    deadlocks: list[str] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note_change(self) -> None:
+        """Say that an actor has stopped or ended."""
+        self._changed.set()
+
+    def enter(self, name: str, process: str, play: Callable[[Actor], Coroutine[Any, Any, None]]) -> Actor:
+        """Let an actor begin; it stops at once."""
+        actor = Actor(name, process, self)
+
+        async def played() -> None:
+            _ACTOR.set(actor)
+            try:
+                await actor.stop("beginning")
+                await play(actor)
+            except Killed:
+                pass
+            finally:
+                if actor.connection is not None:
+                    actor.connection.pgconn.finish()
+                self.note_change()
+
+        actor.task = asyncio.create_task(played())
+        self.actors.append(actor)
+        return actor
+
+    async def settle(self) -> list[Actor]:
+        """Wait until nobody is on the way, and return who has stopped.
+
+        Raises
+        ------
+        StuckError
+            If somebody is for too long.
+        """
+        loop = asyncio.get_running_loop()
+        too_late = loop.time() + STUCK_S_MAX
+        while True:
+            self._changed.clear()
+            self._forget_ended()
+            on_the_way = [actor for actor in self.actors if not actor.has_stopped]
+            if not on_the_way or await self._all_wait_for_locks(on_the_way):
+                return [actor for actor in self.actors if actor.has_stopped]
+            if loop.time() > too_late:
+                raise StuckError(f"on the way for too long: {', '.join(actor.name for actor in on_the_way)}")
+
+    def _forget_ended(self) -> None:
+        for actor in [actor for actor in self.actors if actor.has_ended]:
+            self.actors.remove(actor)
+            if actor.task is not None and (error := actor.task.exception()) is not None:
+                raise error
+
+    async def _all_wait_for_locks(self, actors: list[Actor]) -> bool:
+        try:
+            await asyncio.wait_for(self._changed.wait(), SETTLES_S)
+            return False
+        except TimeoutError:
+            pass
+        blocked = {pid for (pid,) in await (await self.monitor.execute(BLOCKED)).fetchall()}
+        if self._changed.is_set():
+            return False
+        pids = [
+            actor.connection.info.backend_pid for actor in actors if actor.connection and not actor.connection.closed
+        ]
+        return len(pids) == len(actors) and blocked.issuperset(pids)
+
+    async def kill(self, process: str) -> None:
+        """End a process where it stands: its sessions end, and what it has not committed is undone."""
+        for actor in [actor for actor in self.actors if actor.process == process]:
+            actor.is_killed = True
+            await self.cut(actor)
+            if actor.has_stopped:
+                actor.go()
+
+    async def end(self) -> None:
+        """End everybody."""
+        tasks = [actor.task for actor in self.actors if actor.task is not None]
+        for process in {actor.process for actor in self.actors}:
+            await self.kill(process)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cut(self, actor: Actor) -> None:
+        """End an actor's session, as a network or `idle_in_transaction_session_timeout` does."""
+        if actor.connection is not None and not actor.connection.closed:
+            pid = actor.connection.info.backend_pid
+            await self.monitor.execute("select pg_terminate_backend(%s, 10000)", (pid,))

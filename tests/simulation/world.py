@@ -1,0 +1,401 @@
+"""One history: workers and relays on one store and one log, disturbed as planned, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+from unittest.mock import patch
+
+import psycopg
+from faust.types.tuples import TP
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from driftline.events import FeatureType
+from driftline.settings import Settings
+from driftline.settings.services import KafkaTopics
+from driftline.store.connection import SERVICE_TROUBLE, Connection, connect
+from streams.commit import Pipeline
+from streams.decode.decoder import Decoder
+from streams.decode.shapes import TopicRoute, event_shape
+from streams.monitored import Profiles, register_models
+from streams.positions import LogPositions
+from streams.publish import Message
+from streams.relay import relay_messages
+from streams.worker import Worker, WorkerParts
+from tests.simulation.stage import Actor, SimPool, Stage, StuckError, this_actor
+from tests.simulation.traffic import Traffic, reference
+from tests.support.pipelines import lab, settings_of
+
+TOPICS = ("predictions", "features", "labels")
+PROCESSES = ("one", "two")
+OUT_TOPICS = (KafkaTopics().drift, KafkaTopics().retraining)
+RECORDS_A_FETCH = (1, 2, 5, 20, 80)
+HELD_FOR_TURNS = 150
+FAULTS_MAX = 30
+LAST_FAULT = 1_000
+"""By this turn most of the log is read; disturbing who has nothing to do shows little."""
+
+TURNS_MAX = 60_000
+
+Kind = Literal["kill", "cut", "hold", "move", "lose", "repeat"]
+KINDS: tuple[Kind, ...] = ("kill", "cut", "hold", "move", "lose", "repeat")
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something that goes wrong.
+
+    Parameters
+    ----------
+    turn
+        Before which turn.
+    kind
+        `kill` a process; `cut` an actor's connection; `hold` a process for a while, as SIGSTOP does; `move` partitions
+        to another owner; `lose` the next message that is sent, or `repeat` it: it arrives, but its answer does not.
+    choice
+        From 0 to 1: whom it meets.
+    """
+
+    turn: int
+    kind: Kind
+    choice: float
+
+
+def draw_faults(seed: int) -> tuple[Fault, ...]:
+    """Draw what goes wrong in a history."""
+    chance = random.Random(f"faults {seed}")
+    n = chance.randint(0, FAULTS_MAX)
+    return tuple(sorted(Fault(chance.randrange(LAST_FAULT), chance.choice(KINDS), chance.random()) for _ in range(n)))
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a history leaves behind, in forms that compare with `==`.
+
+    Parameters
+    ----------
+    outbox
+        The messages to be sent, in order.
+    sent
+        By topic, the messages that arrived, in order; some more than once.
+    turns
+        How many turns were taken.
+    """
+
+    rows: dict[str, list[tuple[Any, ...]]]
+    outbox: list[Any]
+    sent: dict[str, list[bytes]]
+    turns: int = 0
+
+
+async def careful_reader(url: str, traffic: Traffic) -> Left:
+    """Read each partition once, as a whole, then close every window: nothing goes wrong, nothing happens at once."""
+    settings = settings_of("m", traffic.model)
+    connection = await connect(url)
+    async with connection:
+        await lab(connection, traffic.model, reference=reference())
+        stage = Stage(connection)
+        world = _World(url, traffic, settings, stage, random.Random(0))
+
+        async def read(actor: Actor) -> None:
+            worker = await world.new_worker()
+            at = await world.positions.resume([TP(*place) for place in traffic.log.places])
+            for topic in TOPICS:
+                for tp in sorted(tp for tp in at if tp.topic == topic):
+                    fetch = traffic.log.fetch((tp.topic, tp.partition), at[tp], 10**9)
+                    assert fetch is not None
+                    assert await worker.process(fetch) is None
+            await worker.close_windows()
+
+        stage.enter("careful", "careful", read)
+        with _no_waiting():
+            while stopped := await stage.settle():
+                stopped[0].go()
+        return Left(await _rows_of(connection), [], {})
+
+
+async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Fault]) -> Left:
+    """Let two processes read the log and publish what follows, while things go wrong.
+
+    Raises
+    ------
+    AssertionError
+        If nobody can go on, or two waited for one another.
+    """
+    settings = settings_of("m", traffic.model)
+    connection = await connect(url)
+    async with connection:
+        await lab(connection, traffic.model, reference=reference())
+        stage = Stage(connection)
+        world = _World(url, traffic, settings, stage, random.Random(f"choices {seed}"))
+        with _no_waiting():
+            try:
+                await world.run(faults)
+            finally:
+                await stage.end()
+        assert not stage.deadlocks, stage.deadlocks
+        return Left(await _rows_of(connection), await _outbox(connection), dict(world.sent), world.turn)
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Try again at once: how long is waited is nothing that matters here."""
+    with ExitStack() as patches:
+        patches.enter_context(patch("streams.worker.BACK_OFF_S", (0.0,)))
+        patches.enter_context(patch("streams.positions.RETRY_S", 0.0))
+        yield
+
+
+@dataclass
+class _World:
+    url: str
+    traffic: Traffic
+    settings: Settings
+    stage: Stage
+    chance: random.Random
+    owner: dict[TP, str] = field(default_factory=dict)
+    """Who reads a partition; one who does not know yet that it was taken away reads on."""
+    sent: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    losses: list[Kind] = field(default_factory=list)
+    """What happens to the messages that are sent next."""
+    news: Counter[str] = field(default_factory=Counter)
+    """How often what was written, by kind: who has nothing to do looks again when it has changed."""
+    turn: int = 0
+    generation: Counter[str] = field(default_factory=Counter)
+    held_until: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pool = cast(AsyncConnectionPool[Connection], SimPool(self.url))
+        self.topics = self.traffic.log.topics(TOPICS)
+        self.positions = LogPositions(self.pool, self.traffic.log, self.topics)
+
+    async def new_worker(self) -> Worker:
+        """Make a worker that knows nothing yet."""
+        async with self.pool.connection() as connection:
+            models = await register_models(connection, self.settings)
+        made = _decoder(self.settings)
+        pipeline = Pipeline(models, Profiles(), self.settings.limits.max_future_ms)
+        topics = {"m": tuple(self.topics)}
+        return Worker(WorkerParts(self.settings, self.pool, pipeline, self.positions, topics), made)
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        places = [TP(*place) for place in self.traffic.log.places]
+        self.owner = {tp: self.chance.choice(PROCESSES) for tp in places}
+        for process in PROCESSES:
+            self._start(process)
+        left = list(faults)
+        while stopped := await self.stage.settle():
+            self.turn += 1
+            if self.turn > TURNS_MAX:
+                raise StuckError(f"not done after {TURNS_MAX} turns")
+            while left and left[0].turn <= self.turn:
+                await self._go_wrong(left.pop(0))
+                stopped = await self.stage.settle()
+            busy = [actor for actor in stopped if not actor.rests]
+            if not busy:
+                return
+            free = [actor for actor in busy if self.held_until.get(actor.process, 0) <= self.turn]
+            if not free:  # whoever is held keeps the others waiting no longer than its sessions may last
+                for actor in busy:
+                    await self.stage.cut(actor)
+                self.held_until.clear()
+                free = busy
+            self.chance.choice(free).go()
+        raise StuckError("nobody is left")
+
+    def _start(self, process: str) -> None:
+        self.generation[process] += 1
+        name = f"{process}.{self.generation[process]}"
+        for part, play in (("reads", self._read), ("closes", self._close), ("relays", self._relay)):
+            self.stage.enter(f"{name} {part}", process, play)
+
+    async def _go_wrong(self, fault: Fault) -> None:
+        process = PROCESSES[int(fault.choice * len(PROCESSES))]
+        if fault.kind == "kill":
+            await self.stage.kill(process)
+            self.held_until.pop(process, None)
+            self._start(process)
+        elif fault.kind == "cut":
+            stopped = await self.stage.settle()
+            await self.stage.cut(stopped[int(fault.choice * len(stopped))])
+        elif fault.kind == "hold":
+            self.held_until[process] = self.turn + HELD_FOR_TURNS
+        elif fault.kind == "move":
+            places = sorted(self.owner)
+            moved = random.Random(fault.choice).sample(places, k=len(places) // 2)
+            self.owner |= dict.fromkeys(moved, process)
+            self._tell("moved")
+        else:
+            self.losses.append(fault.kind)
+
+    def _tell(self, kind: str) -> None:
+        self.news[kind] += 1
+        for actor in self.stage.actors:
+            actor.rests = False
+
+    async def _until_news(self, actor: Actor, kind: str, seen: int) -> None:
+        while self.news[kind] == seen:
+            await actor.stop("nothing to do", rests=True)
+
+    async def _read(self, actor: Actor) -> None:
+        chance = random.Random(f"{actor.name} {self.chance.random()}")
+        worker = await self._insist(actor, self.new_worker)
+        at: dict[TP, int] = {}
+        while True:
+            seen = self.news["moved"]
+            own = {tp for tp, owner in self.owner.items() if owner == actor.process}
+            at = {tp: position for tp, position in at.items() if tp in own}
+            at |= await self.positions.resume(sorted(own - at.keys()))
+            assert self.positions.fatal is None, self.positions.fatal
+            ready = [tp for tp in sorted(at) if self.traffic.log.fetch(tp, at[tp], 1)]
+            if not ready:
+                await self._until_news(actor, "moved", seen)
+                continue
+            tp = chance.choice(ready)
+            fetch = self.traffic.log.fetch(tp, at[tp], chance.choice(RECORDS_A_FETCH))
+            assert fetch is not None
+            position = await worker.process(fetch)
+            at[tp] = fetch.next if position is None else position
+            self._tell("read")
+
+    async def _close(self, actor: Actor) -> None:
+        worker = await self._insist(actor, self.new_worker)
+        while True:
+            seen = self.news["read"]
+            await self._insist(actor, worker.close_windows)
+            self._tell("closed")
+            await self._until_news(actor, "read", seen)
+
+    async def _relay(self, actor: Actor) -> None:
+        while True:
+            seen = self.news["closed"]
+            while await self._insist(actor, self._relay_once):
+                pass
+            await self._until_news(actor, "closed", seen)
+
+    async def _relay_once(self) -> bool:
+        """Publish what is due, and say whether there may be more."""
+        more = False
+        for topic in OUT_TOPICS:
+            async with self.pool.connection() as connection:
+                await connection.execute(TIME_PASSES)
+                done = await relay_messages(connection, ["m"], topic, self._send, age_max_ms=3_600_000)
+            more = more or bool(done.published or done.trouble)
+        return more
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
+        answers: list[str | None] = []
+        for message in messages:
+            await this_actor().stop("sending")
+            lost = self.losses.pop(0) if self.losses else None
+            if lost != "lose":
+                self.sent[topic].append(message.value)
+            answers.append(lost and "no answer")
+        await this_actor().stop("having sent")
+        return answers
+
+    async def _insist(self, actor: Actor, do: Any) -> Any:
+        """Try again while a service is away, as the timers of a worker do."""
+        while True:
+            try:
+                return await do()
+            except SERVICE_TROUBLE:
+                await actor.stop("trying again")
+
+
+TIME_PASSES = b"""
+    update driftline.outbox set next_attempt_at = now()
+     where event_id in (select event_id from driftline.outbox
+                         where published_at is null and next_attempt_at > now() for update skip locked)
+"""
+
+
+def _decoder(settings: Settings) -> Decoder:
+    model = settings.models["m"]
+    types = [FeatureType(feature.name, feature.type) for feature in model.features or ()]
+    kinds = {"predictions": "prediction", "labels": "label", "features": "feature"}
+    routes = {topic: TopicRoute(topic, cast(Any, {kind: ("m",)})) for topic, kind in kinds.items()}
+    return Decoder({"m": event_shape("m", model, types)}, routes, settings.limits, b"secret")
+
+
+TOLD = {
+    "drift": "select * from driftline.v_drift",
+    "performance": "select * from driftline.v_performance",
+    "episodes": """select episode_id, version, kind, severity, causes::text as causes, opened_at, closed_at, closed_as
+                     from driftline.episode""",
+    "messages": "select event_id, type, topic, payload::text as payload from driftline.outbox",
+    "counts": """select model, reason, sum(n)::bigint as n, case when reason <> 'pair' then topic end as topic,
+                        case when reason <> 'pair' then partition end as partition
+                   from driftline.v_counts group by 1, 2, 4, 5""",
+    "dead letters": """select reason, detail, topic, partition, record_offset, element, payload
+                         from driftline.v_dead_letters""",
+    "positions": "select topic, partition, next from driftline.stream_offset",
+    "predictions": """select key, event_time, c.name as prediction, score, has_features, late
+                        from driftline.prediction p
+                        join driftline.name c
+                          on c.model_id = p.model_id and c.kind = 'class' and c.code = p.prediction""",
+    "labels": """select key, event_time, c.name as label, late
+                   from driftline.label l
+                   join driftline.name c on c.model_id = l.model_id and c.kind = 'class' and c.code = l.label""",
+}
+"""What is compared: all that people and programs are told, and the rows of the log; codes and revisions may differ, and
+a pair is counted where the second of the two was read."""
+
+
+async def _rows_of(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    found = {}
+    for name, query in TOLD.items():
+        async with psycopg.AsyncCursor(connection, row_factory=dict_row) as cursor:
+            rows = await (await cursor.execute(query.encode())).fetchall()
+        kept = [tuple((key, str(value)) for key, value in row.items() if key != "revision") for row in rows]
+        found[name] = sorted(kept)
+    return found
+
+
+async def _outbox(connection: Connection) -> list[Any]:
+    query = b"select event_id, topic, episode_id, payload from driftline.outbox order by sequence"
+    return await (await connection.execute(query)).fetchall()
+
+
+def differences(traffic: Traffic, expected: Left, left: Left) -> list[str]:
+    """Say in what a history differs from the careful reader's, the first few of each kind; none if in nothing."""
+    found = []
+    # When late events restate a window, what the policy had decided by then depends on when that was.
+    compared = [name for name in TOLD if not (traffic.is_late and name in ("episodes", "messages"))]
+    for name in compared:
+        only = Counter(left.rows[name])
+        only.subtract(Counter(expected.rows[name]))
+        found += [f"{name}: {'one too many' if n > 0 else 'missing'}: {dict(row)}" for row, n in only.items() if n][:3]
+    counted = {dict(row)["reason"]: int(dict(row)["n"]) for row in left.rows["counts"]}
+    for name, n, made in (
+        ("predictions", len(left.rows["predictions"]), traffic.n_predictions),
+        ("pairs", counted.get("pair"), traffic.n_pairs),
+    ):
+        if n != made:
+            found.append(f"{name}: {n} are kept, {made} were made")
+    return found + ([] if traffic.is_late else _undelivered(left))
+
+
+def _undelivered(left: Left) -> list[str]:
+    """Compare what arrived with the outbox: all of it as it stands there, and of each episode in order."""
+    problems = []
+    for topic in OUT_TOPICS:
+        own = [message for message in left.outbox if message.topic == topic]
+        payloads = {message.event_id: message.payload for message in own}
+        arrived = [json.loads(value) for value in left.sent.get(topic, ())]
+        problems += [f"{topic}: {m['id']} is not what was to be sent" for m in arrived if payloads.get(m["id"]) != m]
+        first = list(dict.fromkeys(message["id"] for message in arrived))
+        problems += [
+            f"{topic}: {message.event_id} never arrived" for message in own if message.event_id not in set(first)
+        ]
+        for episode_id in {message.episode_id for message in own}:
+            wanted = [message.event_id for message in own if message.episode_id == episode_id]
+            if [event_id for event_id in first if event_id in set(wanted)] != wanted:
+                problems.append(f"{topic}: messages of episode {episode_id} arrived in another order")
+    return problems[:3]
