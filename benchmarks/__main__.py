@@ -17,12 +17,14 @@ import click
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
+from benchmarks.micro import measure_steps, steps_table
 from benchmarks.peer import MissingPeerError
 from benchmarks.results import Result, as_json
 from benchmarks.rows import ROWS, Row
 from benchmarks.services import services
 from benchmarks.stage import FULL, QUICK, Size, Stage
 from benchmarks.table import markdown_table, rich_table, write_chart
+from driftline.embedded import embedded_postgres
 
 PROJECT = Path(__file__).parents[1]
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
@@ -34,12 +36,22 @@ PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 @click.option("--events", type=click.IntRange(80_000), help="Predictions that a row of ours drains.")
 @click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write table, chart and JSON to this folder.")
+@click.option("--micro", is_flag=True, help="Time the steps of the path, each by itself, instead.")
 @click.option("--json", "as_one_line", is_flag=True, help="Print one line of JSON last.")
 def main(
-    quick: bool, names: str | None, events: int | None, turns: int | None, out: Path | None, as_one_line: bool
+    quick: bool,
+    names: str | None,
+    events: int | None,
+    turns: int | None,
+    out: Path | None,
+    micro: bool,
+    as_one_line: bool,
 ) -> None:
     """Measure how fast Driftline is, beside what one would write instead, on this machine."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if micro:
+        _measure_steps(as_one_line)
+        return
     chosen = _chosen(names, quick)
     base = QUICK if quick else FULL
     size = Size(events or base.events, turns or base.turns)
@@ -70,6 +82,14 @@ def main(
     for result in wrong:
         click.echo(f"{result.name}: {result.missing}", err=True)
     sys.exit(1 if wrong else 0)
+
+
+def _measure_steps(as_one_line: bool) -> None:
+    with embedded_postgres(durable=True) as url:
+        steps = measure_steps(url)
+    Console(width=None if sys.stdout.isatty() else 200).print(steps_table(steps))
+    if as_one_line:
+        click.echo(json.dumps({"machine": describe_machine(), "steps": [step.as_json() for step in steps]}))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -13,7 +13,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,17 @@ class Running:
 
 
 @contextmanager
-def worker(stage: Stage, models: Mapping[str, Any], topics: Topics, **kafka: Any) -> Iterator[Callable[[], Running]]:
+def worker(
+    stage: Stage, models: Mapping[str, Any], topics: Topics, store: str | None = None
+) -> Iterator[Callable[[], Running]]:
     """Prepare a store and a configuration; yield what starts a worker on them and waits until it begins to read.
 
     Parameters
     ----------
-    kafka
-        Further settings of the section.
+    store
+        The URL of a database that has the schema already; by default a new one.
     """
-    with stage.database() as url:
+    with stage.database() if store is None else nullcontext(store) as url:
         folder = stage.folder / secrets.token_hex(4)
         folder.mkdir()
         config, log = folder / "monitor.yaml", folder / "worker.log"
@@ -79,7 +81,6 @@ def worker(stage: Stage, models: Mapping[str, Any], topics: Topics, **kafka: Any
                 "bootstrap_servers": stage.bootstrap_servers,
                 "group": f"bench-{folder.name}",
                 "topics": names | inputs,
-                **kafka,
             },
             "postgres": {"url": url},
             "models": models,
@@ -114,7 +115,7 @@ def drain(stage: Stage, form: Form, *, labels: bool) -> Measured:
         with psycopg.connect(running.url, autocommit=True) as connection:
             running.wait(lambda: positions(connection) == goal, "the end of the log", DRAIN_S_MAX)
             usage = meter.stop()
-            expected = stage.replayed(model_settings(stage.reference, labels=True))
+            expected = stage.replayed(model)
             check_answer(connection, events if labels else events.without_labels(), expected, running)
     return Measured.of(len(events), usage)
 

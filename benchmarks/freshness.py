@@ -57,9 +57,10 @@ def measure_freshness(stage: Stage) -> Measured:
     """Send at a steady rate to a worker that has read everything, and note when each event is committed."""
     events = stage.traffic.first(min(EVENTS_A_SECOND * SECONDS, len(stage.traffic)))
     topics = Topics(stage.new_topic("fresh-predictions"), stage.new_topic("fresh-labels"))
-    expected = stage.replayed(model_settings(stage.reference, labels=True))
+    model = model_settings(stage.reference, labels=False)
+    expected = stage.replayed(model)
     sending = Sending(stage.bootstrap_servers, topics.predictions, list(json_predictions(events, PARTITIONS)))
-    with worker(stage, {MODEL: model_settings(stage.reference, labels=False)}, topics) as start:
+    with worker(stage, {MODEL: model}, topics) as start:
         running = start()
         meter = Meter(running.process, stage.services.processes)
         meter.start()

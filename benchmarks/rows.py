@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.drain import drain
 from benchmarks.freshness import measure_freshness
+from benchmarks.join import measure_join
 from benchmarks.peer import measure_peer, own_python
 from benchmarks.results import RATE, Kind, Measured, Target
 from benchmarks.stage import Stage
@@ -92,6 +93,19 @@ ROWS: Mapping[str, Row] = {
         "driftline",
         lambda stage: drain(stage, "arrow", labels=True),
         (Target(RATE, at_least=150_000), Target("peak_mib", at_most=400)),
+    ),
+    "join": Row(
+        "labels join 5 M stored predictions of a month; the same with prediction_timestamp; with a store beyond memory",
+        "driftline",
+        measure_join,
+        (
+            Target("labels_per_s", at_least=35_000),
+            Target("labels_with_time_per_s", at_least=60_000),
+            Target("labels_beyond_memory_per_s", at_least=20_000),
+        ),
+        figure="labels_per_s",
+        quick=False,
+        turns_max=1,
     ),
     "freshness": Row(
         "how long after it was sent an event is in its pane's row, at 10,000 events/s",

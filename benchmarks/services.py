@@ -48,11 +48,11 @@ def services() -> Iterator[Services]:
         There is no real Kafka.
     """
     with ExitStack() as running:
-        broker, broker_process = _with_process(_real_broker)
+        broker, broker_process = with_process(_real_broker)
         running.callback(broker.stop)
         own_url = os.environ.get("DRIFTLINE_TEST_POSTGRES_URL")
         server = embedded_postgres(durable=True) if own_url is None else nullcontext(own_url)
-        url, database_process = _with_process(lambda: running.enter_context(server))
+        url, database_process = with_process(lambda: running.enter_context(server))
         processes = {"broker": broker_process, "database": database_process}
         yield Services(broker, url, {name: process for name, process in processes.items() if process})
 
@@ -61,7 +61,7 @@ def _real_broker() -> Broker:
     return shared_broker() if "DRIFTLINE_TEST_KAFKA" in os.environ else own_broker()
 
 
-def _with_process(start: Callable[[], T]) -> tuple[T, psutil.Process | None]:
+def with_process(start: Callable[[], T]) -> tuple[T, psutil.Process | None]:
     """Start something, and tell which process of ours it runs in, if any."""
     me = psutil.Process()
     before = set(me.children())

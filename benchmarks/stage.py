@@ -167,23 +167,29 @@ class Stage:
         return found
 
     def replayed(self, model: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-        """Tell what a replay finds in the same events: rows of `drift` and `performance`."""
-        found: dict[str, list[dict[str, str]]] = self.once("replay", lambda: self._replay(model))
+        """Tell what a replay of the same events finds in them, with their labels if the model has any.
+
+        Returns
+        -------
+        Rows of `drift` and `performance`.
+        """
+        what = "replay with labels" if "labels" in model else "replay"
+        found: dict[str, list[dict[str, str]]] = self.once(what, lambda: self._replay(what, model))
         return found
 
-    def _replay(self, model: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-        folder = self.folder / "replay"
+    def _replay(self, name: str, model: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+        folder = self.folder / name
         folder.mkdir()
         (folder / "monitor.yaml").write_text(json.dumps({"models": {traffic.MODEL: model}}))
-        files = folder / "predictions.parquet", folder / "labels.parquet"
-        for file, table in zip(files, (traffic.predictions_table, traffic.labels_table), strict=True):
-            pq.write_table(table(self.traffic), file)
+        tables = {"predictions": traffic.predictions_table}
+        if "labels" in model:
+            tables["labels"] = traffic.labels_table
+        command = ["replay", "--config", str(folder / "monitor.yaml"), "--out", str(folder / "out"), "--no-pictures"]
+        for kind, table in tables.items():
+            pq.write_table(table(self.traffic), folder / f"{kind}.parquet")
+            command += [f"--{kind}", str(folder / f"{kind}.parquet")]
         with self.database() as url:
-            done = run_driftline(
-                "replay", "--config", str(folder / "monitor.yaml"), "--predictions", str(files[0]),
-                "--labels", str(files[1]), "--out", str(folder / "out"), "--database", url, "--no-pictures",
-                timeout_s=REPLAY_S_MAX,
-            )  # fmt: skip
+            done = run_driftline(*command, "--database", url, timeout_s=REPLAY_S_MAX)
         if done.returncode:
             raise WrongAnswerError(f"the replay failed: {done.stderr}")
         return {name: list(_rows_of_file(folder / "out" / f"{name}.csv")) for name in ("drift", "performance")}

@@ -23,14 +23,14 @@ def test_a_row_is_measured_if_its_answer_is_that_of_a_replay_and_fails_if_it_is_
     stage = Stage(Services(broker, postgres_server_url, {}), Size(EVENTS, 1), tmp_path, tmp_path / "no peers")
     stage.made["events"] = make_traffic(EVENTS, SEED, events_a_second=50)
 
-    measured = drain(stage, "json", labels=True)
+    measured = drain(stage, "arrow", labels=True)
 
     assert measured.events == EVENTS
     assert measured.figures["events_per_s"] > 0
     assert measured.cpu_s["worker"] > 0
     assert measured.peak_mib["worker"] > 0
 
-    verdict = next(row for row in stage.made["replay"]["drift"] if row["feature"] == "balance")
+    verdict = next(row for row in stage.made["replay with labels"]["drift"] if row["feature"] == "balance")
     verdict["score"] = str(float(verdict["score"]) * (1 + 1e-12))
     with pytest.raises(WrongAnswerError, match="v_drift differs from a replay in 2 rows"):
-        drain(stage, "arrow", labels=False)
+        drain(stage, "arrow", labels=True)
