@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from detectors.metrics import Estimate, wilson
+from detectors.metrics import Estimate, undefined, wilson
 from detectors.profile import Profile
 from detectors.summaries import Ints, unpack_cells
 from driftline.events import Floats
@@ -269,7 +269,7 @@ def _mean_of_classes(expected: Expected, kind: str, weights: Floats | None) -> E
     share_of_class = true / true.sum()
     weighs = share_of_class if weights is None else weights
     if not (below[weighs > 0] > 0).any():
-        return Estimate(None, None, None, expected.size)
+        return undefined("nothing is expected to be of the class", expected.size)
     safe = np.where(below > 0, below, 1.0)
     values = np.diagonal(confusion) / safe
     # Column t holds how class t's metric moves with one more row that truly is of t, by predicted class.
@@ -293,7 +293,7 @@ def _area(expected: Expected) -> Estimate:
     np.add.at(by_bin, expected.score_bin, n[:, None] * shares)
     negatives, positives = by_bin.sum(axis=0)
     if min(negatives, positives) < 1.0:  # labels would most likely leave it undefined
-        return Estimate(None, None, None, expected.size)
+        return undefined("all labels are expected to be of one side", expected.size)
     below = np.cumsum(by_bin[:, 0]) - by_bin[:, 0] / 2.0
     above = positives - np.cumsum(by_bin[:, 1]) + by_bin[:, 1] / 2.0
     area = float((below * by_bin[:, 1]).sum()) / (negatives * positives)

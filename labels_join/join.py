@@ -173,6 +173,7 @@ def _paired(predictions: KeyedPredictions, known: dict[int, list[Label]]) -> Pai
         of.score,
         of.late | labels.late,
         np.array([weight for _, _, weight in counted], np.int64),
+        labels.reward,
     )
 
 
@@ -223,7 +224,7 @@ async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> 
         horizons_s=model.horizons_s,
     )
     labels: dict[int, list[Label]] = defaultdict(list)
-    all_labels = _labels_in(found.event_time, found.label, found.late, model.class_names)
+    all_labels = _labels_in(found.event_time, found.label, found.late, found.reward, model.class_names)
     for row, label in zip(found.row.tolist(), all_labels, strict=True):
         labels[row].append(label)
     return labels
@@ -234,7 +235,7 @@ def _count_labels(
 ) -> tuple[KeyedLabels, Ints, int]:
     """Return how labels count, arranged by key: which, for how much, and how many of them change nothing."""
     starts = np.flatnonzero(~same_key_as_before(labels.key, np.arange(len(labels))))
-    came = _labels_in(labels.time_ms, labels.label, labels.late, class_names)
+    came = _labels_in(labels.time_ms, labels.label, labels.late, labels.reward, class_names)
     rows, counted, weights, repeats = [], [], [], 0
     for start, end in pairwise([*starts.tolist(), len(labels)]):
         changes, n_repeats = what_changes(known.get(start, []), came[start:end])
@@ -245,7 +246,7 @@ def _count_labels(
             weights.append(weight)
     columns = _columns(counted)
     of = labels.take(np.array(rows, np.int64))
-    of = replace(of, time_ms=columns.time_ms, label=columns.value, late=columns.late)
+    of = replace(of, time_ms=columns.time_ms, label=columns.value, reward=columns.reward, late=columns.late)
     return of, np.array(weights, np.int64), repeats
 
 
@@ -253,6 +254,7 @@ class _LabelColumns(NamedTuple):
     time_ms: Ints
     value: Floats
     late: Mask
+    reward: Floats
 
 
 def _columns(labels: Sequence[Label]) -> _LabelColumns:
@@ -260,11 +262,15 @@ def _columns(labels: Sequence[Label]) -> _LabelColumns:
         np.array([label.time_ms for label in labels], np.int64),
         np.array([label.value for label in labels], np.float64),
         np.array([label.late for label in labels], np.bool_),
+        np.array([label.reward for label in labels], np.float64),
     )
 
 
-def _labels_in(time_ms: Ints, value: Floats, late: Mask, class_names: Sequence[str] | None) -> list[Label]:
-    return list(map(Label, time_ms.tolist(), value.tolist(), late.tolist(), texts_of(value, class_names)))
+def _labels_in(
+    time_ms: Ints, value: Floats, late: Mask, reward: Floats, class_names: Sequence[str] | None
+) -> list[Label]:
+    texts = texts_of(value, class_names)
+    return list(map(Label, time_ms.tolist(), value.tolist(), late.tolist(), texts, reward.tolist()))
 
 
 async def _pairs_of(
@@ -291,6 +297,7 @@ async def _pairs_of(
         found.score,
         found.late | labels.late[row],
         weight[row],
+        labels.reward[row],
     )
 
 

@@ -1,8 +1,12 @@
-"""Live metrics from merged outcome vectors: which values, intervals and sizes does a window have?"""
+"""Live metrics from merged outcome vectors: which values, intervals and sizes does a window have?
+
+Counts and sums give every metric exactly, but for those of binned scores (`detectors.metrics.scores`), which say how
+far they may be off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,18 +14,41 @@ import numpy as np
 
 from detectors.metrics import (
     LIMBS,
-    UNDEFINED,
+    NO_LABELS,
+    STEPS_PER_SCALE,
+    Binned,
     Estimate,
+    average_precision,
+    bias,
     binary_metrics,
+    calibration_error,
+    class_metrics,
     limbs_value,
+    mean,
     multiclass_metrics,
+    r_squared,
     regression_metrics,
     roc_auc,
+    times,
+    undefined,
 )
 from detectors.profile import Profile
-from detectors.summaries import Ints, Mask, unpack_cells
-from driftline.settings.models import Metric
-from labels_join.outcomes import outcome_shape
+from detectors.summaries import Ints, Mask
+from driftline.events import Floats
+from driftline.settings.metrics import Metric
+from labels_join.outcomes import (
+    LOSS_STEPS,
+    RELATIVE_STEPS,
+    REWARD_STEPS,
+    outcome_histogram,
+    outcome_shape,
+    outcome_sums,
+    truth_centre,
+)
+
+ONE_SIDED = "labels are of one side only: the area needs both"
+NO_SCORES = "no labelled prediction has a score"
+SEVERAL_BINNINGS = "its scores were binned under several references"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +62,21 @@ class Confusion:
     counts
         int64 [predicted, true]; both axes in the order of the classes, last those that are not known.
     by_score
-        int64 [score bins, true]; without pairs that carry no score.
+        int64 [score bins, true]; without pairs that carry no score. None where parts were binned differently.
     score_edges
         Inner edges of the score bins.
     """
 
     classes: tuple[str, ...]
     counts: Ints
-    by_score: Ints
+    by_score: Ints | None
     score_edges: tuple[float, ...]
 
 
 def confusion_of(vector: Ints, profile: Profile) -> Confusion:
     """Unpack a merged outcome vector of a classification model."""
     n_classes, _, n_score_bins = outcome_shape(profile)
-    cells, n = unpack_cells(vector)
+    cells, n = outcome_histogram(vector, profile)
     by_score = np.zeros((n_score_bins, n_classes), np.int64)
     np.add.at(by_score, (cells % n_score_bins, cells // (n_classes * n_score_bins)), n)
     return Confusion(profile.classes, _by_classes(cells, n, profile), by_score[:-1], profile.score_edges)
@@ -73,13 +100,16 @@ def _together(parts: Sequence[Confusion]) -> Confusion:
     for part in parts:
         place = np.array([*map(classes.index, part.classes), len(classes)])
         counts[np.ix_(place, place)] += part.counts
-        if alike:
+        if alike and part.by_score is not None:
             by_score[:, place] += part.by_score
-    return Confusion(classes, counts, by_score, score_edges)
+    return Confusion(classes, counts, by_score if alike else None, score_edges)
 
 
-def metrics_of(parts: Sequence[tuple[Ints, Profile]], positive_class: str | None) -> dict[Metric, Estimate]:
-    """Compute every metric of a model's task from merged outcome vectors.
+Parts = Sequence[tuple[Ints, Profile]]
+
+
+def metrics_of(parts: Parts, positive_class: str | None, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
+    """Compute metrics from merged outcome vectors.
 
     Parameters
     ----------
@@ -88,18 +118,45 @@ def metrics_of(parts: Sequence[tuple[Ints, Profile]], positive_class: str | None
         where the reference has changed meanwhile.
     positive_class
         For binary tasks, its canonical text; whatever is another class is negative.
+    wanted
+        Metrics of the model's task.
 
     Returns
     -------
-    By metric; None values where a metric is not defined, never NaN.
+    By metric; where one is not defined, None values and the reason, never NaN.
     """
     task = parts[0][1].task
+    rewards = {name for name in wanted if name in REWARDED}
+    rest = [name for name in wanted if name not in rewards]
     if task == "regression":
-        return _regression(parts)
-    confusion = _together([confusion_of(vector, profile) for vector, profile in parts])
-    if task == "multiclass":
-        return _multiclass(confusion)
-    return _binary(confusion, _is_positive(confusion.classes, positive_class))
+        found = _regression(parts, rest)
+    else:
+        confusion = _together([confusion_of(vector, profile) for vector, profile in parts])
+        if task == "multiclass":
+            found = _multiclass(confusion, rest)
+        else:
+            found = _binary(_binary_outcomes(confusion, parts, positive_class), rest)
+    if rewards:
+        count, total, squares = _rewards(parts)
+        found |= {name: REWARDED[name](mean(count, total, squares, "no label carries a reward")) for name in rewards}
+    return {name: found[name] for name in wanted}
+
+
+REWARDED: Mapping[Metric, Callable[[Estimate], Estimate]] = {
+    "reward_mean": lambda mean: mean,
+    "reward_sum": lambda mean: times(mean, mean.n),
+}
+
+
+def _rewards(parts: Parts) -> tuple[int, float, float]:
+    """Return how many rewards there are, their sum and the sum of their squares."""
+    n, total, squares = 0, 0, 0
+    for vector, profile in parts:
+        sums = vector[outcome_sums(profile.task).rewards]
+        n += int(sums[0])
+        total += limbs_value(sums[1 : 1 + LIMBS])
+        squares += limbs_value(sums[1 + LIMBS :])
+    return n, total / REWARD_STEPS, squares / REWARD_STEPS**2
 
 
 def _is_positive(classes: Sequence[str], positive_class: str | None) -> Mask:
@@ -117,7 +174,7 @@ def labels_by_class(vector: Ints, profile: Profile, positive_class: str | None) 
     """
     if profile.task == "regression":
         return {"": int(vector[0])}
-    truths = _by_classes(*unpack_cells(vector), profile).sum(axis=0)
+    truths = _by_classes(*outcome_histogram(vector, profile), profile).sum(axis=0)
     if profile.task == "binary":
         positive = _is_positive(profile.classes, positive_class)
         found = {"positive": truths[positive].sum(), "negative": truths[~positive].sum()}
@@ -126,45 +183,105 @@ def labels_by_class(vector: Ints, profile: Profile, positive_class: str | None) 
     return {name: int(n) for name, n in found.items() if n}
 
 
-def _multiclass(confusion: Confusion) -> dict[Metric, Estimate]:
+def _multiclass(confusion: Confusion, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
     """Leave out pairs of which neither side is a known class: whether such a prediction was right can't be told."""
     counts = confusion.counts.copy()
     counts[-1, -1] = 0
     found = multiclass_metrics(counts)
-    return {
-        "accuracy": found["accuracy"],
-        "macro_precision": found["precision"],
-        "macro_recall": found["recall"],
-        "macro_f1": found["f1"],
-    }
+    by_class = dict(zip(confusion.classes, class_metrics(counts), strict=False))
+    for name in wanted:
+        kind, _, of_class = name.partition(".")
+        if of_class:
+            of = by_class.get(of_class)
+            found[name] = undefined("neither reference nor labels know the class") if of is None else getattr(of, kind)
+    return found
 
 
-def _binary(confusion: Confusion, positive: Mask) -> dict[Metric, Estimate]:
+@dataclass(frozen=True, slots=True)
+class _BinaryOutcomes:
+    """Pairs of a binary task: int64 [predicted, true], [score bins, true], sums of losses by name."""
+
+    table: Ints
+    histogram: Ints | None
+    score_edges: Floats
+    losses: Mapping[str, int]
+
+
+def _binary_outcomes(confusion: Confusion, parts: Parts, positive_class: str | None) -> _BinaryOutcomes:
+    positive = _is_positive(confusion.classes, positive_class)
     sides = (~positive, positive)
     table = np.array([[confusion.counts[np.ix_(rows, columns)].sum() for columns in sides] for rows in sides], np.int64)
-    found = binary_metrics(table)
-    histogram = np.stack([confusion.by_score[:, side].sum(axis=1) for side in sides], axis=1)
-    area = roc_auc(histogram)
-    return {
-        "accuracy": found["accuracy"],
-        "precision": found["precision"],
-        "recall": found["recall"],
-        "f1": found["f1"],
-        "roc_auc": UNDEFINED if area.value is None else Estimate(area.value, area.low, area.high, int(histogram.sum())),
-    }
+    by_score = confusion.by_score
+    histogram = None if by_score is None else np.stack([by_score[:, side].sum(axis=1) for side in sides], axis=1)
+    losses = np.sum([vector[outcome_sums("binary").losses] for vector, _ in parts], axis=0)
+    return _BinaryOutcomes(
+        table, histogram, np.array(confusion.score_edges), dict(zip(LOSS_STEPS, losses.tolist(), strict=True))
+    )
 
 
-def _regression(parts: Sequence[tuple[Ints, Profile]]) -> dict[Metric, Estimate]:
-    scale = Fraction(parts[0][1].error_scale)
-    n, absolute, squares = 0, Fraction(0), Fraction(0)
+def _binary(outcomes: _BinaryOutcomes, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
+    counted = binary_metrics(outcomes.table)
+    return {name: counted[name] if name in counted else OF_SCORES[name](outcomes) for name in wanted}
+
+
+OF_SCORES: Mapping[Metric, Callable[[_BinaryOutcomes], Estimate]] = {
+    "roc_auc": lambda of: _binned(of, roc_auc, ONE_SIDED),
+    "pr_auc": lambda of: _binned(of, average_precision, "no scored label is of the positive class"),
+    "ece": lambda of: _binned(of, lambda histogram: calibration_error(histogram, of.score_edges), NO_SCORES),
+    "log_loss": lambda of: _loss(of, "log_loss"),
+    "brier": lambda of: _loss(of, "brier"),
+}
+
+
+def _binned(of: _BinaryOutcomes, metric: Callable[[Ints], Binned], nothing: str) -> Estimate:
+    if of.histogram is None:
+        return undefined(SEVERAL_BINNINGS)
+    found, n = metric(of.histogram), int(of.histogram.sum())
+    if found.value is None:
+        return undefined(nothing if n else NO_SCORES if of.table.sum() else NO_LABELS)
+    return Estimate(found.value, found.low, found.high, n)
+
+
+def _loss(of: _BinaryOutcomes, name: str) -> Estimate:
+    if of.histogram is None:
+        return undefined(SEVERAL_BINNINGS)
+    total, squares = (of.losses[key] / LOSS_STEPS[key] for key in (name, f"{name}_squares"))
+    return mean(int(of.histogram.sum()), total, squares, NO_SCORES if of.table.sum() else NO_LABELS, low=0.0)
+
+
+def _regression(parts: Parts, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
+    scale, centre = Fraction(parts[0][1].error_scale), Fraction(truth_centre(parts[0][1]))
+    at = outcome_sums("regression")
+    n, n_relative = 0, 0
+    absolute, error, squares, relative, relative_squares, truth, truth_squares = [Fraction(0)] * 7
     for vector, profile in parts:
         ratio = Fraction(profile.error_scale) / scale
-        sums = vector[3:].reshape(3, LIMBS)
-        n += int(vector[0])
-        absolute += limbs_value(sums[0]) * ratio
-        squares += limbs_value(sums[2]) * ratio**2
+        sums = [limbs_value(limbs) for limbs in vector[at.errors].reshape(3, LIMBS)]
+        of_part = int(vector[at.watched.start])
+        n += of_part
+        absolute, error, squares = absolute + sums[0] * ratio, error + sums[1] * ratio, squares + sums[2] * ratio**2
+        n_relative += int(vector[at.relative.start])
+        ratios = [limbs_value(limbs) for limbs in vector[at.relative][1:].reshape(2, LIMBS)]
+        relative, relative_squares = relative + ratios[0], relative_squares + ratios[1]
+        # Labels were summed from another centre, in other steps.
+        first, second = (limbs_value(limbs) for limbs in vector[at.truths].reshape(2, LIMBS))
+        moved = (Fraction(truth_centre(profile)) - centre) / scale * STEPS_PER_SCALE
+        truth += first * ratio + of_part * moved
+        truth_squares += second * ratio**2 + 2 * moved * first * ratio + of_part * moved**2
     found = regression_metrics(n, round(absolute), round(squares), float(scale))
-    return {"mae": found["mae"], "rmse": found["rmse"]}
+    steps = float(RELATIVE_STEPS)
+    only = {
+        "mape": lambda: mean(
+            n_relative,
+            float(relative) / steps,
+            float(relative_squares) / steps**2,
+            "no label but 0" if n else NO_LABELS,
+            low=0.0,
+        ),
+        "bias": lambda: bias(n, round(error), round(squares), float(scale)),
+        "r2": lambda: r_squared(n, round(absolute), round(squares), round(truth), round(truth_squares)),
+    }
+    return found | {name: only[name]() for name in wanted if name in only}
 
 
 def watched_errors(vector: Ints, profile: Profile) -> tuple[Ints, Ints, Ints]:
@@ -175,8 +292,9 @@ def watched_errors(vector: Ints, profile: Profile) -> tuple[Ints, Ints, Ints]:
     Three int64 arrays with one entry a series, see `error_series`.
     """
     if profile.task == "regression":
-        return vector[0:1], vector[1:2], vector[2:3]
-    counts = _by_classes(*unpack_cells(vector), profile)[:, :-1]
+        watched = vector[outcome_sums("regression").watched]
+        return watched[0:1], watched[1:2], watched[2:3]
+    counts = _by_classes(*outcome_histogram(vector, profile), profile)[:, :-1]
     cases = counts.sum(axis=0)
     wrong = cases - np.diagonal(counts)[: len(cases)]
     return cases, wrong, wrong

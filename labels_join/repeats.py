@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -112,12 +113,15 @@ class Label:
         Kept from sequential detectors: it came late, or it corrects another one.
     text
         Canonical text of the value, by which two labels of one moment are told apart.
+    reward
+        NaN where there is none.
     """
 
     time_ms: int
     value: float
     late: bool
     text: str
+    reward: float = field(default=math.nan, compare=False)
 
     @property
     def rank(self) -> tuple[int, str]:

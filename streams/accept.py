@@ -25,6 +25,7 @@ from detectors.summaries import ALL_TRAFFIC, merge_vectors
 from driftline.errors import ConfigurationError
 from driftline.settings import ModelSettings
 from driftline.store.connection import Connection, row, rows, run, timestamp
+from labels_join.outcomes import outcome_sums
 from retraining.by_hand import audit
 from retraining.words import time_in_words
 from streams.monitored import (
@@ -223,7 +224,8 @@ async def _read(
         vectors[segment] = merge_vectors([item.vector for item in found], layout.width)
     outcomes = [] if old.task == "regression" else await _outcomes(connection, profiles, old, within)
     segments = {name: vector for code, vector in vectors.items() if (name := model.segment_name(code)) is not None}
-    new = profile_of_stretch(old, events, vectors[ALL_TRAFFIC], segments, merge_vectors(outcomes, 0))
+    labelled = merge_vectors(outcomes, outcome_sums(old.task).width)
+    new = profile_of_stretch(old, events, vectors[ALL_TRAFFIC], segments, labelled)
     windows = _windows({item.grain_start for item in whole if item.n}, model, from_ms, to_ms)
     names = model.names("version")
     versions = [names[code] for code in place.codes]

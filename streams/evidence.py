@@ -15,7 +15,8 @@ from typing import Any
 from detectors.distances import DISTANCES
 from detectors.metrics import Estimate
 from driftline.settings import DriftSettings
-from driftline.settings.models import ERROR_METRICS, Metric, PerformanceSettings
+from driftline.settings.metrics import ERROR_METRICS, TWO_SIDED_METRICS, Metric
+from driftline.settings.models import PerformanceSettings
 from retraining.policy import Findings
 from retraining.state import Cause, Evidence, Level, Severity
 from streams.results import JudgedGroup, MeasuredGroup
@@ -34,8 +35,10 @@ LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift
 ERRORS = "@error"
 """How the names of error series begin, which only sequential detectors watch."""
 
-MIXED_METRICS: frozenset[Metric] = frozenset({"accuracy", "precision", "f1", "macro_precision", "macro_f1"})
-"""Metrics that follow the share of each true class among the labels. The others look within a class, or at errors."""
+PURE_METRICS: frozenset[Metric] = frozenset(
+    {"recall", "specificity", "roc_auc", "macro_recall", "mae", "rmse", "mape", "r2", "bias"}
+)
+"""Metrics that look within a true class, or at errors. The others follow the share of each class among the labels."""
 
 
 def drift_findings(
@@ -142,7 +145,7 @@ def performance_findings(
                 of = [
                     (name, item.metrics[name], floor)
                     for name, floor in performance.floor.items()
-                    if is_whole or name not in MIXED_METRICS
+                    if is_whole or _is_pure(name)
                 ]
                 found += [
                     _of_metric(Cause(segment, name, item.basis), item, estimate, estimate.value, floor, name)
@@ -152,12 +155,18 @@ def performance_findings(
     return Findings(tuple(found), max((evidence.end_ms for evidence in found), default=None))
 
 
+def _is_pure(metric: Metric) -> bool:
+    return metric in PURE_METRICS or metric.startswith("recall.")
+
+
 def _of_metric(
     cause: Cause, item: MeasuredGroup, estimate: Estimate, value: float, floor: float, metric: Metric
 ) -> Evidence:
-    is_error = metric in ERROR_METRICS
-    beyond = value - floor if is_error else floor - value
-    nearest = estimate.low if is_error else estimate.high
+    is_error = metric in ERROR_METRICS or metric in TWO_SIDED_METRICS
+    is_mirrored = metric in TWO_SIDED_METRICS and value < 0  # as far below 0 is as bad as above
+    low, high = (_negative(estimate.high), _negative(estimate.low)) if is_mirrored else estimate[1:3]
+    beyond = abs(value) - floor if metric in TWO_SIDED_METRICS else value - floor if is_error else floor - value
+    nearest = low if is_error else high
     is_clear = nearest is not None and (nearest > floor if is_error else nearest < floor)
     detail: dict[str, Any] = {
         "segment": cause.segment,
@@ -172,6 +181,10 @@ def _of_metric(
     level: Level = "drift" if beyond > 0 else "ok"
     severity: Severity = "critical" if is_clear else "warning"
     return Evidence(cause, *item.window, level, _times(beyond, abs(floor)), severity, detail=detail)
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def _times(score: float, threshold: float) -> float:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from detectors.metrics import Estimate
 from detectors.profile import Profile
 from detectors.summaries import Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
@@ -117,8 +116,7 @@ class Measures:
                 continue  # nothing says of which classes there are no labels yet
             of_profile = outcomes[group] or {self._layouts[group.version][0]: []}
             merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
-            found = metrics_of(merged, self._model.settings.positive_class)
-            metrics: dict[str, Estimate] = {name: found[name] for name in performance.metrics}
+            metrics = metrics_of(merged, self._model.settings.positive_class, performance.metrics)
             sizes = n_predictions.get(group, 0), n_labelled
             measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
         return measured, emptied

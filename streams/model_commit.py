@@ -239,7 +239,8 @@ async def write_outcomes(
     if not len(pairs):
         return
     pane_ms = model.settings.windows.pane_ms
-    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, model.grain_ms, pane_ms)
+    positive = model.settings.positive_class
+    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, model.grain_ms, pane_ms, positive)
     await run(
         connection,
         "add_outcomes",

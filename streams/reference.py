@@ -30,7 +30,8 @@ from detectors.profile import Coded as ProfileCoded
 from detectors.summaries import ALL_TRAFFIC
 from driftline.errors import InputError, problem_line
 from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, Ints, PredictionBatch
-from driftline.settings.models import ModelSettings, Task
+from driftline.settings.metrics import Task
+from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
 from streams.decode.arrow import finder
 from streams.decode.batches import feature_column

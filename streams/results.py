@@ -108,6 +108,7 @@ async def write_metrics(connection: Connection, model: MonitoredModel, measured:
         n_predictions=pg_array("int8", [item.n_predictions for item, _, _ in found]),
         n_labelled=pg_array("int8", [item.n_labelled for item, _, _ in found]),
         coverage=pg_array("float8", [_or_nan(item.coverage) for item, _, _ in found]),
+        reason=[estimate.reason or "" for _, _, estimate in found],
     )
 
 

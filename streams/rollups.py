@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from detectors.summaries import Ints, merge_vectors
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
-from labels_join.outcomes import REGRESSION_WIDTH
+from labels_join.outcomes import outcome_sums
 from streams.monitored import MonitoredModel, Profiles
 from streams.panes import NO_PROFILE
 from streams.windows import floor_to
@@ -125,10 +125,7 @@ class RollupStore:
         if profile_id == NO_PROFILE:
             return merge_vectors([], 0)
         layout = await self._profiles.layout(self._connection, profile_id)
-        if kind == "features":
-            width = layout.width
-        else:
-            width = REGRESSION_WIDTH if layout.profile.task == "regression" else 0
+        width = layout.width if kind == "features" else outcome_sums(layout.profile.task).width
         return merge_vectors(vectors, width)
 
     async def _save(self, rollups: Mapping[RollupKey, Rollup]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from detectors.distances import psi
 from detectors.profile import Profile, SegmentCounts
 from detectors.summaries import Ints, unpack_cells
-from labels_join.outcomes import outcome_shape
+from labels_join.outcomes import outcome_histogram, outcome_shape
 from streams.panes import PaneLayout, pane_layout
 
 
@@ -62,7 +62,7 @@ def _score_counts(layout: PaneLayout, features: Ints, outcomes: Ints) -> tuple[t
     counts: Counter[tuple[int, int, int]] = Counter()
     for cell, n in zip(*(part.tolist() for part in unpack_cells(features[layout.width :])), strict=True):
         counts[cell % layout.score_bins, cell // layout.score_bins, -1] += n
-    for cell, n in zip(*(part.tolist() for part in unpack_cells(outcomes)), strict=True):
+    for cell, n in zip(*(part.tolist() for part in outcome_histogram(outcomes, layout.profile)), strict=True):
         score, predicted, truth = (
             cell % n_score_bins,
             cell // n_score_bins % n_classes,

@@ -5,9 +5,8 @@ line. `docs/configuration.md` describes every key.
 """
 
 from driftline.settings.load import load_settings
+from driftline.settings.metrics import DEFAULT_METRICS, METRICS, Metric, Task
 from driftline.settings.models import (
-    ERROR_METRICS,
-    METRICS,
     AdwinSettings,
     AlarmSettings,
     ColumnSettings,
@@ -16,13 +15,11 @@ from driftline.settings.models import (
     EffectSettings,
     FeatureSettings,
     LabelSettings,
-    Metric,
     ModelSettings,
     ModelTopics,
     PerformanceSettings,
     ReferenceSettings,
     RetrainingSettings,
-    Task,
     Trigger,
     VersionSettings,
 )
@@ -46,7 +43,7 @@ from driftline.settings.values import canonical_class, format_duration, parse_du
 from driftline.settings.windows import WindowSettings, choose_pane_ms
 
 __all__ = [
-    "ERROR_METRICS",
+    "DEFAULT_METRICS",
     "EVENT_TYPES",
     "METRICS",
     "AdwinSettings",

@@ -8,6 +8,16 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from driftline.settings.metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    Metric,
+    NamedMetric,
+    Task,
+    is_metric_of,
+    wrong_floor,
+)
+from driftline.settings.schema import nearest
 from driftline.settings.values import (
     AUTO,
     DurationMs,
@@ -23,25 +33,13 @@ from driftline.settings.values import (
 )
 from driftline.settings.windows import WindowSettings
 
-Task = Literal["binary", "multiclass", "regression"]
 WindowDetector = Literal["psi", "js", "hellinger", "chi2", "linf", "ks", "wasserstein"]
 SequentialDetector = Literal["adwin"]
 Detector = WindowDetector | SequentialDetector
-Metric = Literal[
-    "accuracy", "precision", "recall", "f1", "roc_auc", "macro_precision", "macro_recall", "macro_f1", "mae", "rmse"
-]
 Trigger = Literal["drift", "performance"]
 
-METRICS: dict[Task, tuple[Metric, ...]] = {
-    "binary": ("accuracy", "precision", "recall", "f1", "roc_auc"),
-    "multiclass": ("accuracy", "macro_precision", "macro_recall", "macro_f1"),
-    "regression": ("mae", "rmse"),
-}
 WINDOW_DETECTORS: tuple[WindowDetector, ...] = get_args(WindowDetector)
 """Detectors that compare a window's distribution with the reference's."""
-
-ERROR_METRICS: frozenset[Metric] = frozenset({"mae", "rmse"})
-"""Metrics that get worse as they rise: their floor is the largest value that is still good."""
 
 
 class ReferenceSettings(Section):
@@ -168,9 +166,9 @@ class PerformanceSettings(Section):
     `metrics` is empty only until the model's task fills it in; `judge_after_ms` is None for `auto`.
     """
 
-    metrics: Annotated[tuple[Metric, ...], Unique] = ()
+    metrics: Annotated[tuple[NamedMetric, ...], Unique] = ()
     min_labelled: int = Field(default=200, ge=1)
-    floor: dict[Metric, float] = Field(default_factory=dict)
+    floor: dict[NamedMetric, float] = Field(default_factory=dict)
     judge_after_ms: DurationMs | None = Field(default=None, alias="judge_after")
 
     @field_validator("judge_after_ms", mode="before")
@@ -282,12 +280,11 @@ class ModelSettings(Section):
         if performance is None or "task" not in info.data:
             return performance
         task: Task = info.data["task"]
-        known = METRICS[task]
-        metrics = performance.metrics or known
+        metrics: tuple[Metric, ...] = performance.metrics or DEFAULT_METRICS[task]
         problems: list[tuple[Keys, str]] = [
-            (("metrics", index), f"{metric} is not a metric of a {task} task; known: {', '.join(known)}")
+            (("metrics", index), f"{metric} is not a metric of a {task} task; {_known(metric, task)}")
             for index, metric in enumerate(metrics)
-            if metric not in known
+            if not is_metric_of(task, metric)
         ]
         problems += [
             (("floor", metric), f"{metric} is not one of the metrics that are computed: {', '.join(metrics)}")
@@ -295,9 +292,16 @@ class ModelSettings(Section):
             if metric not in metrics
         ]
         problems += [
-            (("floor", metric), "must be between 0 and 1")
+            (("floor", metric), wrong)
             for metric, floor in performance.floor.items()
-            if metric not in ERROR_METRICS and not 0 <= floor <= 1
+            if (wrong := wrong_floor(metric, floor)) is not None
         ]
         refuse(problems)
         return performance.model_copy(update={"metrics": metrics})
+
+
+def _known(metric: Metric, task: Task) -> str:
+    """Name the metric that was probably meant, else all."""
+    near = nearest(metric, list(METRICS[task]))
+    of_class = ", precision.CLASS, recall.CLASS, f1.CLASS" if task == "multiclass" else ""
+    return f"did you mean {near}?" if near else f"known: {', '.join(METRICS[task])}{of_class}"

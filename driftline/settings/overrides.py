@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from driftline.errors import problem_line
 from driftline.settings.document import read_document
 from driftline.settings.root import Settings
-from driftline.settings.schema import allowed_keys, kind_at, nearest, plain
+from driftline.settings.schema import allowed_keys, kind_at, kinds, nearest, plain
 from driftline.settings.values import Keys
 
 PREFIX = "DRIFTLINE__"
@@ -82,8 +82,9 @@ def _candidates(keys: Keys, data: dict[str, Any]) -> list[str]:
     kind = kind_at(Settings, keys)
     if get_origin(kind) is not dict:
         return list(allowed_keys(kind))
-    if get_origin(get_args(kind)[0]) is Literal:
-        return list(get_args(get_args(kind)[0]))
+    named_by = next(kinds(get_args(kind)[0]))
+    if get_origin(named_by) is Literal:
+        return list(get_args(named_by))
     named: Any = data
     for key in keys:
         named = named.get(key) if isinstance(named, dict) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from driftline.settings import METRICS, LimitSettings
+from driftline.settings import DEFAULT_METRICS, LimitSettings
 from driftline.starter.guess import Guess, Role
 
 COMMENT_COLUMN = 48
@@ -75,8 +75,8 @@ def _model(guess: Guess, reference: str) -> Iterator[str]:
     if "label" in guess.found:
         yield _line("labels: {horizon: 30d}", "how long the truth may take")
         yield "performance:"
-        yield _line(f"  metrics: [{', '.join(METRICS[guess.task])}]", "all of this task")
-        yield _line(f"  # floor: {{{METRICS[guess.task][0]}: 0.75}}", "where degraded begins")
+        yield _line(f"  metrics: [{', '.join(DEFAULT_METRICS[guess.task])}]", "the usual ones of this task")
+        yield _line(f"  # floor: {{{DEFAULT_METRICS[guess.task][0]}: 0.75}}", "where degraded begins")
     else:
         yield _line("# labels: {horizon: 30d}", "with it, labels that come late are joined and judged")
 

@@ -14,7 +14,8 @@ from operator import methodcaller
 from typing import Any, Literal
 
 from driftline.events import FeatureType
-from driftline.settings.models import ModelSettings, Task
+from driftline.settings.metrics import Task
+from driftline.settings.models import ModelSettings
 from driftline.settings.root import Settings
 
 Kind = Literal["prediction", "label", "feature"]

@@ -26,7 +26,7 @@ DERIVED = {
     ("models.<name>.windows", "lookback_max"): "7 times the length",
     ("models.<name>.drift", "significance"): "`auto`",
     ("models.<name>.drift.adwin", "delta"): "`auto`",
-    ("models.<name>.performance", "metrics"): "all of the task",
+    ("models.<name>.performance", "metrics"): "the first five, four or two",
     ("models.<name>.performance", "judge_after"): "`auto`",
 }
 """Defaults that depend on other settings; tests/unit/test_settings_models.py shows that they are these."""

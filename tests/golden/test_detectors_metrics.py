@@ -9,14 +9,15 @@ from sklearn import metrics as sk
 
 from detectors.metrics import (
     LIMBS,
+    STEPS_PER_SCALE,
     Z95,
     binary_metrics,
     error_limbs,
-    error_steps,
     limbs_value,
     multiclass_metrics,
     regression_metrics,
     roc_auc,
+    to_steps,
     wilson,
 )
 
@@ -48,6 +49,8 @@ def test_binary_metrics_are_scikit_learns() -> None:
             "precision": sk.precision_score(true, predicted),
             "recall": sk.recall_score(true, predicted),
             "f1": sk.f1_score(true, predicted),
+            "specificity": sk.recall_score(true, predicted, pos_label=0),
+            **dict(zip(("tn", "fp", "fn", "tp"), sk.confusion_matrix(true, predicted).ravel(), strict=True)),
         }
         assert ours == pytest.approx(expected, abs=1e-12)
 
@@ -60,12 +63,11 @@ def test_multiclass_metrics_are_scikit_learns_macro_averages_also_without_some_c
         if absent:
             predicted[predicted == 0] = 1
         confusion = sk.confusion_matrix(true, predicted, labels=range(classes + 1)).T.astype(np.int64)
-        macro = {"average": "macro", "zero_division": 0.0}
-        expected = {
-            "accuracy": sk.accuracy_score(true, predicted),
-            "precision": sk.precision_score(true, predicted, **macro),
-            "recall": sk.recall_score(true, predicted, **macro),
-            "f1": sk.f1_score(true, predicted, **macro),
+        scores = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
+        expected = {"accuracy": sk.accuracy_score(true, predicted)} | {
+            f"{how}_{name}": score(true, predicted, average=how, zero_division=0.0)
+            for how in ("macro", "weighted")
+            for name, score in scores.items()
         }
         ours = {name: estimate.value for name, estimate in multiclass_metrics(confusion).items()}
         assert ours == pytest.approx(expected, abs=1e-12)
@@ -124,13 +126,14 @@ def test_the_auc_interval_covers_also_near_a_perfect_score(positives: int, negat
 @pytest.mark.parametrize("n", [50, 200, 1000])
 def test_f1_and_macro_intervals_cover_also_with_a_rare_class(n: int) -> None:
     shares = np.array([[0.90, 0.01, 0.002], [0.02, 0.05, 0.003], [0.003, 0.002, 0.01]])
-    hits = dict.fromkeys(("accuracy", "precision", "recall", "f1", "binary f1"), 0)
+    hits = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "binary f1"), 0)
     diagonal, predicted, true = np.diagonal(shares), shares.sum(axis=1), shares.sum(axis=0)
     truth = {
         "accuracy": diagonal.sum(),
-        "precision": (diagonal / predicted).mean(),
-        "recall": (diagonal / true).mean(),
-        "f1": (2 * diagonal / (predicted + true)).mean(),
+        "macro_precision": (diagonal / predicted).mean(),
+        "macro_recall": (diagonal / true).mean(),
+        "macro_f1": (2 * diagonal / (predicted + true)).mean(),
+        "weighted_f1": (2 * diagonal / (predicted + true) * true).sum(),
         "binary f1": 2 * shares[1, 1] / (predicted[1] + true[1]),
     }
     generator, trials = np.random.default_rng(5), 1000
@@ -147,7 +150,9 @@ def test_f1_and_macro_intervals_cover_also_with_a_rare_class(n: int) -> None:
 
 
 def from_errors(errors: np.ndarray, scale: float = 1.0) -> dict[str, tuple[float, float, float, int]]:
-    sums = [limbs_value(limbs) for limbs in error_limbs(error_steps(errors, scale)).reshape(3, LIMBS)]
+    one, zero = np.ones(errors.size, np.int64), np.zeros(errors.size, np.int64)
+    limbs = error_limbs(to_steps(errors, scale / STEPS_PER_SCALE), one, zero, 1)
+    sums = [limbs_value(of) for of in limbs.reshape(3, LIMBS)]
     return regression_metrics(errors.size, sums[0], sums[2], scale)
 
 

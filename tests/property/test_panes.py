@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from detectors.metrics import LIMBS, limbs_value
 from detectors.summaries import merge_vectors
-from labels_join.outcomes import REGRESSION_WIDTH, Pairs, summarise_outcomes
+from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
 from streams.panes import PaneDeltas, pane_layout, summarise_predictions
 from tests.support.profiles import batch_of, event, profile_of, random_events
 
@@ -44,9 +44,11 @@ def added_up(deltas: list[PaneDeltas], width: int) -> dict[tuple[int, ...], tupl
 
 def canonical(vector: np.ndarray, width: int) -> list[int]:
     """Exact sums of errors may be spread over their limbs in several ways; what they come to is one number."""
-    if width != REGRESSION_WIDTH:
+    at = outcome_sums("regression")
+    if width != at.width:
         return vector.tolist()
-    return [*vector[:3].tolist(), *map(limbs_value, vector[3:].reshape(3, LIMBS))]
+    limbs = [vector[at.errors], vector[at.relative][1:], vector[at.truths], vector[at.rewards][1:]]
+    return [*vector[:3].tolist(), *map(limbs_value, np.concatenate(limbs).reshape(-1, LIMBS))]
 
 
 @pytest.mark.parametrize("task", list(OUTCOMES))
@@ -85,7 +87,7 @@ def test_outcomes_of_any_parts_add_up_and_what_is_taken_back_is_gone(task: str, 
         outcome(), outcome(), np.where(chance.random(N) < 0.3, np.nan, chance.random(N)), chance.random(N) < 0.2,
         np.ones(N, np.int64),
     )  # fmt: skip
-    names, width = [str(name) for name in OUTCOMES[task]], REGRESSION_WIDTH if regression else 0
+    names, width = [str(name) for name in OUTCOMES[task]], outcome_sums(task).width
 
     def summarised(rows: np.ndarray, weight: int = 1):
         chosen = pairs.take(rows)

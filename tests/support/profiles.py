@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.profile import Profile
 from driftline.events import FeatureType, Ints, PredictionBatch
-from driftline.settings.models import Task
+from driftline.settings.metrics import Task
 from streams.reference import profile_from_batch
 from tests.support.events import decoder, messages, shape
 

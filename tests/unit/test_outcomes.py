@@ -9,8 +9,15 @@ import pytest
 
 from detectors.metrics import LIMBS, limbs_value
 from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC, merge_vectors, unpack_cells
-from labels_join.outcomes import REGRESSION_WIDTH, OutcomeDeltas, Pairs, outcome_shape, summarise_outcomes
+from detectors.summaries import ALL_TRAFFIC, merge_vectors
+from labels_join.outcomes import (
+    OutcomeDeltas,
+    Pairs,
+    outcome_histogram,
+    outcome_shape,
+    outcome_sums,
+    summarise_outcomes,
+)
 from tests.support.profiles import event, profile_of
 
 GRAIN_MS, PANE_MS = 10_000, 1_000
@@ -76,7 +83,7 @@ def test_every_pair_counts_at_its_cohort_and_its_arrival_by_class_and_score() ->
     for key, n, vector in zip(keys(deltas), deltas.n.tolist(), deltas.vectors, strict=True):
         inside = expected[key]
         assert n == len(inside)
-        cells, counts = unpack_cells(np.frombuffer(vector, np.int64))
+        cells, counts = outcome_histogram(np.frombuffer(vector, np.int64), of)
         by_hand: Counter[tuple[int, int, int]] = Counter()
         for row in inside:
             score = made.score[row]
@@ -103,7 +110,7 @@ def test_class_codes_are_told_apart_by_name_not_by_number() -> None:
 def test_what_is_taken_back_leaves_nothing(task: str) -> None:
     of, made = profile(task), pairs(3, 100, task)
     taken_back = replace(made, weight=-made.weight)
-    width = REGRESSION_WIDTH if task == "regression" else 0
+    width = outcome_sums(of.task).width
     merged: dict[Key, list[bytes]] = {}
     n: Counter[Key] = Counter()
     for each in (made, taken_back):
@@ -128,7 +135,8 @@ def test_a_batch_may_hold_pairs_and_their_taking_back_together() -> None:
     assert numbers[0] == weight[chosen].sum()
     scale = Fraction(of.error_scale) / 2**32
     errors = (made.prediction - made.label)[chosen]
-    sums = [limbs_value(limbs) * scale for limbs in numbers[3:].reshape(3, LIMBS)[[0, 2]]]
+    limbs_of = numbers[outcome_sums("regression").errors].reshape(3, LIMBS)
+    sums = [limbs_value(limbs) * scale for limbs in limbs_of[[0, 2]]]
     assert float(sums[0]) == pytest.approx((weight[chosen] * np.abs(errors)).sum(), abs=1e-6)
     assert float(sums[1] * scale) == pytest.approx((weight[chosen] * errors**2).sum(), abs=1e-6)
 

@@ -1,14 +1,23 @@
 """Are metrics of merged outcomes scikit-learn's, also where classes are unknown and references change?"""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
+    brier_score_loss,
     f1_score,
+    log_loss,
     mean_absolute_error,
+    mean_absolute_percentage_error,
+    precision_recall_fscore_support,
     precision_score,
+    r2_score,
     recall_score,
     roc_auc_score,
     root_mean_squared_error,
@@ -16,19 +25,24 @@ from sklearn.metrics import (
 
 from detectors.profile import Profile
 from detectors.summaries import merge_vectors
-from labels_join.outcomes import REGRESSION_WIDTH, Pairs, summarise_outcomes
+from driftline.settings import DEFAULT_METRICS, METRICS
+from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
 from labels_join.performance import confusion_of, error_series, labels_by_class, metrics_of, watched_errors
 from tests.support.profiles import event, profile_of
 
 
-def vector_of(profile: Profile, predicted: Any, truth: Any, score: Any, names: list[str]) -> np.ndarray:
-    """Summarise pairs of one window."""
+def pairs_of(predicted: Any, truth: Any, score: Any, reward: np.ndarray | None, weight: np.ndarray) -> Pairs:
     n = len(predicted)
     same = np.zeros(n, np.int64)
     columns = (np.asarray(column, np.float64) for column in (predicted, truth, score))
-    made = Pairs(same, np.empty((n, 0), np.int64), same, same, *columns, same > 0, same + 1)
-    deltas = summarise_outcomes(made, profile, names, 1_000, 1_000)
-    return merge_vectors(deltas.vectors, REGRESSION_WIDTH if profile.task == "regression" else 0)
+    return Pairs(same, np.empty((n, 0), np.int64), same, same, *columns, same > 0, weight, reward)
+
+
+def vector_of(profile: Profile, predicted: Any, truth: Any, score: Any, names: list[str]) -> np.ndarray:
+    """Summarise pairs of one window."""
+    made = pairs_of(predicted, truth, score, None, np.ones(len(predicted), np.int64))
+    deltas = summarise_outcomes(made, profile, names, 1_000, 1_000, "1")
+    return merge_vectors(deltas.vectors, outcome_sums(profile.task).width)
 
 
 def binary_profile(classes: tuple[int, ...] = (0, 1), power: float = 1.0) -> Profile:
@@ -39,7 +53,8 @@ def binary_profile(classes: tuple[int, ...] = (0, 1), power: float = 1.0) -> Pro
 
 
 def values(parts: list[tuple[np.ndarray, Profile]], positive: str | None) -> dict[str, float | None]:
-    return {name: estimate.value for name, estimate in metrics_of(parts, positive).items()}
+    wanted = DEFAULT_METRICS[parts[0][1].task]
+    return {name: estimate.value for name, estimate in metrics_of(parts, positive, wanted).items()}
 
 
 def binary_case(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,10 +106,10 @@ def test_every_label_but_the_positive_class_is_negative() -> None:
 
 def test_nothing_has_no_metrics() -> None:
     profile = binary_profile()
-    empty = np.empty(0, np.int64)
+    empty = np.zeros(outcome_sums("binary").width, np.int64)
     assert set(values([(empty, profile)], "1").values()) == {None}
     regression = profile_of([event(row, row, float(row)) for row in range(9)], "regression")
-    assert set(values([(np.zeros(REGRESSION_WIDTH, np.int64), regression)], None).values()) == {None}
+    assert set(values([(np.zeros(outcome_sums("regression").width, np.int64), regression)], None).values()) == {None}
 
 
 def test_outcomes_under_two_references_add_up() -> None:
@@ -202,3 +217,112 @@ def test_labels_are_counted_by_the_classes_that_the_task_tells_apart() -> None:
     assert labels_by_class(letters, many, None) == {"a": 2, "b": 2}
     numbers = profile_of([event(row, row, float(row)) for row in range(90)], "regression")
     assert labels_by_class(vector_of(numbers, predicted, truth, score, []), numbers, None) == {"": 6}
+
+
+def test_losses_are_scikit_learns_to_the_ninth_digit_also_of_certain_scores() -> None:
+    profile, (predicted, truth, score) = binary_profile(), binary_case(11, 2_000)
+    score[:4] = (0.0, 1.0, 1.0, 0.0)
+    truth[:4] = (0, 1, 0, 1)  # two of them certain and wrong, which costs all that a float can say
+    score[4:20] = np.nan
+    scored = ~np.isnan(score)
+    vector = vector_of(profile, predicted, truth, score, ["0", "1"])
+    found = metrics_of([(vector, profile)], "1", ["log_loss", "brier", "pr_auc", "ece"])
+
+    losses = -np.log(np.clip(np.where(truth == 1, score, 1 - score)[scored], np.finfo(float).eps, 1))
+    assert found["log_loss"].value == pytest.approx(log_loss(truth[scored], score[scored]), abs=4e-9)
+    assert found["log_loss"].value - found["log_loss"].low == pytest.approx(1.96 * stats.sem(losses), rel=1e-3)
+    assert found["brier"].value == pytest.approx(brier_score_loss(truth[scored], score[scored]), abs=1e-9)
+    assert {estimate.n for estimate in found.values()} == {2_000 - 16}
+    binned = np.searchsorted(profile.score_edges, score[scored])
+    assert found["pr_auc"].value == pytest.approx(average_precision_score(truth[scored], binned))
+    # Calibration by the scores themselves, in 15 groups of as many bins.
+    group = np.searchsorted(np.arange(15) * (len(profile.score_edges) + 1) // 15, binned, side="right") - 1
+    excess = truth[scored] - score[scored]
+    gaps = [abs(excess[group == number].mean()) * (group == number).mean() for number in range(15)]
+    assert found["ece"].value == pytest.approx(sum(gaps), abs=1 / 400)
+
+
+def test_one_class_among_several_has_metrics_of_its_own() -> None:
+    profile, chance = multiclass_profile("ant", "bee", "cat"), np.random.default_rng(12)
+    predicted, truth = chance.integers(0, 3, 200), chance.integers(0, 3, 200)
+    names = [f"{kind}.{name}" for kind in ("precision", "recall", "f1") for name in ("ant", "cat")]
+    vector = vector_of(profile, predicted, truth, np.full(200, np.nan), NAMES)
+    found = metrics_of([(vector, profile)], None, [*names, "recall.unheard of", "weighted_f1"])
+
+    expected = precision_recall_fscore_support(truth, predicted, labels=[0, 2])
+    assert [found[name].value for name in names] == pytest.approx(np.concatenate(expected[:3]))
+    assert found["weighted_f1"].value == pytest.approx(f1_score(truth, predicted, average="weighted"))
+    assert found["recall.unheard of"] == (None, None, None, 0, "neither reference nor labels know the class")
+
+
+def test_relative_and_signed_errors_are_scikit_learns_also_under_two_references() -> None:
+    chance = np.random.default_rng(13)
+    profiles = [
+        profile_of([event(row, row, spread * (row % 17)) for row in range(60)], "regression") for spread in (1.0, 37.5)
+    ]
+    cases = [(chance.normal(20, 9, 150), chance.normal(21, 9, 150)) for _ in profiles]
+    cases[0][1][:5] = 0.0
+    none = np.full(150, np.nan)
+    parts = [(vector_of(profile, *case, none, []), profile) for profile, case in zip(profiles, cases, strict=True)]
+    predicted, truth = (np.concatenate(columns) for columns in zip(*cases, strict=True))
+
+    found = metrics_of(parts, None, ["r2", "bias", "mape"])
+    assert found["r2"].value == pytest.approx(r2_score(truth, predicted), abs=1e-6)
+    assert found["bias"].value == pytest.approx((predicted - truth).mean(), abs=1e-6)
+    known = truth != 0  # a relative error of 0 is not defined
+    assert found["mape"].value == pytest.approx(
+        mean_absolute_percentage_error(truth[known], predicted[known]), abs=1e-6
+    )
+    assert found["mape"].n == 295
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_rewards_add_up_whatever_the_task_and_what_is_taken_back_is_gone(task: Any) -> None:
+    profile = {
+        "binary": binary_profile(),
+        "multiclass": multiclass_profile("ant", "bee"),
+        "regression": profile_of([event(row, row, float(row)) for row in range(9)], "regression"),
+    }[task]
+    reward = np.array([12.5, -3.25, np.nan, 0.1, 7.0])
+    made = pairs_of([0, 1, 0, 1, 0], [0, 1, 1, 0, 0], [0.5] * 5, reward, np.array([1, 1, 1, 1, 1]))
+    back = pairs_of([0], [0], [0.5], np.array([7.0]), np.array([-1]))
+    deltas = [summarise_outcomes(of, profile, ["0", "1"], 1_000, 1_000, "1") for of in (made, back)]
+    vector = merge_vectors([vector for of in deltas for vector in of.vectors], outcome_sums(task).width)
+
+    found = metrics_of([(vector, profile)], "1", ["reward_sum", "reward_mean"])
+    rewards = np.array([12.5, -3.25, 0.1])
+    assert found["reward_sum"].value == pytest.approx(rewards.sum(), abs=1e-5)
+    assert found["reward_mean"].value == pytest.approx(rewards.mean(), abs=1e-6)
+    assert found["reward_mean"].high - found["reward_mean"].value == pytest.approx(1.96 * stats.sem(rewards), rel=1e-3)
+    without = summarise_outcomes(replace(made, reward=None), profile, ["0", "1"], 1_000, 1_000, "1").vectors
+    nothing = metrics_of([(merge_vectors(without, outcome_sums(task).width), profile)], "1", ["reward_mean"])
+    assert nothing["reward_mean"] == (None, None, None, 0, "no label carries a reward")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("window", ["empty", "one pair", "one class", "unknown labels", "constant scores", "no scores"])
+def test_odd_windows_have_values_or_reasons_never_nan(task: Any, window: str) -> None:
+    profile = {
+        "binary": binary_profile(),
+        "multiclass": multiclass_profile("ant", "bee"),
+        "regression": profile_of([event(row, row, float(row)) for row in range(9)], "regression"),
+    }[task]
+    predicted, truth, score = {
+        "empty": ([], [], []),
+        "one pair": ([1], [0], [0.3]),
+        "one class": ([0] * 5, [0] * 5, [0.1, 0.2, 0.3, 0.4, 0.5]),
+        "unknown labels": ([0, 1, 0], [2, 2, 2], [0.1, 0.9, 0.5]),
+        "constant scores": ([0, 1, 0, 1], [0, 1, 1, 0], [0.5] * 4),
+        "no scores": ([0, 1, 0, 1], [0, 1, 1, 0], [np.nan] * 4),
+    }[window]
+    vector = vector_of(profile, predicted, truth, score, ["0", "1", "unheard of"])
+    found = metrics_of([(vector, profile)], "1" if task == "binary" else None, METRICS[task])
+
+    assert list(found) == list(METRICS[task])
+    for name, (value, low, high, _, reason) in found.items():
+        assert (value is None) <= (reason is not None), name
+        if value is None:
+            assert low is high is None
+        elif low is not None:
+            assert math.isfinite(value), name
+            assert low - 1e-12 <= value <= high + 1e-12, name

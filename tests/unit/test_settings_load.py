@@ -121,7 +121,9 @@ def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_the_file(confi
         "monitor.yaml:11: models.b.task: is required",
         "monitor.yaml:11: models.b.reference: is required: path: FILE or first_events: N (or one for each of versions)",
         "monitor.yaml:12: models.b.performance.floor.recal: must be accuracy, precision, recall, f1, roc_auc, "
-        "macro_precision, macro_recall, macro_f1, mae or rmse, not recal; did you mean recall?",
+        "specificity, pr_auc, log_loss, brier, ece, tp, fp, fn, tn, macro_precision, macro_recall, macro_f1, "
+        "weighted_precision, weighted_recall, weighted_f1, mae, rmse, mape, r2, bias, reward_sum or reward_mean, "
+        "not recal; did you mean recall?",
         "monitor.yaml:13: models.b.segments: must be a list, such as [a, b]",
     ]
 

@@ -5,12 +5,13 @@ Each rule is tested on the plain values; `test_settings_load` tests how problems
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from driftline.settings import METRICS, ModelSettings, Settings
+from driftline.settings import DEFAULT_METRICS, METRICS, ModelSettings, Settings
+from driftline.settings.metrics import ERROR_METRICS, TWO_SIDED_METRICS, NamedMetric
 
 BINARY = {"task": "binary", "reference": {"first_events": 1000}}
 KAFKA = {"bootstrap_servers": "broker:9092"}
@@ -91,17 +92,17 @@ def test_a_label_section_that_is_no_section_is_refused() -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_without_a_choice_every_metric_of_the_task_is_computed(task: Any) -> None:
+def test_without_a_choice_the_usual_metrics_of_the_task_are_computed(task: Any) -> None:
     loaded = model(task=task, performance={})
 
     assert loaded.performance is not None
-    assert loaded.performance.metrics == METRICS[task]
+    assert loaded.performance.metrics == DEFAULT_METRICS[task]
 
 
 def test_a_metric_must_fit_the_task() -> None:
     problems = refusals_of_model(task="regression", performance={"metrics": ["mae", "recall"]})
-
-    assert problems == {"performance.metrics.1": "recall is not a metric of a regression task; known: mae, rmse"}
+    known = "mae, rmse, mape, r2, bias, reward_sum, reward_mean"
+    assert problems == {"performance.metrics.1": f"recall is not a metric of a regression task; known: {known}"}
 
 
 def test_a_floor_must_be_of_a_metric_that_is_computed() -> None:
@@ -293,3 +294,38 @@ def test_a_postgres_place_names_no_user_and_no_password() -> None:
 @pytest.mark.parametrize("key", ["short", "x" * 65])
 def test_an_id_key_is_neither_guessable_nor_longer_than_the_hash_takes(key: str) -> None:
     assert list(refusals(privacy={"id_key": key})) == ["privacy.id_key"]
+
+
+def test_every_named_metric_is_one_of_some_task() -> None:
+    [names, _] = get_args(NamedMetric)
+    assert sorted(get_args(names)) == sorted({name for of in METRICS.values() for name in of})
+    for task, usual in DEFAULT_METRICS.items():
+        assert set(usual) <= set(METRICS[task])
+    assert {name for of in METRICS.values() for name in of} >= ERROR_METRICS | TWO_SIDED_METRICS
+
+
+def test_several_classes_have_metrics_of_one_class_by_its_canonical_text() -> None:
+    loaded = model(task="multiclass", performance={"metrics": ["recall.1.0", "f1.True"], "floor": {"recall.1": 0.5}})
+    assert loaded.performance is not None
+    assert loaded.performance.metrics == ("recall.1", "f1.true")
+    problems = refusals_of_model(task="binary", performance={"metrics": ["recall.1"]})
+    assert problems == {
+        "performance.metrics.0": "recall.1 is not a metric of a binary task; did you mean recall?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "good", "bad"),
+    [
+        ("binary", "ece", 0.1, 1.5),
+        ("binary", "log_loss", 1.5, -0.1),
+        ("binary", "fp", 200, -1),
+        ("regression", "bias", 2.0, -2.0),
+        ("multiclass", "recall.a", 0.5, 2.0),
+    ],
+)
+def test_a_floor_must_be_one_that_its_metric_can_have(task: Any, metric: str, good: float, bad: float) -> None:
+    assert model(task=task, performance={"metrics": [metric], "floor": {metric: good}}).performance is not None
+    assert f"performance.floor.{metric}" in refusals_of_model(
+        task=task, performance={"metrics": [metric], "floor": {metric: bad}}
+    )

@@ -352,9 +352,11 @@ create table driftline.performance (
     n_predictions bigint not null,
     n_labelled bigint not null,
     coverage float8,
+    reason text,
     revision integer not null default 1,
     primary key (model_id, window_end, version, segment, basis, metric)
 );
+comment on column driftline.performance.reason is 'why there is no value, or no interval';
 
 -- From verdict to message: episodes, what goes out, what came of it.
 
@@ -508,7 +510,7 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
 create view driftline.v_performance as
 select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
        p.window_start, p.window_end, p.basis, p.metric, p.value, p.low, p.high,
-       p.n_predictions, p.n_labelled, p.coverage, p.revision
+       p.n_predictions, p.n_labelled, p.coverage, p.revision, p.reason
   from driftline.performance p
   join driftline.model m using (model_id)
   join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version

@@ -33,10 +33,11 @@ select %(horizon_s)s, %(model_id)s, *
 -- name: labels_of_keys
 -- Labels that are here for these keys.
 select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(l.event_time), '{}') as event_time,
-       coalesce(array_agg(l.label), '{}') as label, coalesce(array_agg(l.late), '{}') as late
+       coalesce(array_agg(l.label), '{}') as label, coalesce(array_agg(l.reward), '{}') as reward,
+       coalesce(array_agg(l.late), '{}') as late
   from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
   cross join lateral (
-       select event_time, label, late from driftline.label
+       select event_time, label, reward, late from driftline.label
         where horizon_s = any (%(horizons_s)s) and key = i.key
        offset 0) l;
 

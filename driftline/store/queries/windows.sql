@@ -157,23 +157,25 @@ select distinct window_start, window_end
 -- name: save_performance
 -- Writes metrics; one that changes an earlier row of the same window raises its revision.
 insert into driftline.performance (model_id, window_end, window_start, version, segment, basis, metric, value, low, high,
-                                   n_predictions, n_labelled, coverage)
+                                   n_predictions, n_labelled, coverage, reason)
 select %(model_id)s, i.window_end, i.window_start, i.version, i.segment, i.basis, i.metric,
        nullif(i.value, 'NaN'), nullif(i.low, 'NaN'), nullif(i.high, 'NaN'), i.n_predictions, i.n_labelled,
-       nullif(i.coverage, 'NaN')
+       nullif(i.coverage, 'NaN'), nullif(i.reason, '')
   from unnest(%(window_end)s::timestamptz[], %(window_start)s::timestamptz[], %(version)s::smallint[],
               %(segment)s::smallint[], %(basis)s::text[], %(metric)s::text[], %(value)s::float8[], %(low)s::float8[],
-              %(high)s::float8[], %(n_predictions)s::bigint[], %(n_labelled)s::bigint[], %(coverage)s::float8[])
-       i (window_end, window_start, version, segment, basis, metric, value, low, high, n_predictions, n_labelled, coverage)
+              %(high)s::float8[], %(n_predictions)s::bigint[], %(n_labelled)s::bigint[], %(coverage)s::float8[],
+              %(reason)s::text[])
+       i (window_end, window_start, version, segment, basis, metric, value, low, high, n_predictions, n_labelled, coverage,
+          reason)
 on conflict (model_id, window_end, version, segment, basis, metric)
 do update set window_start = excluded.window_start, value = excluded.value, low = excluded.low, high = excluded.high,
               n_predictions = excluded.n_predictions, n_labelled = excluded.n_labelled, coverage = excluded.coverage,
-              revision = performance.revision + 1
+              reason = excluded.reason, revision = performance.revision + 1
  where (performance.window_start, performance.value, performance.low, performance.high, performance.n_predictions,
-        performance.n_labelled, performance.coverage)
+        performance.n_labelled, performance.coverage, performance.reason)
        is distinct from
        (excluded.window_start, excluded.value, excluded.low, excluded.high, excluded.n_predictions, excluded.n_labelled,
-        excluded.coverage);
+        excluded.coverage, excluded.reason);
 
 -- name: drop_performance
 -- Takes back the metrics of a window in which corrections left nothing to measure.

@@ -1,0 +1,48 @@
+"""How right were the predictions whose labels are in, and how sure can one be of that?
+
+Every metric comes from integer counts and sums that add in any order, with an interval of 95 % coverage. A metric that
+is not defined (no positives, nothing predicted) is None with a reason, never NaN and never a made-up 0 or 1.
+"""
+
+from detectors.metrics.classes import NO_LABELS, ClassMetrics, binary_metrics, class_metrics, multiclass_metrics
+from detectors.metrics.errors import bias, r_squared, regression_metrics
+from detectors.metrics.estimates import Z95, Estimate, mean, proportion, times, undefined, wilson
+from detectors.metrics.scores import Binned, average_precision, calibration_error, roc_auc
+from detectors.metrics.sums import (
+    LIMBS,
+    STEPS_MAX,
+    STEPS_PER_SCALE,
+    error_limbs,
+    limbs_value,
+    moment_limbs,
+    to_steps,
+)
+
+__all__ = [
+    "LIMBS",
+    "NO_LABELS",
+    "STEPS_MAX",
+    "STEPS_PER_SCALE",
+    "Z95",
+    "Binned",
+    "ClassMetrics",
+    "Estimate",
+    "average_precision",
+    "bias",
+    "binary_metrics",
+    "calibration_error",
+    "class_metrics",
+    "error_limbs",
+    "limbs_value",
+    "mean",
+    "moment_limbs",
+    "multiclass_metrics",
+    "proportion",
+    "r_squared",
+    "regression_metrics",
+    "roc_auc",
+    "times",
+    "to_steps",
+    "undefined",
+    "wilson",
+]
