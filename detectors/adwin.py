@@ -110,6 +110,7 @@ class AdwinBank:
         self._spec = spec
         self._ranges, self._units, self._effects = ranges, units, effects
         self._size = ranges.size
+        self._dispersions = np.ones(ranges.size)
         self._tick = 0
         self._levels: list[int] = []
         self._starts_ms: list[int] = []
@@ -122,6 +123,16 @@ class AdwinBank:
     def buckets(self) -> int:
         """Buckets in the state, shared by all series."""
         return len(self._levels)
+
+    def disperse(self, dispersions: FloatArray) -> None:
+        """Let each series' events weigh as much as so many times fewer independent ones, from now on.
+
+        Parameters
+        ----------
+        dispersions
+            From 1 on, shape ``(S,)``, see `detectors.dependence`. They are no part of the state.
+        """
+        self._dispersions = dispersions
 
     def update(self, counts: IntArray, sums: IntArray, squares: IntArray, start_ms: int = 0) -> Cut:
         """Add one pane to every series, and cut the windows that have changed.
@@ -224,6 +235,7 @@ class AdwinBank:
         confidence = self._confidence(width)
         # Epsilon, times the smaller part's size, if the larger part were endless; a little less for rounding.
         smaller = np.minimum(counts, width - counts)
+        confidence *= self._dispersions[wide]
         least = np.sqrt(smaller * (2.0 * confidence * units * units * _variance(width, total, square)))
         least += (2.0 / 3.0) * confidence * ranges
         least *= 1.0 - 1e-9
@@ -301,7 +313,7 @@ class AdwinBank:
         n_new = width - n_old
         reciprocal = 1.0 / np.maximum(n_old - (spec.min_window - 1), _TOO_FEW)
         reciprocal += 1.0 / np.maximum(n_new - (spec.min_window - 1), _TOO_FEW)
-        confidence = self._confidence(width)
+        confidence = self._confidence(width) * self._dispersions[columns]
         variance = units * units * _variance(width, total, square)
         epsilon = np.sqrt(2.0 * variance * confidence * reciprocal)
         epsilon += (2.0 / 3.0) * confidence * ranges * reciprocal

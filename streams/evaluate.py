@@ -32,6 +32,7 @@ from streams.results import JudgedGroup, write_verdicts
 from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.sequence import Sequence
 from streams.spending import window_allowance
+from streams.swings import Swings
 from streams.verdicts import reference_counts, window_verdicts
 from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
@@ -114,6 +115,7 @@ class _Evaluation:
         self.layouts: dict[int, tuple[int, PaneLayout]] = {}
         """By version code: the profile in force and its layout."""
         self.measures = Measures(connection, profiles, model, self.store, self.layouts)
+        self.swings = Swings(connection, model, self.layouts)
         self.touched_cohorts: set[int] = set()
 
     async def run(self, watermark_ms: int, restate: Restate) -> Progress:
@@ -126,6 +128,7 @@ class _Evaluation:
             if earliest_ms is None or self._last_end(earliest_ms) >= target_ms:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
+        await self.swings.load()
         sequence = await Sequence.load(self.connection, self.model, self.layouts)
         policing = await Policing.load(self.connection, self.model, self.layouts, self.measures)
         closed, n_windows = 0, 0
@@ -138,6 +141,7 @@ class _Evaluation:
         if watermark_ms > LATEST_MS and closed_ms >= target_ms:
             await policing.log_ended()
         await sequence.save()
+        await self.swings.save()
         await policing.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
         is_due = state.now - restated_ms >= self.windows.restate_after_ms
@@ -198,6 +202,7 @@ class _Evaluation:
         rollups = await self.store.load(("features", "arrival"), *window)
         judged: list[JudgedGroup] = []
         if self.model.settings.drift.window_effects:
+            self.swings.learn(slide_ms, panes)
             judged += await self._judge_distributions(window, rollups, sequence)
         if "adwin" in self.model.settings.drift.detectors:
             judged += await sequence.judge(window, panes, outcomes, self.store)
@@ -255,7 +260,13 @@ class _Evaluation:
         )
         allowed = window_allowance(settings, layout, n_reference, n_current, n_versions)
         verdicts = window_verdicts(
-            merged, layout, settings.drift, significance=allowed.significance, ready=ready, segment=segment
+            merged,
+            layout,
+            settings.drift,
+            significance=allowed.significance,
+            ready=ready,
+            segment=segment,
+            dependence=self.swings.divisors(group, allowed.significance),
         )
         return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected)
 

@@ -23,7 +23,7 @@ class JudgedGroup:
     Parameters
     ----------
     expected
-        False episodes that are to be expected of each look, see `detectors.budget`.
+        False episodes that are to be expected of all looks at one feature, see `detectors.budget`.
     """
 
     start_ms: int

@@ -98,8 +98,8 @@ def spent_on(judged: Iterable[JudgedGroup]) -> Spent:
     """Return what the verdicts on one window of one version cost; those that were not ready were no looks."""
     spent = NOTHING_SPENT
     for item in judged:
-        looks = sum(verdict.level != "not_ready" for verdict in item.verdicts)
-        spent += Spent(looks, looks * round(item.expected * _E12))
+        looks = [verdict.feature for verdict in item.verdicts if verdict.level != "not_ready"]
+        spent += Spent(len(looks), len(set(looks)) * round(item.expected * _E12))
     return spent
 
 

@@ -18,6 +18,7 @@ from detectors.adwin import AdwinBank, AdwinSpec, Cut
 from detectors.distances import DISTANCES, Histograms, line
 from detectors.profile import STEPS_PER_SCALE, Profile
 from detectors.summaries import Ints
+from detectors.swings import SeriesSwings
 from detectors.windows import judge
 from driftline.settings import DriftSettings
 from labels_join.outcomes import WATCHED_STEPS_PER_SCALE
@@ -118,6 +119,7 @@ def window_verdicts(
     significance: float,
     ready: bool,
     segment: str | None = None,
+    dependence: Floats | None = None,
 ) -> list[Verdict]:
     """Judge every feature of a window by the window statistics, each segment against its own rows of the reference.
 
@@ -131,6 +133,8 @@ def window_verdicts(
         Whose vector it is, such as `SEX=1`; None for all traffic. One that the reference has no row of is `not_ready`.
     ready
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
+    dependence
+        Of each feature, by what its evidence is to be divided, see `detectors.windows.judge`.
 
     Returns
     -------
@@ -155,6 +159,7 @@ def window_verdicts(
             effect=effect,
             significance=significance,
             seed=int(layout.profile.digest[:12], 16),
+            dependence=None if dependence is None else dependence[list(watched.places)],
         )
         for place, found in zip(watched.places, judged, strict=True):
             counts = current[layout.starts[place] : layout.starts[place + 1]]
@@ -289,12 +294,15 @@ class SequentialDetectors:
         series = self._series
         if snapshot is None:
             self._bank = AdwinBank(spec, series.ranges, series.units, series.effects)
+            self._swings = SeriesSwings(len(series.owner), None)
         else:
-            self._bank = AdwinBank.restore(spec, series.ranges, series.units, series.effects, snapshot)
+            at = SeriesSwings.size(len(series.owner))
+            self._bank = AdwinBank.restore(spec, series.ranges, series.units, series.effects, snapshot[at:])
+            self._swings = SeriesSwings(len(series.owner), snapshot[:at])
 
     def snapshot(self) -> bytes:
         """Return the state."""
-        return self._bank.snapshot()
+        return self._swings.to_bytes() + self._bank.snapshot()
 
     def judge(self, panes: Iterable[Pane]) -> list[Verdict]:
         """Feed the panes of one window and return its verdicts, one for each watched name.
@@ -340,6 +348,8 @@ class SequentialDetectors:
                     errors = watched_errors(pane.outcomes, self._layout.profile)
                     for values, of_errors in zip((counts, sums, squares), errors, strict=True):
                         values[row, len(self._series.place) :] = of_errors
+            self._bank.disperse(self._swings.learn(counts, sums, squares))
+            for row, pane in enumerate(some):
                 yield pane.start_ms, (counts[row], sums[row], squares[row])
 
     def _feature_values(self, panes: Sequence[Pane]) -> tuple[Ints, Ints, Ints]:

@@ -313,6 +313,16 @@ create table driftline.detector_state (
     primary key (model_id, version, segment)
 );
 
+create table driftline.swing (
+    model_id smallint not null,
+    version smallint not null,
+    segment smallint not null,
+    profile_id integer not null,
+    content bytea not null,
+    primary key (model_id, version, segment)
+);
+comment on table driftline.swing is 'how much features swing from window to window, beyond what independent events would';
+
 create table driftline.verdict (
     model_id smallint not null,
     version smallint not null,

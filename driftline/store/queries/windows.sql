@@ -118,6 +118,18 @@ on conflict (model_id, version, segment)
 do update set profile_id = excluded.profile_id, spec = excluded.spec, judged_through = excluded.judged_through,
               content = excluded.content;
 
+-- name: swings
+-- How much the features of a model swing, as far as is known.
+select version, segment, profile_id, content from driftline.swing where model_id = %(model_id)s;
+
+-- name: save_swings
+-- How much the features of a model swing, as is known after a window.
+insert into driftline.swing (model_id, version, segment, profile_id, content)
+select %(model_id)s, i.version, i.segment, i.profile_id, i.content
+  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(profile_id)s::integer[], %(content)s::bytea[])
+       i (version, segment, profile_id, content)
+on conflict (model_id, version, segment) do update set profile_id = excluded.profile_id, content = excluded.content;
+
 -- name: save_verdicts
 -- Writes verdicts; one that changes an earlier verdict of the same window raises its revision.
 insert into driftline.verdict (model_id, window_end, version, segment, feature, detector, window_start, score, threshold,

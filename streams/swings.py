@@ -1,0 +1,100 @@
+"""How much a model's features swing from piece to piece of event time: learnt as windows close, and stored.
+
+Late events are left out, so a live stream and its replay learn the same.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from detectors.dependence import FloatArray, worst_case
+from detectors.summaries import Ints
+from detectors.swings import PIECES_A_SLIDE, FeatureSwings
+from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.connection import Connection, rows, run
+from streams.monitored import MonitoredModel
+from streams.panes import PaneLayout
+from streams.rollups import Group
+from streams.windows import floor_to
+
+
+class Swings:
+    """What is known of all features of a model, for one transaction: loaded once, taught slide by slide, saved once.
+
+    Parameters
+    ----------
+    layouts
+        By version code: the profile in force and its pane layout.
+    """
+
+    def __init__(
+        self, connection: Connection, model: MonitoredModel, layouts: Mapping[int, tuple[int, PaneLayout]]
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._layouts = layouts
+        self._known: dict[Group, FeatureSwings] = {}
+        self._changed: set[Group] = set()
+
+    async def load(self) -> None:
+        """Read what is known under the references in force."""
+        for item in await rows(self._connection, "swings", model_id=self._model.model_id):
+            if item.version in self._layouts and self._layouts[item.version][0] == item.profile_id:
+                group = Group(item.version, item.segment)
+                self._known[group] = FeatureSwings.from_bytes(zlib.decompress(item.content))
+
+    def learn(self, slide_ms: int, panes: Iterable[Any]) -> None:
+        """Take the pane deltas of a slide into account."""
+        windows = self._model.settings.windows
+        vectors: dict[Group, list[list[bytes]]] = defaultdict(lambda: [[] for _ in range(PIECES_A_SLIDE)])
+        for delta in panes:
+            in_force = self._layouts.get(delta.version, (None, None))[0]
+            if not delta.late and delta.profile_id == in_force:
+                part = (delta.pane_start - slide_ms) * PIECES_A_SLIDE // windows.slide_ms
+                vectors[Group(delta.version, delta.segment)][part].append(delta.vector)
+        length_ms = floor_to(slide_ms, windows.length_ms)
+        for group, of_parts in vectors.items():
+            layout = self._layouts[group.version][1]
+            before = self._known.get(group) or FeatureSwings.unknown(
+                len(layout.profile.features), layout.n_bins, length_ms
+            )
+            parts = np.stack([_added(of_part, layout.n_bins) for of_part in of_parts])
+            self._known[group] = before.after(parts, length_ms, layout.starts[:-1])
+            self._changed.add(group)
+
+    def divisors(self, group: Group, significance: float) -> FloatArray | None:
+        """Return by what each feature's statistic is to be divided; None where nothing is known.
+
+        The reference's events may resemble each other as much, so it is the statistic of both samples that is divided.
+        """
+        known = self._known.get(group)
+        if known is None:
+            return None
+        bins = np.diff(self._layouts[group.version][1].starts)
+        return worst_case(known.known(), np.maximum(bins - 3.0, 1.0), significance)
+
+    async def save(self) -> None:
+        """Write what changed."""
+        groups = sorted(self._changed)
+        if groups:
+            await run(
+                self._connection,
+                "save_swings",
+                model_id=self._model.model_id,
+                version=pg_array("int2", [group.version for group in groups]),
+                segment=pg_array("int2", [group.segment for group in groups]),
+                profile_id=pg_array("int4", [self._layouts[group.version][0] for group in groups]),
+                content=pg_bytea_array([zlib.compress(self._known[group].to_bytes(), 1) for group in groups]),
+            )
+
+
+def _added(vectors: list[bytes], n_bins: int) -> Ints:
+    """Add up the bins of pane vectors, which are dense."""
+    parts = [np.zeros(n_bins, np.int64), *(np.frombuffer(vector, "<i8", n_bins) for vector in vectors)]
+    added: Ints = np.add.reduce(parts, axis=0, dtype=np.int64)
+    return added
