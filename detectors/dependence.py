@@ -27,6 +27,7 @@ LEAP_MAX = 4.0
 """A pair counts as at most so many times the dispersion that its neighbours or the past show: the rest is a change."""
 
 DISPERSION_MAX = 256.0
+_PAIRS_TO_COMPARE = 3
 
 
 class Comparisons(NamedTuple):
@@ -82,8 +83,9 @@ class Dispersion:
         """Return what is known after some more pairs."""
         if not seen.ratios.shape[0]:
             return self
-        # The median of chi-square over its degrees of freedom (Wilson and Hilferty); half of the pairs may be changes.
+        # The median of chi-square over its freedom (Wilson and Hilferty): of three pairs one may be a change.
         typical = np.median(seen.ratios, axis=0) / (1.0 - 2.0 / (9.0 * seen.freedoms)) ** 3
+        typical *= len(seen.ratios) >= _PAIRS_TO_COMPARE
         most = LEAP_MAX * np.maximum(np.maximum(self.means, typical), 1.0)
         new = seen.tells.sum(axis=0)
         pairs = self.pairs + new
@@ -91,10 +93,18 @@ class Dispersion:
         weights = np.minimum(new / np.clip(pairs, 1, PAIRS_REMEMBERED), 1.0)
         return Dispersion(self.means + weights * (sums / np.maximum(new, 1) - self.means), pairs)
 
-    def known(self, pairs_min: int) -> FloatArray:
-        """Return each column's dispersion: a little more while few tell, and 1 while fewer than `pairs_min` do."""
-        cautious = self.means * (1.0 + 1.0 / np.maximum(self.pairs, 1))
-        known: FloatArray = np.where(self.pairs >= pairs_min, np.clip(cautious, 1.0, DISPERSION_MAX), 1.0)
+    def known(self, pairs_min: int, freedoms: FloatArray) -> FloatArray:
+        """Return each column's dispersion, a little more while few tell.
+
+        It is 1 where fewer than `pairs_min` pairs tell, and where the mean is within a standard error of 1 (three
+        while three pairs tell): most streams are of independent events, whose tests are to be as sharp as they can.
+        """
+        # The variance of a ratio is 2 / freedom; neighbouring pairs share a piece, which makes it half as much again.
+        error = np.sqrt(3.0 / (freedoms * np.clip(self.pairs, 1, PAIRS_REMEMBERED)))
+        few = 1.0 / np.maximum(self.pairs, 1)
+        is_clear = (self.pairs >= pairs_min) & (self.means > 1.0 + (1.0 + 6.0 * few) * error)
+        cautious = self.means * (1.0 + few)
+        known: FloatArray = np.where(is_clear, np.minimum(cautious, DISPERSION_MAX), 1.0)
         return known
 
 

@@ -73,9 +73,15 @@ class FeatureSwings:
             lengths = lengths.after(compare_shares(np.stack([self.last, self.growing]), starts))
         return replace(learnt, lengths=lengths, start_ms=start_ms, growing=slide, last=self.growing)
 
-    def known(self) -> FloatArray:
-        """Return each feature's dispersion."""
-        return np.maximum(self.parts.known(PARTS_PAIRS_MIN), self.lengths.known(LENGTHS_PAIRS_MIN))
+    def known(self, freedoms: FloatArray) -> FloatArray:
+        """Return each feature's dispersion.
+
+        Parameters
+        ----------
+        freedoms
+            In how many directions the shares of each feature's bins move, at least 1.
+        """
+        return np.maximum(self.parts.known(PARTS_PAIRS_MIN, freedoms), self.lengths.known(LENGTHS_PAIRS_MIN, freedoms))
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored."""
@@ -122,7 +128,8 @@ class SeriesSwings:
         pieces = [of[:whole].reshape(-1, PANES_A_PIECE, of.shape[1]).sum(axis=1) for of in of_panes]
         if whole:
             self._pieces = self._pieces.after(compare_means(*pieces))
-        return np.maximum(self._panes.known(PANES_PAIRS_MIN), self._pieces.known(PIECES_PAIRS_MIN))
+        one = np.ones(counts.shape[1])
+        return np.maximum(self._panes.known(PANES_PAIRS_MIN, one), self._pieces.known(PIECES_PAIRS_MIN, one))
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored."""

@@ -298,8 +298,9 @@ class _Evaluation:
             before=timestamp(closed_ms),
         )
         self.touched_cohorts |= grains | {delta.cohort_start for delta in (*outcomes, *fresh)}
+        touched = {(Group(delta.version, delta.segment), self._grain(delta.pane_start)) for delta in panes}
         for window in sorted({*self._closed_windows(grains, closed_ms), *await self._windows_reaching(grains)}):
-            await self._restate_distributions(window)
+            await self._restate_distributions(window, touched)
         for window in self._closed_windows(grains, closed_ms):
             await self.measures.write_estimates(window, await self.store.load(("features",), *window))
         arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
@@ -322,7 +323,8 @@ class _Evaluation:
             if any(stretch.window_start <= ms < stretch.window_end for ms in grains)
         ]
 
-    async def _restate_distributions(self, window: tuple[int, int]) -> None:
+    async def _restate_distributions(self, window: tuple[int, int], touched: set[tuple[Group, int]]) -> None:
+        """Judge anew the groups that deltas came to, by what is known now of how they swing; the others stay."""
         if not self.model.settings.drift.window_effects:
             return
         spans = await rows(
@@ -344,6 +346,8 @@ class _Evaluation:
         n_versions = len({group.version for group in counts_of})
         for group, counts in sorted(counts_of.items()):
             stretch = (start_of.get(group, window[0]), window[1])
+            if not any((group, ms) in touched for ms in grains_of(*stretch, self.model.grain_ms)):
+                continue
             ready = self._n(counts, stretch) >= self.windows.min_events
             judged.append(await self._judge_stretch(group, stretch, rollups, ready=ready, n_versions=n_versions))
         await write_verdicts(self.connection, self.model, window[1], judged)

@@ -75,8 +75,9 @@ class Swings:
         known = self._known.get(group)
         if known is None:
             return None
-        bins = np.diff(self._layouts[group.version][1].starts)
-        return worst_case(known.known(), np.maximum(bins - 3.0, 1.0), significance)
+        # Missing and other are empty bins of most features, and all shares but one are free.
+        freedoms = np.maximum(np.diff(self._layouts[group.version][1].starts) - 3.0, 1.0)
+        return worst_case(known.known(freedoms), freedoms, significance)
 
     async def save(self) -> None:
         """Write what changed."""

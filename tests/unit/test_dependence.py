@@ -1,0 +1,136 @@
+"""Does a stream whose events resemble their neighbours alarm no more than one of independent events?"""
+
+import numpy as np
+import pytest
+from scipy import signal, stats
+
+from detectors.adwin import AdwinBank, AdwinSpec
+from detectors.dependence import Dispersion, compare_means, compare_shares, worst_case
+from detectors.distances import histograms
+from detectors.swings import PIECES_A_SLIDE, FeatureSwings, SeriesSwings
+from detectors.windows import judge
+
+BINS, FEATURES, WINDOWS, N_REFERENCE = 10, 60, 50, 10_000
+EDGES = stats.norm.ppf(np.linspace(0, 1, BINS + 1)[1:-1])
+STARTS, FREEDOMS = np.arange(FEATURES) * BINS, np.full(FEATURES, BINS - 1.0)
+THREE = np.array([3.0])
+
+
+def autoregressive(phi: float, n: int, chance: np.random.Generator) -> np.ndarray:
+    """[features, n] of a stationary first-order process with variance 1."""
+    steps = chance.normal(size=(FEATURES, n + 300)) * np.sqrt(1 - phi**2)
+    return signal.lfilter([1.0], [1.0, -phi], steps, axis=1)[:, 300:]
+
+
+def counted(values: np.ndarray, pieces: int) -> np.ndarray:
+    """[pieces, features * bins]."""
+    bins = np.searchsorted(EDGES, values).reshape(FEATURES, pieces, -1)
+    counts = (bins[..., None] == np.arange(BINS)).sum(axis=2)
+    return counts.transpose(1, 0, 2).reshape(pieces, -1).astype(np.int64)
+
+
+def alarms(phi: float, n: int, significance: float, *, aware: bool) -> int:
+    """How often windows of an unchanged stream are called significant, before any effect gate."""
+    chance = np.random.default_rng(17)
+    reference = counted(autoregressive(phi, N_REFERENCE, chance), 1)[0]
+    parts = counted(autoregressive(phi, WINDOWS * n, chance), WINDOWS * PIECES_A_SLIDE).reshape(
+        WINDOWS, -1, reference.size
+    )
+    swings, found = FeatureSwings.unknown(FEATURES, reference.size, 0), 0
+    for number, of_window in enumerate(parts):
+        swings = swings.after(of_window, number, STARTS)
+        divisors = worst_case(swings.known(FREEDOMS), FREEDOMS, significance) if aware else None
+        of = histograms(reference, of_window.sum(axis=0), STARTS)
+        verdicts = judge("psi", of, effect=1e-9, significance=significance, seed=1, dependence=divisors)
+        found += sum(verdict.level == "drift" for verdict in verdicts)
+    return found
+
+
+@pytest.mark.parametrize(("n", "significance"), [(400, 0.01), (1_200, 0.05)])
+def test_an_autocorrelated_stream_alarms_no_more_than_a_white_one(n: int, significance: float) -> None:
+    looks = FEATURES * WINDOWS
+    white, half, strong = (alarms(phi, n, significance, aware=True) for phi in (0.0, 0.5, 0.9))
+
+    assert alarms(0.9, n, significance, aware=False) > 10 * significance * looks
+    assert max(half, strong) <= max(white, stats.binom.isf(0.01, looks, 0.8 * significance))
+    # Not paid for with blindness: a white stream keeps half of its alarms and more.
+    assert white >= stats.binom.ppf(0.001, looks, 0.5 * significance)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
+def test_pairs_of_pieces_tell_the_variance_inflation(phi: float) -> None:
+    """The mean of an AR(1) stream varies (1 + phi) / (1 - phi) times as much as one of independent values."""
+    chance = np.random.default_rng(3)
+    values = autoregressive(phi, 400 * 200, chance).reshape(FEATURES, 400, 200)
+    sums, squares = values.sum(axis=2).T, (values**2).sum(axis=2).T
+
+    found = Dispersion.unknown(FEATURES).after(compare_means(np.full_like(sums, 200), sums, squares))
+
+    # Pieces of 200 see a twentieth less of it than endless ones would; a pair beyond four times the usual is clipped.
+    assert found.means.mean() == pytest.approx((1 + phi) / (1 - phi), rel=0.15)
+    assert found.pairs.tolist() == [399] * FEATURES
+
+
+def test_the_comparison_of_shares_is_pearsons_statistic_over_its_mean() -> None:
+    chance = np.random.default_rng(4)
+    pieces = chance.multinomial(300, np.full(5, 0.2), 4)
+    found = compare_shares(pieces, np.zeros(1, np.int64))
+
+    for pair, ratio in enumerate(found.ratios[:, 0]):
+        statistic = stats.chi2_contingency(pieces[pair : pair + 2], correction=False).statistic
+        assert ratio == pytest.approx(statistic / 4 * 599 / 600, rel=1e-12)
+    assert found.freedoms.tolist() == [4.0]
+
+
+def test_a_change_is_no_dispersion() -> None:
+    """Ten quiet slides, then all events in one bin: what is known hardly moves, so the change is seen."""
+    chance, starts = np.random.default_rng(5), np.zeros(1, np.int64)
+    swings = FeatureSwings.unknown(1, 4, 0)
+    for number in range(10):
+        swings = swings.after(chance.multinomial(200, [0.25] * 4, 4), number, starts)
+    changed = swings
+    for number in range(10, 13):
+        changed = changed.after(np.tile([800, 0, 0, 0], (4, 1)), number, starts)
+
+    assert changed.known(THREE)[0] < swings.known(THREE)[0] + 0.8
+    of = histograms(np.full(4, 1_000), np.array([800, 0, 0, 0]), starts)
+    divisors = worst_case(changed.known(THREE), THREE, 1e-4)
+    assert judge("psi", of, effect=0.1, significance=1e-4, seed=1, dependence=divisors)[0].level == "drift"
+
+
+def test_what_is_known_survives_storing_and_odd_pieces() -> None:
+    starts = np.array([0, 3])
+    nothing, all_alike = np.zeros((4, 5), np.int64), np.tile([9, 0, 0, 0, 5], (4, 1))
+    swings = FeatureSwings.unknown(2, 5, 0)
+    for number, parts in enumerate((nothing, all_alike, nothing, np.arange(20).reshape(4, 5), all_alike)):
+        swings = swings.after(parts, number, starts)
+        stored = FeatureSwings.from_bytes(swings.to_bytes())
+        assert stored.to_bytes() == swings.to_bytes()
+        assert np.isfinite(stored.known(np.array([2.0, 1.0]))).all()
+        assert (stored.known(np.array([2.0, 1.0])) >= 1.0).all()
+
+
+def test_adwin_cuts_an_autocorrelated_stream_no_more_than_a_white_one_and_finds_its_change() -> None:
+    chance, panes, per_pane, series = np.random.default_rng(6), 300, 100, FEATURES
+    cuts = {}
+    for phi, aware, shift in ((0.0, True, 0.0), (0.9, True, 0.0), (0.9, False, 0.0), (0.9, True, 1.5)):
+        values = autoregressive(phi, panes * per_pane, chance)
+        values[:, panes * per_pane // 2 :] += shift
+        steps = np.rint(np.clip(values, -8, 8) * 4096).astype(np.int64).reshape(series, panes, per_pane)
+        sums, squares = steps.sum(axis=2).T, (steps**2).sum(axis=2).T
+        counts = np.full_like(sums, per_pane)
+        bank = AdwinBank(AdwinSpec(), np.full(series, 16.0), np.full(series, 1 / 4096), np.full(series, 0.25))
+        swings, found = SeriesSwings(series, None), np.zeros(series, np.int64)
+        for first in range(0, panes, 60):
+            batch = slice(first, first + 60)
+            known = swings.learn(counts[batch], sums[batch], squares[batch])
+            if aware:
+                bank.disperse(known)
+            for pane in range(first, first + 60):
+                found += bank.update(counts[pane], sums[pane], squares[pane]).detected
+            swings = SeriesSwings(series, swings.to_bytes())
+        cuts[phi, aware, shift] = found
+
+    assert cuts[0.0, True, 0.0].sum() == cuts[0.9, True, 0.0].sum() == 0
+    assert cuts[0.9, False, 0.0].sum() > 300
+    assert (cuts[0.9, True, 1.5] >= 1).all()
