@@ -17,7 +17,9 @@ from driftline.settings import KafkaSecurity
 
 ANSWER_S_MAX = 3
 
-_ADDED = re.compile(r"^\S+://\S+: |^\S+/(bootstrap|\d+): | \(after \d+ms in state .*$")
+_ADDED = re.compile(
+    r"^\S+://\S+: |^\S+/(bootstrap|\d+): | \(after \d+ms in state .*$|, verify that ssl\.ca\.location .*$"
+)
 
 
 def security_options(security: KafkaSecurity) -> dict[str, Any]:
@@ -89,5 +91,5 @@ def _is_refusal(error: KafkaError) -> bool:
 
 
 def words_of(error: KafkaError) -> str:
-    """Write an error of librdkafka without what differs each time: the connection's name, and how long it took."""
+    """Write an error of librdkafka without what differs each time, and without advice on settings that are its own."""
     return _ADDED.sub("", " ".join(str(error.str()).split())).rstrip(" :")

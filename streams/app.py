@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any, cast
 
 import faust
@@ -18,6 +19,7 @@ from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.events import Decoded
 from driftline.kafka_admin import PartitionEnds
 from driftline.settings import KafkaSecurity, KafkaSettings
+from streams.health import Place, Sight
 from streams.positions import LogPositions
 from streams.statuses import Statuses
 from streams.timer import Timer
@@ -33,8 +35,9 @@ PACE_S = 0.5
 TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
+SEE_S = 3.0
 ANSWER_S_MAX = 30.0
-STOP_S_MAX = 6.0
+STOP_S_MAX = 5.0
 FAREWELL_S_MAX = 1.0
 FETCH_CODEC = "driftline-fetch"
 
@@ -104,21 +107,28 @@ def credentials(security: KafkaSecurity) -> faust.SASLCredentials | faust.SSLCre
     return None if context is None else faust.SSLCredentials(context=context)
 
 
-async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topics: Iterable[str], ends: Ends) -> None:
-    """Run until the worker is told to stop.
+async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topics: Iterable[str], ends: Ends) -> bool:
+    """Run until the worker is told to stop, or its consumer stands still and has to be started anew.
+
+    Returns
+    -------
+    Whether a new application with a new worker is to go on.
 
     Raises
     ------
     DriftlineError
         If nothing can go on.
     """
-    _add_agent(app, worker, list(topics))
-    timer = Timer(worker.stopping)
+    topics = list(topics)
+    _add_agent(app, worker, topics)
+    any_topic = next(iter(topics))
+    timer, health = Timer(worker.stopping), worker.health
     tasks = [
         asyncio.create_task(timer.every(seconds, what, do))
         for seconds, what, do in (
             (TICK_S, "closing windows", worker.close_windows),
-            (BEAT_S, "beating", lambda: worker.beat("running", _assigned(app))),
+            (BEAT_S, "beating", lambda: _beat(app, worker)),
+            (SEE_S, "looking at our partitions", lambda: _look(app, worker, ends, (any_topic, 0))),
             (ENDS_S, "asking for ends", lambda: _note_ends(app, worker, ends)),
             (LOOK_S, "looking at topics", positions.look),
             (PACE_S, "pacing labels", lambda: _pace(app, worker)),
@@ -126,11 +136,16 @@ async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topic
         )
     ]
     starting = asyncio.create_task(app.start())
+    stuck: list[Place] = []
     try:
         while not worker.stopping.is_set():
             failure = worker.failure or _failure_of(app, starting)
             if failure is not None:
                 worker.fail(failure)
+            elif stuck := health.must_restart(monotonic()):
+                told = ", ".join(f"{topic}, partition {partition}" for topic, partition in stuck)
+                _log.error("%s: nothing moves while the log grows; starting the consumer anew", told)
+                break
             await asyncio.sleep(CHECK_S)
     finally:
         worker.stopping.set()
@@ -144,6 +159,7 @@ async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topic
         raise ServiceUnavailableError(
             f"ended by {type(failure).__name__}: {text}", where="the worker", remedy="see its log, and start it again"
         )
+    return bool(stuck)
 
 
 def _failure_of(app: faust.App, starting: asyncio.Task[None]) -> BaseException | None:
@@ -202,9 +218,11 @@ async def _commit(
     app: faust.App, worker: Worker, fetch: Fetch, decoding: Awaitable[Decoded | Statuses], at: dict[TP, int]
 ) -> None:
     """Commit a fetch; where the log goes on elsewhere, go there once and drop what was buffered before."""
-    tp = TP(fetch.topic, fetch.partition)
+    tp, place = TP(fetch.topic, fetch.partition), (fetch.topic, fetch.partition)
     consumer = cast(WholeFetchConsumer, app.consumer)
+    worker.health.begun(place)
     position = await worker.process(fetch, decoding)
+    worker.health.ended(place, committed=position is None)
     if position is None:
         at.pop(tp, None)
         consumer.note_committed(tp, fetch.next)
@@ -222,6 +240,23 @@ async def _note_ends(app: faust.App, worker: Worker, ends: Ends) -> None:
         lambda: {at: of.end for at, of in ends(own).items()},
         lambda topic, partition: consumer.reached(TP(topic, partition)),
     )
+
+
+async def _look(app: faust.App, worker: Worker, ends: Ends, any_partition: Place) -> None:
+    """Look how far our partitions are read; not in the same task as anything that Postgres could hold up."""
+    consumer = cast(WholeFetchConsumer, app.consumer)
+    own = _assigned(app)
+    found = await asyncio.to_thread(ends, own or [any_partition])
+    worker.health.answered("kafka", monotonic())
+    if consumer.is_placed:
+        active = {at: found[at].end for at in own if at in found and not consumer.is_paused(TP(*at))}
+        sights = {at: Sight(consumer.reached(TP(*at))[1], end) for at, end in active.items()}
+        worker.health.look(sights, monotonic())
+
+
+async def _beat(app: faust.App, worker: Worker) -> None:
+    await worker.beat("running", _assigned(app))
+    worker.health.answered("postgres", monotonic())
 
 
 async def _pace(app: faust.App, worker: Worker) -> None:

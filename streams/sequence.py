@@ -6,6 +6,7 @@ other settings is never continued: it starts anew.
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from streams.spending import cut_delta
 from streams.verdicts import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.watermarks import BEFORE_ALL_MS
 
+_log = logging.getLogger("driftline.sequence")
+
 
 class Sequence:
     """All sequential detectors of one model, and how far each version and segment was judged."""
@@ -36,6 +39,8 @@ class Sequence:
         self._judged_through: dict[Group, int] = {}
         self._stored: dict[Group, Any] = {}
         self._changed: set[Group] = set()
+        self._outdated: set[Group] = set()
+        """Whose state was built for another specification or reference, and is begun anew."""
 
     @classmethod
     async def load(
@@ -57,6 +62,8 @@ class Sequence:
             sequence._judged_through[group] = item.judged_through
             if item.spec == sequence._spec(group):
                 sequence._stored[group] = item
+            else:
+                sequence._outdated.add(group)
         return sequence
 
     def judged_through(self, group: Group) -> int:
@@ -117,6 +124,18 @@ class Sequence:
             judged_through=pg_array("timestamptz", [self.judged_through(group) for group in groups]),
             content=pg_bytea_array([zlib.compress(self._of(group).snapshot(), 1) for group in groups]),
         )
+        if anew := self._outdated.intersection(groups):
+            self._outdated -= anew
+            _log.info("%s: sequential detectors begin anew: their settings or reference changed", self._model.name)
+            await run(
+                self._connection,
+                "count_events",
+                topic="*",
+                partition=0,
+                model=[self._model.name],
+                reason=["detector_begun_anew"],
+                n=pg_array("int8", [len(anew)]),
+            )
 
     def _of(self, group: Group) -> SequentialDetectors:
         if group not in self._detectors:

@@ -300,6 +300,11 @@ class WholeFetchConsumer(driver.Consumer):
         """Tell whether a partition is assigned but not being read."""
         return tp in self._paused_partitions
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether partitions were assigned, perhaps none, and Postgres has said where they go on."""
+        return self._placed and self.app.consumer_generation_id > 0
+
     def holds(self, tp: TP) -> bool:
         """Tell whether a partition is assigned to this worker."""
         return tp in self._held()

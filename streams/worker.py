@@ -32,6 +32,7 @@ from streams.decode.shapes import event_shape
 from streams.evaluate import evaluate
 from streams.faults import fault_of, one_line
 from streams.freeze import freeze_references
+from streams.health import Health
 from streams.monitored import MonitoredModel
 from streams.positions import LogPositions
 from streams.statuses import Statuses, commit_statuses, read_statuses
@@ -46,6 +47,9 @@ REFUSALS_MAX = 3
 
 LABEL_LEAD_MS_MAX = 300_000
 """How far label partitions may be ahead of the predictions in event time before they are paused."""
+
+STUCK_AFTER_S = 30.0
+"""How long a partition may stand still where nothing else is configured."""
 
 ASK_DOCTOR = "run `driftline doctor`"
 
@@ -75,8 +79,9 @@ class WorkerParts:
 class Worker:
     """One process's share of the work; everything it remembers can be lost."""
 
-    def __init__(self, parts: WorkerParts, decoder: Decoder) -> None:
+    def __init__(self, parts: WorkerParts, decoder: Decoder, health: Health | None = None) -> None:
         self._parts = parts
+        self.health = health or Health(STUCK_AFTER_S)
         self._decoder = decoder
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}"
         self.stopping = asyncio.Event()
@@ -167,6 +172,7 @@ class Worker:
                     raise StateError(f"postgres refuses: {one_line(error)}", remedy=ASK_DOCTOR) from error
                 if fault == "events":
                     return self._refused(fetch, error)
+                self.health.trouble = one_line(error)
                 if tries % 10 == 0:
                     _log.warning("postgres: %s; trying again", one_line(error))
                 await self._pause(tries)

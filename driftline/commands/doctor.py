@@ -27,7 +27,8 @@ def command(ctx: click.Context, config: Path, as_json: bool, worker: bool) -> No
     Looks at Python and its packages, the configuration and its reference files, Postgres (version, schema, rights,
     workers, dead letters, messages that wait) and Kafka (topics, and whether the log is the one that was read, lag,
     watermarks). Changes nothing, and prints no secret. Ends with the largest exit code of what failed; warnings leave
-    it at 0. With --worker it ends with 4 while no worker of this host was seen in the last half minute.
+    it at 0. With --worker it ends with 4 while the worker that listens at web.port is not ready; without a web.port,
+    while no worker of this host was seen in the last half minute.
     """
     if worker:
         click.echo(f"ok    {_worker_here(config)}")
@@ -43,12 +44,14 @@ def command(ctx: click.Context, config: Path, as_json: bool, worker: bool) -> No
 
 
 def _worker_here(config: Path) -> str:
-    from driftline.doctor.probe import check_worker_here
+    from driftline.doctor.probe import ask_worker, check_worker_here
     from driftline.settings import load_settings
 
     settings = load_settings(config, os.environ)
     if settings.postgres is None:
         raise ConfigurationError("has no postgres section", where=str(config), remedy="add `postgres: {url: …}`")
+    if settings.web.port:
+        return asyncio.run(ask_worker(settings.web))
     return asyncio.run(check_worker_here(settings.postgres))
 
 

@@ -95,6 +95,7 @@ class KafkaSettings(Section):
     fetch_bytes_max: int = Field(default=8 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
     session_timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="session_timeout")
     heartbeat_ms: DurationMs = Field(default=3_000, gt=0, alias="heartbeat")
+    stuck_after_ms: DurationMs = Field(default=30_000, ge=1_000, alias="stuck_after")
 
     @field_validator("heartbeat_ms")
     @classmethod
@@ -138,7 +139,7 @@ class PostgresSettings(Section):
 
 
 class WebSettings(Section):
-    """Where the worker's web page and metrics answer; port 0 takes a free one."""
+    """Where a worker answers whether it lives and is ready; port 0 takes a free one."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=0, ge=0, le=65_535)

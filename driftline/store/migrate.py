@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from importlib import resources
 
 import psycopg
 
-from driftline.errors import StateError
+from driftline.errors import ServiceUnavailableError, StateError
 from driftline.store.connection import Connection, place_of
+
+TRIES_MAX = 30
+LOCK_MS_MAX = 2_000
+"""How long a step waits for a table; whoever comes meanwhile waits behind it."""
+
+PAUSE_S = 0.5
 
 # Whoever runs the database may have made the schema for a role that may not: `create schema if not exists` would fail.
 _LEDGER = """
@@ -59,11 +66,28 @@ async def schema_version(connection: Connection) -> int:
 async def migrate(connection: Connection) -> list[Migration]:
     """Apply the missing steps and return them; several callers at once wait for one another.
 
+    Workers may go on meanwhile: a lock is waited for only so long that they are not held up, and all is tried again.
+
     Raises
     ------
     StateError
         If the store is newer than this program, or the role may not create what is missing.
+    ServiceUnavailableError
+        If workers never let go of a table for long enough.
     """
+    for _ in range(TRIES_MAX):
+        try:
+            return await _migrate(connection)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            await asyncio.sleep(PAUSE_S)
+    raise ServiceUnavailableError(
+        f"workers did not let go of a table in {TRIES_MAX} tries; nothing was changed",
+        where=place_of(connection.info.dsn),
+        remedy="run it again, or stop the workers first",
+    )
+
+
+async def _migrate(connection: Connection) -> list[Migration]:
     applied = []
     try:
         async with connection.transaction():
@@ -71,6 +95,8 @@ async def migrate(connection: Connection) -> list[Migration]:
             version = await schema_version(connection)
             if version == 0:
                 await connection.execute(_LEDGER)
+            elif version < migrations()[-1].version:
+                await connection.execute(f"set local lock_timeout = {LOCK_MS_MAX}".encode())
             for step in migrations():
                 if step.version > version:
                     await connection.execute(step.text.encode())

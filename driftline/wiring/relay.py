@@ -24,7 +24,7 @@ from streams.timer import Timer
 _log = logging.getLogger("driftline.relay")
 
 TICK_S = 1.0
-GRACE_S_MAX = 5.0
+GRACE_S_MAX = 3.0
 """How long what is under way may take when we are told to stop; what is cut short is done again, with the same id."""
 
 

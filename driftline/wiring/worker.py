@@ -13,11 +13,13 @@ from driftline.kafka_admin import Admin, TopicInfo, no_such
 from driftline.settings import KafkaSettings, Settings
 from driftline.store.connection import open_pool, place_of
 from driftline.wiring.decoding import decoder_of
+from driftline.wiring.probes import probes
 from driftline.wiring.references import file_profiles, put_references_in_force
 from driftline.wiring.relay import relaying
 from driftline.wiring.start import ready_store, services, told
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
+from streams.health import Health
 from streams.monitored import Profiles, id_secret, register_models
 from streams.positions import LogPositions
 from streams.worker import Worker, WorkerParts
@@ -54,13 +56,31 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
             positions = LogPositions(pool, broker, found)
             with told(place_of(url)):
                 await positions.register(found)
-            worker = Worker(WorkerParts(settings, pool, pipeline, positions, model_topics), decoder)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
-            app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
-            started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
-            async with relaying(settings, pool, worker.stopping) if relays else nullcontext():
-                await run_app(app, worker, positions, sorted(found), broker.ends)
+            parts, stopping = WorkerParts(settings, pool, pipeline, positions, model_topics), asyncio.Event()
+            health = Health(kafka.stuck_after_ms / 1000)
+            worker = Worker(parts, decoder, health)
+            async with (
+                probes(settings.web, health, worker.worker_id) as address,
+                relaying(settings, pool, stopping) if relays else nullcontext(),
+            ):
+                started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
+                _log.info("whether it is ready is told at %s/readyz", address)
+                _stop_when_told(stopping, worker)
+                app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
+                while await run_app(app, worker, positions, sorted(found), broker.ends) and not stopping.is_set():
+                    health.restarted()
+                    worker = Worker(parts, decoder, health)
+                    _stop_when_told(stopping, worker)
+                    app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
+
+
+def _stop_when_told(stopping: asyncio.Event, worker: Worker) -> None:
+    def stop() -> None:
+        stopping.set()
+        worker.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 async def _existing_topics(

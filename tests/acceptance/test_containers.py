@@ -36,7 +36,7 @@ def psql() -> str:
     return shutil.which("psql") or str(embedded_binaries() / "psql")
 
 
-def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder: Path) -> Outside:
+def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder: Path, port: int) -> Outside:
     """Say where the places of a service's container are here."""
     (folder / name).mkdir(exist_ok=True)
     server = urlsplit(url)
@@ -50,7 +50,7 @@ def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder:
         "python ": f"{sys.executable} ",
     }
     environment = {f"DRIFTLINE__KAFKA__TOPICS__{kind.upper()}": topic for kind, topic in topics.items()}
-    environment |= {"DRIFTLINE__KAFKA__GROUP": topics["predictions"]}
+    environment |= {"DRIFTLINE__KAFKA__GROUP": topics["predictions"], "DRIFTLINE__WEB__PORT": str(port)}
     if name == "reader":
         environment = {"PGHOST": str(server.hostname), "PGPORT": str(server.port), "PGDATABASE": server.path[1:]}
         environment |= {"PGUSER": str(server.username), "PGPASSWORD": str(server.password or "")}
@@ -79,7 +79,13 @@ def role(postgres_url: str) -> Iterator[str]:
 @pytest.mark.real_kafka
 @pytest.mark.postgres
 def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_are_told(
-    broker: Broker, postgres_url: str, topic_name: Callable[[str], str], role: str, tmp_path: Path, project: Path
+    broker: Broker,
+    postgres_url: str,
+    topic_name: Callable[[str], str],
+    role: str,
+    tmp_path: Path,
+    project: Path,
+    free_port: int,
 ) -> None:
     shutil.copytree(project / "examples" / "compose", tmp_path / "etc")
     reader = tmp_path / "etc" / "reader.sql"
@@ -87,7 +93,7 @@ def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_
     topics = {kind: topic_name(kind.replace("_", "-")) for kind in TOPICS}
 
     def translated(name: str) -> tuple[Outside, dict[str, str]]:
-        place = outside(name, broker, postgres_url, topics, tmp_path)
+        place = outside(name, broker, postgres_url, topics, tmp_path, free_port)
         return place, place.environment_of(SERVICES[name])
 
     for name in ONCE:
@@ -105,6 +111,8 @@ def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_
             place, environment = translated(name)
             log = tmp_path / f"{name}-{number}.log"
             command = place.command(SERVICES[name]["command"])
+            if number:  # here the two workers share a loopback
+                environment["DRIFTLINE__WEB__PORT"] = "0"
             processes.append((stack.enter_context(running(command, environment, tmp_path / "etc", log)), log))
 
         def ask(query: str) -> list[tuple[Any, ...]]:

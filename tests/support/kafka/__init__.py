@@ -95,10 +95,12 @@ class JarBroker(Broker):
     Parameters
     ----------
     users
-        Passwords by name: whom it lets in, with SASL PLAIN, at `guarded_servers`.
+        Passwords by name: whom it lets in at `guarded_servers`, with SASL PLAIN, or over TLS with SCRAM-SHA-512.
+    identity
+        Its key and certificates as PEM, one after the other, if it speaks TLS there.
     """
 
-    def __init__(self, users: Mapping[str, str] | None = None) -> None:
+    def __init__(self, users: Mapping[str, str] | None = None, identity: Path | None = None) -> None:
         self._java = [_java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO", "-cp", f"{_jars()}/*"]
         port, controller_port = free_port(), free_port()
         super().__init__(f"127.0.0.1:{port}")
@@ -109,7 +111,9 @@ class JarBroker(Broker):
         if users:
             guarded_port = free_port()
             self.guarded_servers = f"127.0.0.1:{guarded_port}"
-            settings |= _guarded(settings, guarded_port, users)
+            settings |= _guarded(settings, guarded_port, users) if identity is None else {}
+            settings |= _encrypted(settings, guarded_port, identity) if identity is not None else {}
+        self._users = users if users and identity is not None else {}
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         try:
             self._format()
@@ -151,6 +155,8 @@ class JarBroker(Broker):
         # A random one that begins with a dash would be taken for an option.
         cluster_id = "K" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         command = [*self._java, "kafka.tools.StorageTool", "format", "-c", str(self._properties), "-t", cluster_id]
+        for name, password in self._users.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self._home)
         if done.returncode:
             raise RuntimeError(f"Kafka's log could not be formatted:\n{done.stdout}{done.stderr}")
@@ -293,6 +299,21 @@ def _guarded(settings: Mapping[str, object], port: int, users: Mapping[str, str]
         "listener.name.guarded.plain.sasl.jaas.config": (
             f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};"
         ),
+    }
+
+
+def _encrypted(settings: Mapping[str, object], port: int, identity: Path) -> dict[str, object]:
+    """Add a listener that speaks TLS and asks for a name and a password."""
+    return {
+        "listeners": f"{settings['listeners']},GUARDED://127.0.0.1:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_SSL",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.guarded.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": identity,
     }
 
 
