@@ -288,9 +288,9 @@ def _with(episode: Episode, alarms: Sequence[Evidence]) -> Episode:
         return episode
     clearest = {item.cause: item for item in episode.causes}
     for item in alarms:
-        if item.cause not in clearest or item.clearness > clearest[item.cause].clearness:
+        if item.cause not in clearest or _rank(item) < _rank(clearest[item.cause]):
             clearest[item.cause] = item
-    ordered = sorted(clearest.values(), key=lambda item: (-item.clearness, item.cause))
+    ordered = sorted(clearest.values(), key=lambda item: (*_rank(item), item.cause))
     names = {item.cause.name for item in alarms} if episode.kind == "drift" else set()
     return replace(
         episode,
@@ -300,6 +300,11 @@ def _with(episode: Episode, alarms: Sequence[Evidence]) -> Episode:
         features=tuple(sorted({*episode.features, *names})[:NAMES_KEPT_MAX]),
         segments=tuple(sorted({*episode.segments, *(item.cause.segment for item in alarms)})[:NAMES_KEPT_MAX]),
     )
+
+
+def _rank(evidence: Evidence) -> tuple[bool, float]:
+    """Put broken pipelines first, because what else drifts may follow from them; then what is clearest."""
+    return not evidence.is_break, -evidence.clearness
 
 
 def _may_ask(spec: PolicySpec, episode: Episode, requested_ms: int | None, now_ms: int) -> bool:

@@ -47,6 +47,8 @@ class Evidence:
         Estimated event time of the change, where a detector says so.
     detail
         The cause as messages show it.
+    is_break
+        Whether it looks like a broken pipeline: such causes are told first.
     """
 
     cause: Cause
@@ -58,6 +60,7 @@ class Evidence:
     at_once: bool = False
     changed_ms: int | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    is_break: bool = False
 
 
 @dataclass(frozen=True, slots=True)

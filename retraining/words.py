@@ -15,6 +15,12 @@ from retraining.messages import Subject
 from retraining.policy import Changed, Closed, Decision, Opened, Requested
 
 OWN_SERIES = {"@prediction": "the predictions", "@score": "the scores", "@error": "the errors"}
+BREAKS = {
+    "missing": "values are missing",
+    "unseen": "values never seen before",
+    "unit": "values in another unit",
+    "constant": "one value only",
+}
 ALL_TRAFFIC = ("*", None)
 DECISIONS_TOLD_MAX, DECISION_CHARACTERS_MAX = 50, 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +54,9 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     'age (psi 0.31, drift from 0.1)'
     >>> cause_in_words({"segment": "sex=f", "metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75})
     'recall of sex=f (cohort 0.61, floor 0.75)'
+    >>> moved = {"bin": "missing", "reference_share": 0.0, "current_share": 0.95}
+    >>> cause_in_words({"feature": "age", "bins": [moved], "break": "missing"})
+    'age: broken pipeline? values are missing (missing 0.0% -> 95.0%)'
     """
     segment = cause.get("segment")
     of = "" if segment in ALL_TRAFFIC else f" of {segment}"
@@ -55,7 +64,16 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
         numbers = _numbers((cause.get("basis", "value"), cause.get("value")), ("floor", cause.get("floor")))
         return f"{cause['metric']}{of}{numbers}"
     numbers = _numbers((cause.get("detector", "score"), cause.get("score")), ("drift from", cause.get("threshold")))
-    return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}"
+    return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}{_why(cause)}"
+
+
+def _why(cause: Mapping[str, Any]) -> str:
+    """Say which broken pipeline a drift looks like, else which bin moved most."""
+    moved = next((of for of in cause.get("bins", ()) if "bin" in of), None)
+    told = "" if moved is None else f"{moved['bin']} {moved['reference_share']:.1%} -> {moved['current_share']:.1%}"
+    if "break" in cause:
+        return f": broken pipeline? {BREAKS.get(cause['break'], cause['break'])}{told and f' ({told})'}"
+    return told and f": {told}"
 
 
 def _series(feature: str) -> str:

@@ -35,6 +35,7 @@ from streams.spending import window_allowance
 from streams.swings import Swings
 from streams.verdicts import reference_counts, window_verdicts
 from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
+from streams.why import explanations
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8
@@ -268,7 +269,8 @@ class _Evaluation:
             segment=segment,
             dependence=self.swings.divisors(group, allowed.significance),
         )
-        return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected)
+        why = explanations(merged, layout, segment, verdicts)
+        return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why)
 
     def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:
         """Return how many predictions each grain holds, by group, under the profile in force."""

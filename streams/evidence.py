@@ -77,7 +77,7 @@ def drift_findings(
                 continue  # the model got better
             cause = Cause(segment, verdict.feature)
             if is_window and (verdict.level != "ok" or cause in followed):
-                said = _of_verdict(cause, verdict, item.start_ms, window[1])
+                said = _of_verdict(cause, verdict, item.start_ms, window[1], why=item.why.get(verdict.feature, {}))
                 found[cause] = max(found.get(cause, said), said, key=_how_clear)
             elif not is_window and verdict.level == "drift":
                 at_once = is_error or not (watch_all or verdict.feature in numeric)
@@ -96,7 +96,15 @@ def _how_clear(evidence: Evidence) -> tuple[int, float]:
     return list(LEVELS).index(evidence.level), evidence.clearness
 
 
-def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, at_once: bool = False) -> Evidence:
+def _of_verdict(
+    cause: Cause,
+    verdict: Verdict,
+    start_ms: int,
+    end_ms: int,
+    *,
+    at_once: bool = False,
+    why: Mapping[str, Any] | None = None,
+) -> Evidence:
     clearness = _times(verdict.score, verdict.threshold)
     detail = {
         "segment": cause.segment,
@@ -107,10 +115,12 @@ def _of_verdict(cause: Cause, verdict: Verdict, start_ms: int, end_ms: int, *, a
         "p_value": _rounded(verdict.p_value),
         "n_reference": verdict.n_reference,
         "n_current": verdict.n_current,
+        **(why or {}),
     }
     severity: Severity = "critical" if clearness >= CRITICAL_CLEARNESS else "warning"
     level = LEVELS[verdict.level]
-    return Evidence(cause, start_ms, end_ms, level, clearness, severity, at_once, verdict.changed_ms, detail)
+    is_break = "break" in detail
+    return Evidence(cause, start_ms, end_ms, level, clearness, severity, at_once, verdict.changed_ms, detail, is_break)
 
 
 def performance_findings(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from detectors.metrics import Estimate
 from driftline.store.arrays import pg_array
@@ -24,6 +25,8 @@ class JudgedGroup:
     ----------
     expected
         False episodes that are to be expected of all looks at one feature, see `detectors.budget`.
+    why
+        By feature that drifted, what causes show of it, see `streams.why`.
     """
 
     start_ms: int
@@ -31,6 +34,7 @@ class JudgedGroup:
     profile_id: int
     verdicts: Sequence[Verdict]
     expected: float = 0.0
+    why: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

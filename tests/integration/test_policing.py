@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -139,6 +139,34 @@ async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(con
     assert await told(made) == [("drift.detected", 12), ("retraining.requested", 12)]
     [episode] = (await everything(made))["v_episodes"]
     assert [cause["feature"] for cause in episode["causes"]] == ["f42"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "change"), [("unit", lambda x: x * 1000), ("missing", lambda x: None if x < 0.95 else x)]
+)
+async def test_a_broken_pipeline_is_named_and_comes_before_what_it_makes_drift(
+    connection: Connection, broken: str, change: Callable[[float], float | None]
+) -> None:
+    """The score, made of `x`, drifts as clearly as `x` does, and another feature drifts, too, as the world does."""
+    made = await lab(connection, UNLABELLED)
+    for number in range(4):
+        events = minute(number, shift=0.02)
+        for row, event in enumerate(events):
+            event["features"] = {"x": change(event["features"]["x"]), "c": "a" if row % 10 else "b"}
+            event["score"] = 0.1 * event["score"]
+        await made.commit("predictions", *events)
+    await made.close()
+
+    [episode] = (await everything(made))["v_episodes"]
+    first, *others = episode["causes"]
+    assert (first["feature"], first["break"]) == ("x", broken)
+    assert {cause["feature"] for cause in others} == {"c", "@score"}
+    assert {cause["feature"]: cause.get("break") for cause in others}["c"] is None
+    [verdict] = await made.drift(window_end=2 * MINUTE, feature="c", detector="psi")
+    told = next(cause["bins"] for cause in others if cause["feature"] == "c")
+    shares = {of["bin"]: (of["reference_share"], of["current_share"]) for of in told}
+    assert shares == {"a": (0.5, 0.9), "b": (0.5, 0.1), "missing": (0.0, 0.0)}
+    assert sum(of["contribution"] for of in told) == pytest.approx(verdict["score"], abs=1e-3)
 
 
 async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_cohort(connection: Connection) -> None:
