@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -23,7 +23,7 @@ from benchmarks.results import Result, as_json
 from benchmarks.rows import ROWS, Row
 from benchmarks.services import services
 from benchmarks.stage import FULL, QUICK, Size, Stage
-from benchmarks.table import markdown_table, rich_table, write_chart
+from benchmarks.table import rich_table, write_results
 from driftline.embedded import embedded_postgres
 
 PROJECT = Path(__file__).parents[1]
@@ -36,6 +36,7 @@ PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 @click.option("--events", type=click.IntRange(80_000), help="Predictions that a row of ours drains.")
 @click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write table, chart and JSON to this folder.")
+@click.option("--keep", is_flag=True, help="Keep what the folder of --out holds of rows that are not measured now.")
 @click.option("--micro", is_flag=True, help="Time the steps of the path, each by itself, instead.")
 @click.option("--json", "as_one_line", is_flag=True, help="Print one line of JSON last.")
 def main(
@@ -44,6 +45,7 @@ def main(
     events: int | None,
     turns: int | None,
     out: Path | None,
+    keep: bool,
     micro: bool,
     as_one_line: bool,
 ) -> None:
@@ -64,18 +66,13 @@ def main(
     tell("starting a broker and a database")
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
         results = measure(chosen, Stage(running, size, Path(folder), PEERS, tell))
-    rows = [as_json(result, results) for result in results]
-    found = {
-        "machine": describe_machine(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
-        "events": size.events,
-        "seconds": round(time.monotonic() - started, 1),
-        "rows": rows,
-    }
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    run = {"date": datetime.now(UTC).date().isoformat(), "command": command, "events": size.events}
+    rows = [as_json(result, results) | {"run": run} for result in results]
+    found = {"machine": describe_machine(), "seconds": round(time.monotonic() - started, 1), "rows": rows}
     Console(width=None if sys.stdout.isatty() else 200).print(rich_table(rows))
     if out is not None:
-        write_results(out, found)
+        write_results(out, found, keep=keep)
     if as_one_line:
         click.echo(json.dumps(found))
     wrong = [result for result in results if result.failed]
@@ -122,20 +119,6 @@ def measure(chosen: Mapping[str, Row], stage: Stage) -> list[Result]:
                 result.missing, result.failed, result.turns = f"{type(error).__name__}: {error}", True, []
             stage.tell(f"turn {turn + 1}, {name}: {_in_short(result)}")
     return list(results.values())
-
-
-def write_results(folder: Path, found: Mapping[str, Any]) -> None:
-    """Write what was found as `results.json`, `results.md` and `results.svg`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = found["machine"]
-    where = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib'] // 1024} GiB, {machine['system']}, "
-        f"Python {machine['python']}, {found['date']}"
-    )
-    head = f"Measured on {where}, with `{found['command']}`.\n\n"
-    (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-    (folder / "results.md").write_text(head + markdown_table(found["rows"]))
-    write_chart(folder / "results.svg", found["rows"], f"Events a second: {where}")
 
 
 def _in_short(result: Result) -> str:

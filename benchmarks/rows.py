@@ -93,6 +93,7 @@ ROWS: Mapping[str, Row] = {
         "driftline",
         lambda stage: drain(stage, "arrow", labels=True),
         (Target(RATE, at_least=150_000), Target("peak_mib", at_most=400)),
+        quick=False,
     ),
     "join": Row(
         "labels join 5 M stored predictions of a month; the same with prediction_timestamp; with a store beyond memory",
@@ -126,15 +127,26 @@ ROWS: Mapping[str, Row] = {
         peer("faust_durable.py", 0.02),
         quick=False,
     ),
-    "quix": Row("Quix Streams that only counts, in memory", "peer", peer("quix_memory.py", 0.3)),
+    "quix": Row(
+        "Quix Streams: bins of every feature and PSI, in memory, no ADWIN, no segments",
+        "peer",
+        peer("quix_memory.py", 0.3),
+    ),
     "quix-durable": Row(
-        "Quix Streams with one durable windowed mean, nothing else",
+        "Quix Streams with one durable windowed mean, nothing else", "peer", peer("quix_durable.py", 0.1)
+    ),
+    "quix-durable-keyed": Row(
+        "the same from a topic that is keyed by segment, so that three windows are open and not one an id",
         "peer",
         lambda stage: measure_peer(stage, "quix_durable.py", stage.by_segment, _share(stage, 0.1)),
+        quick=False,
     ),
     "consumer": Row("limit: confluent-kafka reads, nothing is decoded", "limit", limit("bare_confluent.py", 1)),
     "consumer-aiokafka": Row(
-        "limit: aiokafka reads whole fetches, nothing is decoded", "limit", limit("bare_aiokafka.py", 1)
+        "limit: aiokafka reads whole fetches, nothing is decoded",
+        "limit",
+        limit("bare_aiokafka.py", 1),
+        quick=False,
     ),
     "decoder": Row(
         "limit: our decoder makes columns of what is in memory, nothing is read or kept",

@@ -60,7 +60,7 @@ class Size:
 
 
 FULL = Size(1_000_000, 5)
-QUICK = Size(300_000, 2)
+QUICK = Size(200_000, 2)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         "; ".join([figure_text(headline, row["figures"][headline]), *others]),
-        ", ".join(f"{name} {value:,.3g}" for name, value in row["ratio"].items()),
+        _parts(row["ratio"]),
         _parts(row["cpu_us_per_event"]),
         _parts(row["peak_mib"]),
         "; ".join(target_text(target) for target in row["target"]),
@@ -46,12 +47,11 @@ def figure_text(name: str, value: float) -> str:
     ('150,400 events/s', 'freshness p99 812 ms')
     """
     if name.endswith("_per_s"):
-        return f"{value:,.0f} {name.removesuffix('_per_s')}/s"
+        return f"{value:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}/s"
     words = name.split("_")
     unit = next((word for word in words if word in _UNITS), None)
     rest = " ".join(word for word in words if word != unit)
-    number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{rest} {number} {_UNITS[unit]}" if unit else f"{rest} {number}"
+    return f"{rest} {_number(value)} {_UNITS[unit]}" if unit else f"{rest} {_number(value)}"
 
 
 def target_text(target: Mapping[str, Any]) -> str:
@@ -74,7 +74,11 @@ def target_text(target: Mapping[str, Any]) -> str:
 
 
 def _parts(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:,.3g}" for name, value in values.items())
+    return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def rich_table(rows: Rows) -> Table:
@@ -89,8 +93,9 @@ def markdown_table(rows: Rows) -> str:
     """Make the table for a document, with what each row measures below its name."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     for row in rows:
-        name, *rest = (text.replace("|", "/") for text in cells(row))
-        lines.append("| " + " | ".join([f"`{name}`: {row['title']}", *rest]) + " |")
+        name, *rest = cells(row)
+        texts = [f"`{name}`: {row['title']}", *rest]
+        lines.append("| " + " | ".join(text.replace("|", "/") for text in texts) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -114,3 +119,33 @@ def write_chart(path: Path, rows: Rows, title: str) -> None:
     """Write the chart as SVG, the same bytes for the same rows."""
     with matplotlib.rc_context({"svg.hashsalt": "driftline", "svg.fonttype": "none"}):
         chart(rows, title).savefig(path, format="svg", metadata={"Date": None})
+
+
+def write_results(folder: Path, found: Mapping[str, Any], *, keep: bool) -> None:
+    """Write what was found as `results.json`, `results.md` and `results.svg`.
+
+    Parameters
+    ----------
+    keep
+        Whether rows that the folder holds already, and that were not measured now, stay there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    as_json = folder / "results.json"
+    rows = {row["name"]: row for row in json.loads(as_json.read_text())["rows"]} if keep and as_json.exists() else {}
+    rows |= {row["name"]: row for row in found["rows"]}
+    arranged = [rows[name] for name in sorted(rows, key=lambda name: (_ORDER[rows[name]["kind"]], name))]
+    machine = found["machine"]
+    where = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib'] / 1024:.0f} GiB, {machine['system']}, "
+        f"Python {machine['python']}"
+    )
+    as_json.write_text(json.dumps({"machine": machine, "rows": arranged}, indent=1) + "\n")
+    runs = {json.dumps(row["run"], sort_keys=True): row["run"] for row in arranged}
+    lines = [f"* {run['date']}: `{run['command']}`, {run['events']:,} events" for run in runs.values()]
+    head = "# Results\n\nWhat the columns mean is told in [README.md](README.md). "
+    told = f"{head}Measured on {where}:\n\n" + "\n".join(lines) + "\n\n"
+    (folder / "results.md").write_text(told + markdown_table(arranged))
+    write_chart(folder / "results.svg", arranged, f"Events a second: {where}")
+
+
+_ORDER = {"driftline": 0, "peer": 1, "limit": 2}

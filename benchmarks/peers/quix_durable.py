@@ -1,7 +1,6 @@
 """Quix Streams with one durable tumbling window: the mean of one feature, kept in RocksDB and in a changelog topic.
 
-Its topic is keyed by segment, so that no repartitioning is needed. Far less than the same job: one statistic of one
-feature.
+Far less than the same job: one statistic of one feature. It has a window for each key of the topic.
 """
 
 from __future__ import annotations

@@ -1,30 +1,65 @@
-"""Quix Streams that only counts, in memory: events and missing values by segment, a counter each.
+"""Quix Streams that counts in memory: the bins of every feature by window, from which PSI follows when a window ends.
 
-Far less than the same job: no statistic, no window, nothing durable.
+Less than the same job: all traffic only, no segments, no ADWIN, no p-values, nothing durable.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import secrets
 import sys
-from collections import Counter
+from bisect import bisect_left
+from collections import defaultdict
+from pathlib import Path
 
 from quixstreams import Application
 
-BOOTSTRAP_SERVERS, TOPIC, EVENTS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+BOOTSTRAP_SERVERS, TOPIC, EVENTS, REFERENCE = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+WINDOW_MS = 120_000
+GRACE_MS = 600_000
 
-seen = 0
-counts: Counter[str] = Counter()
+reference = json.loads(REFERENCE.read_text())
+edges = [(name, of["edges"]) for name, of in reference["numeric"].items()]
+wanted = {name: dict(enumerate(of["counts"])) for name, of in reference["numeric"].items()}
+wanted |= {name: dict(zip(of["values"], of["counts"], strict=True)) for name, of in reference["categorical"].items()}
+categorical = list(reference["categorical"])
+
+seen = newest = 0
+windows: dict[int, dict] = defaultdict(lambda: {name: defaultdict(int) for name in wanted})
+found: dict[int, dict[str, float]] = {}
+
+
+def judge(counts: dict) -> dict[str, float]:
+    """Compare a window with the reference, feature by feature."""
+    scores = {}
+    for name, expected in wanted.items():
+        n, m = sum(counts[name].values()), sum(expected.values())
+        k = len(expected)
+        pairs = [((counts[name][bin] + 0.5) / (n + k / 2), (of + 0.5) / (m + k / 2)) for bin, of in expected.items()]
+        scores[name] = sum((p - q) * math.log(p / q) for p, q in pairs)
+    return scores
 
 
 def count(event: dict) -> None:
-    """Count an event."""
-    global seen
+    """Count an event's features."""
+    global seen, newest
     if seen == 0:
         print("first", flush=True)
     seen += 1
-    counts[event["segment"]["region"]] += 1
+    features, at = event["features"], event["timestamp"]
+    counts = windows[at // WINDOW_MS]
+    for name, bounds in edges:
+        counts[name][bisect_left(bounds, features[name])] += 1
+    for name in categorical:
+        counts[name][features[name]] += 1
+    if at > newest:
+        newest = at
+        for start in [start for start in windows if (start + 1) * WINDOW_MS + GRACE_MS <= newest]:
+            found[start] = judge(windows.pop(start))
     if seen == EVENTS:
+        for start in list(windows):
+            found[start] = judge(windows.pop(start))
         print("last", flush=True)
         sys.stdin.read()
 

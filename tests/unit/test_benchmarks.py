@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -12,6 +13,7 @@ from benchmarks import traffic
 from benchmarks.results import Measured, Result, Target, as_json, ratio
 from benchmarks.rows import ROWS
 from benchmarks.stage import FULL, QUICK
+from benchmarks.table import write_results
 
 EVENTS = 60_000
 
@@ -110,6 +112,35 @@ def test_a_row_that_could_not_be_measured_says_why() -> None:
 def test_quick_measures_every_kind_of_row() -> None:
     quick = {name for name, row in ROWS.items() if row.quick}
 
-    assert {"driftline", "driftline-labels", "driftline-arrow", "faust", "consumer"} <= quick
+    ours = {"driftline", "driftline-labels", "driftline-arrow"}
+    assert ours | {"faust", "quix", "quix-durable", "consumer", "decoder"} <= quick
     assert QUICK.events < FULL.events
     assert QUICK.turns < FULL.turns == 5
+
+
+def test_results_are_a_table_a_chart_and_json_and_rows_of_before_stay_if_they_are_to(tmp_path: Path) -> None:
+    targets = (Target("events_per_s", at_least=100_000), Target("ratio", at_least=5, peer="slow"))
+    ours = Result("ours", "our | work", "driftline", targets=targets, turns=turns(80_000, 90_000, 130_000))
+    slow = Result("slow", "their work", "peer", turns=turns(8_000, 9_000, 13_000))
+    gone = Result("gone", "no work", "peer", missing="not installed\nat all")
+    run = {"date": "2024-05-01", "command": "python -m benchmarks", "events": 1_000}
+
+    def write(*results: Result, keep: bool) -> None:
+        machine = {"cpu": "a", "cores": 2, "memory_mib": 2_048, "system": "Linux", "python": "3"}
+        rows = [as_json(result, [ours, slow]) | {"run": run} for result in results]
+        write_results(tmp_path, {"machine": machine, "rows": rows}, keep=keep)
+
+    write(slow, keep=False)
+    write(ours, gone, keep=True)
+
+    table = (tmp_path / "results.md").read_text().splitlines()
+    assert "| `ours`: our / work | 90,000 events/s | slow 10 | worker 2,000 | worker 100 " in "\n".join(table)
+    assert "≥ 100,000 events/s: MISSED; ≥ 5 times slow: met" in "\n".join(table)
+    assert "not measured: not installed at all" in "\n".join(table)
+    assert [row["name"] for row in orjson.loads((tmp_path / "results.json").read_bytes())["rows"]] == [
+        "ours", "gone", "slow"
+    ]  # fmt: skip
+    assert "their work" in (tmp_path / "results.svg").read_text()
+
+    write(ours, keep=False)
+    assert [row["name"] for row in orjson.loads((tmp_path / "results.json").read_bytes())["rows"]] == ["ours"]
