@@ -32,12 +32,9 @@ from dashboards.sheet import (
     short,
     time_axis,
 )
-from driftline.settings import format_duration
+from driftline.settings import WINDOW_DETECTORS, format_duration
 
 ERRORS = "@error"
-SEQUENTIAL = frozenset({"adwin"})
-"""Detectors that watch means from pane to pane; all others compare a window's distribution with the reference's."""
-
 FEATURES_MAX = 30
 COLUMNS_MAX = 200
 
@@ -155,7 +152,7 @@ def _worst_first(verdicts: Iterable[_Verdict]) -> list[str]:
     drifted: dict[str, Counter[bool]] = defaultdict(Counter)
     highest: dict[str, float] = defaultdict(float)
     for verdict in verdicts:
-        drifted[verdict.name][verdict.detector in SEQUENTIAL] += verdict.level == "drift"
+        drifted[verdict.name][verdict.detector not in WINDOW_DETECTORS] += verdict.level == "drift"
         if verdict.level != "not_ready":
             highest[verdict.name] = max(highest[verdict.name], verdict.ratio)
     return sorted(drifted, key=lambda name: (-drifted[name][False], -drifted[name][True], -highest[name], name))
@@ -173,9 +170,11 @@ def _heat_title(verdicts: Sequence[_Verdict], columns: _Columns, n_hidden: int) 
 
 
 def _heat_map(axes: Axes, verdicts: Sequence[_Verdict], names: Sequence[str], columns: _Columns) -> None:
-    detectors = sorted({verdict.detector for verdict in verdicts}, key=lambda name: (name in SEQUENTIAL, name))
+    detectors = sorted(
+        {verdict.detector for verdict in verdicts}, key=lambda name: (name not in WINDOW_DETECTORS, name)
+    )
     # The colour is one detector's story, or one kind's; the others are marks upon it.
-    coloured = [name for name in detectors if name not in SEQUENTIAL] or detectors
+    coloured = [name for name in detectors if name in WINDOW_DETECTORS] or detectors
     place = {name: row for row, name in enumerate(names)}
     ratios = np.full((len(names), columns.n), np.nan)
     warned, changed = np.zeros(ratios.shape, np.bool_), np.zeros(ratios.shape, np.bool_)

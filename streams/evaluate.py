@@ -205,7 +205,7 @@ class _Evaluation:
         if self.model.settings.drift.window_effects:
             self.swings.learn(slide_ms, panes)
             judged += await self._judge_distributions(window, rollups, sequence)
-        if "adwin" in self.model.settings.drift.detectors:
+        if self.model.settings.drift.sequential:
             judged += await sequence.judge(window, panes, outcomes, self.store)
         await write_verdicts(self.connection, self.model, end_ms, judged)
         arrivals = await self.measures.write("arrival", window)

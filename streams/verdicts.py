@@ -14,9 +14,10 @@ from itertools import islice
 
 import numpy as np
 
-from detectors.adwin import AdwinBank, AdwinSpec, Cut
+from detectors.adwin import Cut
 from detectors.distances import DISTANCES, Histograms, line
 from detectors.profile import STEPS_PER_SCALE, Profile
+from detectors.sequential import make_bank
 from detectors.summaries import Ints
 from detectors.swings import SeriesSwings
 from detectors.windows import judge
@@ -279,7 +280,7 @@ class SequentialDetectors:
     Parameters
     ----------
     delta
-        How sure ADWIN must be of a cut.
+        How sure each of them must be of a change.
     snapshot
         State to go on from, as `snapshot` returned it under the same profile and settings; None for a new one.
     """
@@ -290,53 +291,55 @@ class SequentialDetectors:
         self._layout = layout
         self._series = series_layout(layout, drift, with_errors)
         self._with_errors = with_errors
-        spec = AdwinSpec(delta=delta)
-        series = self._series
-        if snapshot is None:
-            self._bank = AdwinBank(spec, series.ranges, series.units, series.effects)
-            self._swings = SeriesSwings(len(series.owner), None)
-        else:
-            at = SeriesSwings.size(len(series.owner))
-            self._bank = AdwinBank.restore(spec, series.ranges, series.units, series.effects, snapshot[at:])
-            self._swings = SeriesSwings(len(series.owner), snapshot[:at])
+        series, names = self._series, drift.sequential
+        n_series = len(series.owner)
+        at = SeriesSwings.size(n_series)
+        self._swings = SeriesSwings(n_series, None if snapshot is None else snapshot[:at])
+        states = [None] * len(names) if snapshot is None else _unpacked(snapshot[at:])
+        self._banks = {
+            name: make_bank(name, delta, series.ranges, series.units, series.effects, state)
+            for name, state in zip(names, states, strict=True)
+        }
 
     def snapshot(self) -> bytes:
         """Return the state."""
-        return self._swings.to_bytes() + self._bank.snapshot()
+        return self._swings.to_bytes() + _packed([bank.snapshot() for bank in self._banks.values()])
 
     def judge(self, panes: Iterable[Pane]) -> list[Verdict]:
-        """Feed the panes of one window and return its verdicts, one for each watched name.
+        """Feed the panes of one window and return its verdicts, one for each detector and watched name.
 
-        Of each series it is the clearest change that was detected on the way, else the best cut where the window ends.
+        Of each series it is the clearest change that was detected on the way, else how it stands where the window ends.
         """
-        series = self._series
-        found: Cut | None = None
+        found: dict[str, Cut] = {}
         for start_ms, values in self._values(panes):
-            cut = self._bank.update(*values, start_ms)
-            if cut.detected.any():
-                found = cut if found is None else _clearer(found, cut)
-        best = self._bank.clearest() if found is None else _told(found, self._bank.clearest())
-        ratio = _clearness(best)
-        verdicts = []
+            for name, bank in self._banks.items():
+                cut = bank.update(*values, start_ms)
+                if cut.detected.any():
+                    found[name] = _clearer(found[name], cut) if name in found else cut
+        verdicts: list[Verdict] = []
+        for name, bank in self._banks.items():
+            last = bank.clearest()
+            verdicts += self._verdicts(name, _told(found[name], last) if name in found else last)
+        return verdicts
+
+    def _verdicts(self, detector: str, best: Cut) -> Iterator[Verdict]:
+        series, ratio = self._series, _clearness(best)
         for index, name in enumerate(series.names):
             own = np.flatnonzero(series.owner == index)
             clearest = int(own[np.argmax(ratio[own])])
             level = "drift" if best.detected[clearest] else "ok" if best.n_old[clearest] else "not_ready"
-            verdicts.append(
-                Verdict(
-                    name,
-                    "adwin",
-                    abs(float(best.gap[clearest])),
-                    float(best.epsilon[clearest]),
-                    float("nan"),
-                    int(best.n_old[clearest]),
-                    int(best.n_new[clearest]),
-                    level,
-                    changed_ms=int(best.since_ms[clearest]) if best.detected[clearest] else None,
-                    fell=bool(best.detected[clearest] and best.gap[clearest] < 0),
-                )
+            yield Verdict(
+                name,
+                detector,
+                abs(float(best.gap[clearest])),
+                float(best.epsilon[clearest]),
+                float("nan"),
+                int(best.n_old[clearest]),
+                int(best.n_new[clearest]),
+                level,
+                changed_ms=int(best.since_ms[clearest]) if best.detected[clearest] else None,
+                fell=bool(best.detected[clearest] and best.gap[clearest] < 0),
             )
-        return verdicts
 
     def _values(self, panes: Iterable[Pane]) -> Iterator[tuple[int, tuple[Ints, Ints, Ints]]]:
         """Yield of each pane its start and, by series, counts, sums and sums of squares."""
@@ -348,7 +351,9 @@ class SequentialDetectors:
                     errors = watched_errors(pane.outcomes, self._layout.profile)
                     for values, of_errors in zip((counts, sums, squares), errors, strict=True):
                         values[row, len(self._series.place) :] = of_errors
-            self._bank.disperse(self._swings.learn(counts, sums, squares))
+            dispersions = self._swings.learn(counts, sums, squares)
+            for bank in self._banks.values():
+                bank.disperse(dispersions)
             for row, pane in enumerate(some):
                 yield pane.start_ms, (counts[row], sums[row], squares[row])
 
@@ -368,6 +373,17 @@ class SequentialDetectors:
         # Behind a sum of steps stands that of their squares; a count is the square of itself, as its steps are 0 or 1.
         squares[:, :n_features] = dense[:, series.place + series.is_mean]
         return counts, sums, squares
+
+
+def _packed(states: Sequence[bytes]) -> bytes:
+    return np.array([len(states), *map(len, states)], "<i8").tobytes() + b"".join(states)
+
+
+def _unpacked(snapshot: bytes) -> list[bytes]:
+    n = int(np.frombuffer(snapshot, "<i8", count=1)[0])
+    sizes = np.frombuffer(snapshot, "<i8", offset=8, count=n)
+    ends = (8 * (n + 1) + np.cumsum(sizes)).tolist()
+    return [snapshot[end - size : end] for size, end in zip(sizes.tolist(), ends, strict=True)]
 
 
 def _clearer(one: Cut, other: Cut) -> Cut:
@@ -391,4 +407,4 @@ def _clearness(cut: Cut) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 def sequential_spec(profile: Profile, drift: DriftSettings, *, delta: float, with_errors: bool) -> str:
     """Return what a sequential state was built for; a state of another spec is never continued."""
-    return f"{profile.digest} {drift.adwin.model_dump_json()} {delta!r} {with_errors}"
+    return f"{profile.digest} {' '.join(drift.sequential)} {drift.adwin.model_dump_json()} {delta!r} {with_errors}"

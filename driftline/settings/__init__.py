@@ -4,13 +4,13 @@
 line. `docs/configuration.md` describes every key.
 """
 
+from driftline.settings.detectors import SEQUENTIAL_DETECTORS, WINDOW_DETECTORS, Detector
 from driftline.settings.load import load_settings
 from driftline.settings.metrics import DEFAULT_METRICS, METRICS, Metric, Task
 from driftline.settings.models import (
     AdwinSettings,
     AlarmSettings,
     ColumnSettings,
-    Detector,
     DriftSettings,
     EffectSettings,
     FeatureSettings,
@@ -46,6 +46,8 @@ __all__ = [
     "DEFAULT_METRICS",
     "EVENT_TYPES",
     "METRICS",
+    "SEQUENTIAL_DETECTORS",
+    "WINDOW_DETECTORS",
     "AdwinSettings",
     "AlarmSettings",
     "AlertSettings",

@@ -4,10 +4,11 @@ Invariants of a loaded model: it has a reference, or every listed version has on
 task; `labels` and `performance` are both given or both None; its name, and every name in it, is bounded.
 """
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from driftline.settings.detectors import WINDOW_DETECTORS, Detector, WindowDetector
 from driftline.settings.metrics import (
     DEFAULT_METRICS,
     METRICS,
@@ -33,13 +34,7 @@ from driftline.settings.values import (
 )
 from driftline.settings.windows import WindowSettings
 
-WindowDetector = Literal["psi", "js", "hellinger", "chi2", "linf", "ks", "wasserstein"]
-SequentialDetector = Literal["adwin"]
-Detector = WindowDetector | SequentialDetector
 Trigger = Literal["drift", "performance"]
-
-WINDOW_DETECTORS: tuple[WindowDetector, ...] = get_args(WindowDetector)
-"""Detectors that compare a window's distribution with the reference's."""
 
 
 class ReferenceSettings(Section):
@@ -138,6 +133,11 @@ class DriftSettings(Section):
     def window_effects(self) -> dict[WindowDetector, float]:
         """The window statistics that are asked for, in order, with the smallest distance that matters of each."""
         return {name: getattr(self, name).effect for name in WINDOW_DETECTORS if name in self.detectors}
+
+    @property
+    def sequential(self) -> tuple[str, ...]:
+        """The sequential detectors that are asked for, in order."""
+        return tuple(name for name in self.detectors if name not in WINDOW_DETECTORS)
 
 
 HORIZON_MS_MAX = 10 * 366 * 86_400_000

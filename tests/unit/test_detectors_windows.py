@@ -6,7 +6,8 @@ import pytest
 from detectors.distances import DISTANCES, Histograms, histograms, line
 from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
 from detectors.windows import Drift, judge
-from driftline.settings.models import WINDOW_DETECTORS, DriftSettings, WindowDetector
+from driftline.settings.detectors import WINDOW_DETECTORS, WindowDetector
+from driftline.settings.models import DriftSettings
 
 EFFECTS = DriftSettings(detectors=WINDOW_DETECTORS).window_effects
 START = np.zeros(1, np.int64)

@@ -1,0 +1,52 @@
+"""Which detectors may a configuration name? Those of `detectors`, which this layer may not import; tests hold both."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator
+
+from driftline.settings.schema import nearest
+from driftline.settings.values import refuse_value
+
+WindowDetector = Literal["psi", "js", "hellinger", "chi2", "linf", "ks", "wasserstein"]
+SequentialDetector = Literal["adwin", "page_hinkley", "cusum", "ddm", "hddm_a"]
+
+WINDOW_DETECTORS: tuple[WindowDetector, ...] = get_args(WindowDetector)
+"""Detectors that compare a window's distribution with the reference's."""
+
+SEQUENTIAL_DETECTORS: tuple[SequentialDetector, ...] = get_args(SequentialDetector)
+"""Detectors that watch means and shares from pane to pane; classes of `river.drift` may join them by name."""
+
+PLUGIN_PREFIX = "river.drift."
+
+
+def known_detector(name: str) -> str:
+    """Refuse what is no detector, with the reason where there is one."""
+    if name == "eddm" or name.startswith(f"{PLUGIN_PREFIX}binary."):
+        refuse_value(
+            f"{name} needs single errors in their order, which panes do not keep; ddm and hddm_a watch an error rate"
+        )
+    if name.startswith(PLUGIN_PREFIX):
+        _look_up(name)
+    elif name not in WINDOW_DETECTORS and name not in SEQUENTIAL_DETECTORS:
+        known: list[str] = [*WINDOW_DETECTORS, *SEQUENTIAL_DETECTORS]
+        near = nearest(name, known)
+        listed = f"{', '.join(known)}, or a class of river such as {PLUGIN_PREFIX}KSWIN"
+        refuse_value(f"{name} is no detector; {f'did you mean {near}? ' if near else ''}known: {listed}")
+    return name
+
+
+def _look_up(name: str) -> None:
+    if find_spec("river") is None:
+        refuse_value(f"{name} needs river, which is not installed: pip install 'driftline[river]'")
+    drift, base = import_module("river.drift"), import_module("river.base")
+    kinds = {each: getattr(drift, each) for each in drift.__all__}
+    known = sorted(
+        each for each, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, base.DriftDetector)
+    )
+    if name.removeprefix(PLUGIN_PREFIX) not in known:
+        refuse_value(f"{name} is no drift detector of river; it has {', '.join(known)}")
+
+
+Detector = Annotated[str, AfterValidator(known_detector)]
