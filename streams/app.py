@@ -39,6 +39,9 @@ SEE_S = 3.0
 ANSWER_S_MAX = 30.0
 STOP_S_MAX = 5.0
 FAREWELL_S_MAX = 1.0
+FETCHES_UNDER_WAY = 3
+"""So many fetches are decoded or committed at a time: while some wait for Postgres, others keep the processors busy."""
+
 FETCH_CODEC = "driftline-fetch"
 
 
@@ -192,22 +195,31 @@ def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
     @app.agent(channel, name="driftline.fetches")
     async def fetches(stream: Any) -> None:
         at: dict[TP, int] = {}
-        committing: asyncio.Task[None] | None = None
+        room = asyncio.Semaphore(FETCHES_UNDER_WAY)
+        last: dict[TP, asyncio.Task[None]] = {}
         try:
             async for fetch in stream:
-                # A fetch is decoded while the one before it is committed: here a processor is busy, there Postgres.
-                decoding = worker.begin(fetch)
-                await asyncio.wait([decoding, *([committing] if committing else [])])
-                committing = asyncio.create_task(_take(app, worker, fetch, decoding, at))
+                await room.acquire()
+                tp = TP(fetch.topic, fetch.partition)
+                last[tp] = asyncio.create_task(_take(app, worker, fetch, worker.begin(fetch), at, last.get(tp)))
+                last[tp].add_done_callback(lambda _: room.release())
         finally:
-            if committing is not None:
-                committing.cancel()
+            for task in last.values():
+                task.cancel()
 
 
 async def _take(
-    app: faust.App, worker: Worker, fetch: Fetch, decoding: Awaitable[Decoded | Statuses], at: dict[TP, int]
+    app: faust.App,
+    worker: Worker,
+    fetch: Fetch,
+    decoding: asyncio.Task[Decoded | Statuses],
+    at: dict[TP, int],
+    before: asyncio.Task[None] | None,
 ) -> None:
+    """Commit a fetch after the one before it in its partition, beside those of others, as several workers would."""
     try:
+        if before is not None:
+            await before
         await _commit(app, worker, fetch, decoding, at)
     except Exception as error:
         # Faust would only start the agent again, behind the fetch.

@@ -64,7 +64,8 @@ def is_block(block: bytes, messages: int) -> bool:
     """
     if block.count(b"\n") != messages - 1 or b"\0" in block:
         return False
-    if (b"N" in block or b"I" in block) and _LITERAL.search(block):
+    # One letter is looked for much faster than three, and these are rare.
+    if any(word[:1] in block and word in block for word in (b"NaN", b"Inf")) and _LITERAL.search(block):
         return False
     if not block.isascii():
         try:
