@@ -86,8 +86,12 @@ class MonitoredModel:
         return self.names("class")
 
     def names(self, kind: str) -> list[str]:
-        """Names of one kind in the order of their codes, which have no gaps."""
-        return list(self.codes.get(kind, {}))
+        """Names of one kind by their codes; empty where another worker gave a code that is not known yet."""
+        codes = self.codes.get(kind, {})
+        names = [""] * (max(codes.values(), default=-1) + 1)
+        for name, code in codes.items():
+            names[code] = name
+        return names
 
     def joined(self) -> JoinedModel:
         """Return what the label join must know."""
@@ -104,7 +108,7 @@ class MonitoredModel:
 
     async def admit(self, connection: Connection, kind: str, names: Iterable[str]) -> None:
         """Give codes to names that have none yet; must not be called inside a transaction that may be rolled back."""
-        known = self.codes.setdefault(kind, {})
+        known = self.codes.get(kind, {})
         new = [name for name in dict.fromkeys(names) if name not in known]
         if not new:
             return
@@ -116,7 +120,11 @@ class MonitoredModel:
             names=new,
             names_max=self.names_max[kind],
         )
-        known.update(dict(found))
+        self._learn(kind, dict(found))
+
+    def _learn(self, kind: str, codes: Mapping[str, int]) -> None:
+        """Add codes to those that are known by now: several fetches are committed beside one another."""
+        known = {**self.codes.get(kind, {}), **codes}
         self.codes[kind] = dict(sorted(known.items(), key=lambda item: item[1]))
 
     async def encode(self, connection: Connection, kind: str, column: Coded, prefix: str = "") -> Ints:
@@ -156,9 +164,10 @@ class MonitoredModel:
         """Read all codes anew: another worker may have given some."""
         codes: dict[str, dict[str, int]] = {}
         found = await rows(connection, "names_of_model", model_id=self.model_id)
-        for item in sorted(found, key=lambda item: item.code):
+        for item in found:
             codes.setdefault(item.kind, {})[item.name] = item.code
-        self.codes = codes
+        for kind, of_kind in codes.items():
+            self._learn(kind, of_kind)
 
     async def admit_segments(self, connection: Connection, names: Iterable[str] = ()) -> None:
         """Give codes to segments; however many values one segment has, the others keep a code for their rest."""

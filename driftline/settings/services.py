@@ -271,6 +271,6 @@ class LimitSettings(Section):
     classes_max: int = Field(default=100, ge=2, le=NAMES_MAX)
     versions_max: int = Field(default=100, ge=2, le=NAMES_MAX)
     segments_max: int = Field(default=100, ge=1, le=NAMES_MAX)
-    buffered_fetches_max: int = Field(default=8, ge=1)
+    buffered_fetches_max: int = Field(default=2, ge=1)
     dead_letter_payload_bytes_max: int = Field(default=4096, ge=0)
     max_future_ms: DurationMs = Field(default=600_000, alias="max_future")

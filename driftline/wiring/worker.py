@@ -20,6 +20,7 @@ from driftline.wiring.start import ready_store, services, told
 from streams.app import build_app, run_app
 from streams.commit import Pipeline
 from streams.health import Health
+from streams.memory import give_back_memory
 from streams.monitored import Profiles, id_secret, register_models
 from streams.positions import LogPositions
 from streams.worker import Worker, WorkerParts
@@ -41,6 +42,7 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
     ------
     ConfigurationError, InputError, StateError, ServiceUnavailableError
     """
+    give_back_memory()
     kafka, postgres = services(settings)
     profiles = {name: file_profiles(settings, model) for name, model in settings.models.items()}
     async with ready_store(postgres) as connection:

@@ -1,8 +1,9 @@
 -- name: begin_fetch
--- Bounds on waiting, and plans that probe the key indexes whatever the planner knows of the tables.
+-- Bounds on waiting, and plans that probe the key indexes whatever the planner knows of the tables; compiling them would
+-- take longer than running them.
 select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
        set_config('lock_timeout', %(lock_ms)s, true) as lock,
-       set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge,
+       set_config('jit', 'off', true) as jit, set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge,
        set_config('enable_seqscan', 'off', true) as sequential, set_config('enable_bitmapscan', 'off', true) as bitmap;
 
 -- name: lock_offset

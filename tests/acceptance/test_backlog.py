@@ -1,0 +1,91 @@
+"""Does a worker with a long backlog stay within its memory, and with a slow Postgres within its group?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.support.kafka import Broker
+from tests.support.live import wait_for, workers
+from tests.support.monitors import (
+    ROLES,
+    Monitor,
+    Sent,
+    as_json,
+    create_topics,
+    label,
+    make_monitor,
+    prediction,
+    send_all,
+)
+
+pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
+
+EVENTS, PARTITIONS, MIB = 60_000, 4, 1024 * 1024
+RSS_MAX = 400 * MIB
+"""What `docs/operations.md` promises with the default limits."""
+
+HELD_S = 9
+"""Longer than the session timeout of these tests, shorter than anybody waits for a lock."""
+
+
+def members(monitor: Monitor) -> list[str]:
+    """Name who is in the consumer group; whoever is thrown out and comes back has another name."""
+    admin = AdminClient({"bootstrap.servers": monitor.address, "log_level": 0})
+    group = monitor.settings["kafka"]["group"]
+    described = admin.describe_consumer_groups([group])[group].result(30)
+    return sorted(member.member_id for member in described.members)
+
+
+def test_a_backlog_stays_within_the_memory_and_a_slow_postgres_costs_no_partition(
+    broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    topics = {role: topic_name(role) for role in ROLES}
+    names = [topics[role] for role in ("predictions", "labels")]
+    create_topics(broker.bootstrap_servers, names, PARTITIONS, **{"max.message.bytes": str(32 * MIB)})
+    monitor = make_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topics)
+    padding = {"more": "x" * 700}  # 60 MB in all: many times what may be on its way
+    predicted = [
+        Sent(as_json(prediction(f"e-{row}", row * 10) | padding), (), row % PARTITIONS) for row in range(EVENTS)
+    ]
+    huge = Sent(as_json(prediction("huge", 0) | {"more": "x" * 20 * MIB}), (), 0)
+    send_all(monitor.address, topics["predictions"], [*predicted[: EVENTS // 2], huge, *predicted[EVENTS // 2 :]])
+    truths = [Sent(as_json(label(f"e-{row}", row * 10)), (), row % PARTITIONS) for row in range(0, EVENTS, 5)]
+    send_all(monitor.address, topics["labels"], truths, "zstd")
+
+    with workers(monitor.config, tmp_path, 1) as [worker]:
+        process, rss_max = psutil.Process(worker.process.pid), 0
+        wait_for(lambda: monitor.read() > 0, "the first fetch")
+        [member] = members(monitor)
+        with psycopg.connect(monitor.url) as slow:
+            slow.execute("lock table driftline.stream_offset in share mode")
+            stuck_at = slow.execute("select sum(next) from driftline.stream_offset").fetchone()
+            until = time.monotonic() + HELD_S
+            while time.monotonic() < until:
+                rss_max = max(rss_max, process.memory_info().rss)
+                assert members(monitor) == [member]
+                time.sleep(0.5)
+            assert slow.execute("select sum(next) from driftline.stream_offset").fetchone() == stuck_at
+        deadline = time.monotonic() + 120
+        while monitor.read() < EVENTS + 1 + len(truths) and time.monotonic() < deadline:
+            rss_max = max(rss_max, process.memory_info().rss)
+            time.sleep(0.05)
+        assert members(monitor) == [member]
+        assert rss_max < RSS_MAX
+        assert worker.end() == 0
+
+    ends = monitor.rows("select topic, sum(next)::int from driftline.stream_offset group by 1")
+    assert dict(ends).items() >= {topics["predictions"]: EVENTS + 1, topics["labels"]: len(truths)}.items()
+    assert monitor.rows("select count(*)::int, count(distinct key)::int from driftline.prediction") == [
+        (EVENTS, EVENTS)
+    ]
+    counts = monitor.counts()
+    expected = {("m", "prediction"): EVENTS, ("m", "label"): len(truths), ("m", "pair"): len(truths)}
+    assert expected.items() <= counts.items()
+    assert counts["*", "dead_too_large"] == 1
