@@ -8,28 +8,18 @@ arranged before they meet the store: neighbours in a batch are neighbours in the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from driftline.events import Bytes, Floats, Ints, Mask
-from driftline.store.arrays import pg_array, pg_rows_of_bytes
+from driftline.events import NO_TIME, Bytes, Floats, Ints, Mask
+from driftline.store.arrays import BEGINNING_MS, END_MS, pg_array, pg_rows_of_bytes
 from driftline.store.connection import Connection, run, the_row
+from labels_join.labels import KeyedLabels, LabelsOfIds, count_new, count_stored, near
 from labels_join.outcomes import Pairs
-from labels_join.repeats import (
-    Label,
-    counted_labels,
-    first_in_batch,
-    key_order,
-    repeated_in_batch,
-    same_key_as_before,
-    texts_of,
-    what_changes,
-)
+from labels_join.repeats import first_in_batch, key_order, repeated_in_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +84,6 @@ class KeyedPredictions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedLabels:
-    """Labels as the store keeps them; all columns of one length."""
-
-    key: Bytes
-    time_ms: Ints
-    label: Floats
-    reward: Floats
-    late: Mask
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    def take(self, rows: Mask | Ints) -> KeyedLabels:
-        """Keep some rows, or arrange them."""
-        return KeyedLabels(self.key[rows], self.time_ms[rows], self.label[rows], self.reward[rows], self.late[rows])
-
-
 async def repeated_predictions(connection: Connection, model: JoinedModel, predictions: KeyedPredictions) -> Mask:
     """Return bool [rows]: predictions that are in the store already, or earlier in the same batch."""
     order = key_order(predictions.key)
@@ -135,10 +107,27 @@ async def repeated_predictions(connection: Connection, model: JoinedModel, predi
     return stored
 
 
-async def add_predictions(connection: Connection, model: JoinedModel, predictions: KeyedPredictions) -> Pairs:
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of labels or predictions that were added.
+
+    Parameters
+    ----------
+    repeats
+        Labels that say again what was said.
+    apart
+        Labels of an id that was predicted, but not about when the label tells.
+    """
+
+    pairs: Pairs
+    repeats: int = 0
+    apart: int = 0
+
+
+async def add_predictions(connection: Connection, model: JoinedModel, predictions: KeyedPredictions) -> Added:
     """Insert predictions and return the pairs they make with labels that came before them."""
     if not len(predictions):
-        return no_pairs(predictions.segments.shape[1])
+        return Added(no_pairs(predictions.segments.shape[1]))
     arranged = predictions.take(key_order(predictions.key))
     await run(
         connection,
@@ -155,32 +144,31 @@ async def add_predictions(connection: Connection, model: JoinedModel, prediction
         has_features=pg_array("bool", arranged.has_features),
         late=pg_array("bool", arranged.late),
     )
-    return _paired(arranged, await _labels_of(connection, model, arranged.key))
+    return _paired(model, arranged, await _labels_of(connection, model, arranged.key))
 
 
-def _paired(predictions: KeyedPredictions, known: dict[int, list[Label]]) -> Pairs:
+def _paired(model: JoinedModel, predictions: KeyedPredictions, known: LabelsOfIds) -> Added:
     """Pair predictions with the labels of their ids, by row."""
-    counted = [(row, *of) for row in sorted(known) for of in counted_labels(known[row])]
-    of = predictions.take(np.array([row for row, _, _ in counted], np.int64))
-    labels = _columns([label for _, label, _ in counted])
-    return Pairs(
+    labels, weight = count_stored(known, model.class_names)
+    of = predictions.take(labels.row)
+    pairs = Pairs(
         of.version,
         of.segments,
         of.time_ms,
         labels.time_ms,
         of.prediction,
-        labels.value,
+        labels.label,
         of.score,
         of.late | labels.late,
-        np.array([weight for _, _, weight in counted], np.int64),
+        weight,
         labels.reward,
     )
+    is_near = near(labels.predicted_ms, of.time_ms, model.dedupe_window_ms)
+    return Added(pairs.take(is_near), apart=len(np.unique(labels.row[~is_near])))
 
 
-async def add_labels(
-    connection: Connection, model: JoinedModel, labels: KeyedLabels, n_segments: int
-) -> tuple[Pairs, int]:
-    """Insert labels and return the pairs they make with predictions that came before them, and how many were repeats.
+async def add_labels(connection: Connection, model: JoinedModel, labels: KeyedLabels, n_segments: int) -> Added:
+    """Insert labels and return the pairs they make with predictions that came before them.
 
     A second label for a key changes nothing, or, where corrections restate, takes the old pair back and makes a new one
     if it ranks higher.
@@ -188,17 +176,18 @@ async def add_labels(
     labels = labels.take(key_order(labels.key))
     known = await _labels_of(connection, model, labels.key)
     first = first_in_batch(labels.key)
-    first[list(known)] = False
+    row = np.flatnonzero(first)[np.cumsum(first) - 1]
+    first[known.row] = False
+    came = LabelsOfIds(row, labels.time_ms, labels.label, labels.reward, labels.late, labels.predicted_ms)
     if model.on_correction == "ignore":
-        labels = labels.take(first)
-        await _insert_labels(connection, model, labels)
-        return await _pairs_of(connection, model, labels, np.ones(len(labels), np.int64), n_segments), int(
-            (~first).sum()
-        )
-    labels = replace(labels, late=labels.late | ~first)
-    await _insert_labels(connection, model, labels)
-    counted, weight, repeats = _count_labels(labels, known, model.class_names)
-    return await _pairs_of(connection, model, counted, weight, n_segments), repeats
+        await _insert_labels(connection, model, labels.take(first))
+        counted, weight, repeats = came.take(first), np.ones(first.sum(), np.int64), int((~first).sum())
+    else:
+        came = replace(came, late=labels.late | ~first)
+        await _insert_labels(connection, model, replace(labels, late=came.late))
+        counted, weight, repeats = count_new(came, known, model.class_names)
+    pairs, apart = await _pairs_of(connection, model, labels.key[counted.row], counted, weight, n_segments)
+    return Added(pairs, repeats, apart)
 
 
 async def _insert_labels(connection: Connection, model: JoinedModel, labels: KeyedLabels) -> None:
@@ -212,10 +201,11 @@ async def _insert_labels(connection: Connection, model: JoinedModel, labels: Key
         label=pg_array("float8", labels.label),
         reward=pg_array("float8", labels.reward),
         late=pg_array("bool", labels.late),
+        prediction_time=pg_array("timestamptz", labels.predicted_ms),
     )
 
 
-async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> dict[int, list[Label]]:
+async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> LabelsOfIds:
     found = await the_row(
         connection,
         "labels_of_keys",
@@ -223,71 +213,24 @@ async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> 
         key=pg_array("uuid", key),
         horizons_s=model.horizons_s,
     )
-    labels: dict[int, list[Label]] = defaultdict(list)
-    all_labels = _labels_in(found.event_time, found.label, found.late, found.reward, model.class_names)
-    for row, label in zip(found.row.tolist(), all_labels, strict=True):
-        labels[row].append(label)
-    return labels
-
-
-def _count_labels(
-    labels: KeyedLabels, known: dict[int, list[Label]], class_names: Sequence[str] | None
-) -> tuple[KeyedLabels, Ints, int]:
-    """Return how labels count, arranged by key: which, for how much, and how many of them change nothing."""
-    starts = np.flatnonzero(~same_key_as_before(labels.key, np.arange(len(labels))))
-    came = _labels_in(labels.time_ms, labels.label, labels.late, labels.reward, class_names)
-    rows, counted, weights, repeats = [], [], [], 0
-    for start, end in pairwise([*starts.tolist(), len(labels)]):
-        changes, n_repeats = what_changes(known.get(start, []), came[start:end])
-        repeats += n_repeats
-        for label, weight in changes:
-            rows.append(start)
-            counted.append(label)
-            weights.append(weight)
-    columns = _columns(counted)
-    of = labels.take(np.array(rows, np.int64))
-    of = replace(of, time_ms=columns.time_ms, label=columns.value, reward=columns.reward, late=columns.late)
-    return of, np.array(weights, np.int64), repeats
-
-
-class _LabelColumns(NamedTuple):
-    time_ms: Ints
-    value: Floats
-    late: Mask
-    reward: Floats
-
-
-def _columns(labels: Sequence[Label]) -> _LabelColumns:
-    return _LabelColumns(
-        np.array([label.time_ms for label in labels], np.int64),
-        np.array([label.value for label in labels], np.float64),
-        np.array([label.late for label in labels], np.bool_),
-        np.array([label.reward for label in labels], np.float64),
-    )
-
-
-def _labels_in(
-    time_ms: Ints, value: Floats, late: Mask, reward: Floats, class_names: Sequence[str] | None
-) -> list[Label]:
-    texts = texts_of(value, class_names)
-    return list(map(Label, time_ms.tolist(), value.tolist(), late.tolist(), texts, reward.tolist()))
+    order = np.argsort(found.row, kind="stable")
+    row, told = found.row.astype(np.int64), found.prediction_time
+    return LabelsOfIds(row, found.event_time, found.label, found.reward, found.late, told).take(order)
 
 
 async def _pairs_of(
-    connection: Connection, model: JoinedModel, labels: KeyedLabels, weight: Ints, n_segments: int
-) -> Pairs:
-    """Join labels with the predictions in the store."""
-    if not len(labels):
-        return no_pairs(n_segments)
-    found = await the_row(
-        connection,
-        "predictions_of_keys",
-        row=pg_array("int4", np.arange(len(labels))),
-        key=pg_array("uuid", labels.key),
-        horizons_s=model.horizons_s,
-    )
+    connection: Connection, model: JoinedModel, key: Bytes, labels: LabelsOfIds, weight: Ints, n_segments: int
+) -> tuple[Pairs, int]:
+    """Join labels with the predictions in the store; tell how many would have found one at another time."""
+    if not len(key):
+        return no_pairs(n_segments), 0
+    told = labels.predicted_ms != NO_TIME
+    window_ms = model.dedupe_window_ms
+    earliest = np.where(told, labels.predicted_ms - window_ms, BEGINNING_MS)
+    latest = np.where(told, labels.predicted_ms + window_ms, END_MS)
+    found = await _predictions_of(connection, model, key, earliest, latest)
     row = found.row
-    return Pairs(
+    pairs = Pairs(
         found.version.astype(np.int64),
         _segments_in(found.segments, len(row), n_segments),
         found.event_time,
@@ -298,6 +241,25 @@ async def _pairs_of(
         found.late | labels.late[row],
         weight[row],
         labels.reward[row],
+    )
+    left = told.copy()
+    left[row] = False
+    if not left.any():
+        return pairs, 0
+    always = np.full(left.sum(), BEGINNING_MS), np.full(left.sum(), END_MS)
+    others = await _predictions_of(connection, model, key[left], *always)
+    return pairs, len(np.unique(others.row))
+
+
+async def _predictions_of(connection: Connection, model: JoinedModel, key: Bytes, earliest: Ints, latest: Ints) -> Any:
+    return await the_row(
+        connection,
+        "predictions_of_keys",
+        row=pg_array("int4", np.arange(len(key))),
+        key=pg_array("uuid", key),
+        earliest=pg_array("timestamptz", earliest),
+        latest=pg_array("timestamptz", latest),
+        horizons_s=model.horizons_s,
     )
 
 
@@ -321,7 +283,7 @@ async def all_pairs(connection: Connection, model: JoinedModel, versions: Sequen
         found.has_features,
         found.late,
     )
-    return _paired(predictions, await _labels_of(connection, model, predictions.key))
+    return _paired(model, predictions, await _labels_of(connection, model, predictions.key)).pairs
 
 
 async def features_counted_before(

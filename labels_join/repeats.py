@@ -1,14 +1,10 @@
-"""Which events say again what was said before, and which of several labels holds? Pure functions."""
+"""Which events say again what was said before? Pure functions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 
-from driftline.events import Bytes, Floats, Ints, Mask
+from driftline.events import Bytes, Ints, Mask
 
 
 def key_order(key: Bytes) -> Ints:
@@ -103,78 +99,6 @@ def kept_by_share(key: Bytes, share: float) -> Mask:
     return leading < round(share * 2**32)
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One label of a prediction id.
-
-    Parameters
-    ----------
-    late
-        Kept from sequential detectors: it came late, or it corrects another one.
-    text
-        Canonical text of the value, by which two labels of one moment are told apart.
-    reward
-        NaN where there is none.
-    """
-
-    time_ms: int
-    value: float
-    late: bool
-    text: str
-    reward: float = field(default=math.nan, compare=False)
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """The greatest one holds, in whatever order labels come."""
-        return self.time_ms, self.text
-
-
-Counted = tuple[Label, int]
-"""A label and what its pairs count for: 1, or -1 where they are taken back."""
-
-
-def counted_labels(labels: Sequence[Label]) -> list[Counted]:
-    """Return how all labels of one key count, at least one: the greatest holds.
-
-    Sequential detectors see each prediction once, with the label that came first; corrections reach windows only.
-
-    Examples
-    --------
-    >>> first, correction = Label(5, 1.0, False, "1"), Label(7, 0.0, True, "0")
-    >>> [(label.text, label.late, weight) for label, weight in counted_labels([first, correction])]
-    [('1', False, 1), ('1', True, -1), ('0', True, 1)]
-    """
-    holding = max(labels, key=lambda label: label.rank)
-    in_time = next((label for label in labels if not label.late), holding)
-    return [(in_time, 1)] if in_time == holding else [(in_time, 1), *correction(in_time, holding)]
-
-
-def correction(before: Label, after: Label) -> list[Counted]:
-    """Return how a label counts that takes the place of another one."""
-    return [(replace(before, late=True), -1), (replace(after, late=True), 1)]
-
-
-def what_changes(known: Sequence[Label], came: Sequence[Label]) -> tuple[list[Counted], int]:
-    """Return how labels of one key count that come when others are known, and how many of them change nothing.
-
-    Examples
-    --------
-    >>> known, repeat = [Label(5, 1.0, False, "1")], Label(5, 1.0, True, "1")
-    >>> what_changes(known, [repeat])
-    ([], 1)
-    """
-    holding = before = max(known, key=lambda label: label.rank, default=None)
-    repeats = 0
-    for label in came:
-        if holding is None or label.rank > holding.rank:
-            holding = label
-        else:
-            repeats += 1
-    if before is None:
-        return counted_labels(came), repeats
-    return correction(before, holding) if holding is not None and holding != before else [], repeats
-
-
 def first_in_batch(key: Bytes) -> Mask:
     """Return bool [rows]: the first row of each key.
 
@@ -187,16 +111,3 @@ def first_in_batch(key: Bytes) -> Mask:
     first = np.empty(len(key), np.bool_)
     first[order] = ~same_key_as_before(key, order)
     return first
-
-
-def texts_of(values: Floats, class_names: Sequence[str] | None) -> list[str]:
-    """Return the canonical texts of label values: the class name, or the number itself.
-
-    Parameters
-    ----------
-    class_names
-        What class codes stand for; None for regression.
-    """
-    if class_names is None:
-        return [repr(float(value)) for value in values]
-    return [class_names[int(value)] for value in values]

@@ -19,6 +19,7 @@ from driftline.events import Bytes, Ints, Mask
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, run
 from labels_join.join import (
+    Added,
     add_labels,
     add_predictions,
     add_served_features,
@@ -87,7 +88,7 @@ class ModelCommit:
         if joined.predictions is not None and len(joined.predictions.batch):
             keyed = joined.predictions.keyed
             kept = keyed.take(self._is_kept(keyed.key))
-            joined.pairs.append(await add_predictions(self.connection, self.model.joined(), kept))
+            joined.pairs.append(self._pairs(await add_predictions(self.connection, self.model.joined(), kept)))
         if joined.features is not None and len(joined.features.batch):
             batch = joined.features.batch
             await add_served_features(self.connection, self.model.joined(), batch.key, batch.time_ms)
@@ -165,11 +166,15 @@ class ModelCommit:
     async def _add_labels(self, part: CodedLabels) -> Pairs:
         kept = part.take(self._is_kept(part.keyed.key))
         n_segments = len(self.model.settings.segments)
-        pairs, repeats = await add_labels(self.connection, self.model.joined(), kept.keyed, n_segments)
+        added = await add_labels(self.connection, self.model.joined(), kept.keyed, n_segments)
         self._count("label", len(part.batch))
         self._count("label_not_kept", len(part.batch) - len(kept.batch))
-        self._count("repeated_label", repeats)
-        return pairs
+        self._count("repeated_label", added.repeats)
+        return self._pairs(added)
+
+    def _pairs(self, added: Added) -> Pairs:
+        self._count("label_prediction_time_wrong", added.apart)
+        return added.pairs
 
     async def _predictions(self, part: CodedPredictions, in_force: InForce) -> None:
         for profile_id, chosen in self._by_profile(part.keyed.version, in_force).items():

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from driftline.events import Coded, Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
+from driftline.events import NO_TIME, Coded, Decoded, FeatureBatch, Ints, LabelBatch, Mask, PredictionBatch
 from driftline.store.arrays import POSTGRES_EPOCH_MS
 from driftline.store.connection import Connection, run, timestamp
-from labels_join.join import KeyedLabels, KeyedPredictions
+from labels_join.join import KeyedPredictions
+from labels_join.labels import KeyedLabels
 from streams.decode.values import TIME_MS_MAX, TIME_MS_MIN
 from streams.monitored import MonitoredModel, horizon_s_of
 
@@ -185,7 +186,8 @@ async def _code_features(connection: Connection, model: MonitoredModel, batch: F
 
 async def _code_labels(connection: Connection, model: MonitoredModel, batch: LabelBatch) -> CodedLabels:
     values = await model.encode_classes(connection, batch.label)
-    keyed = KeyedLabels(batch.key, batch.time_ms, values, batch.reward, np.zeros(len(batch), np.bool_))
+    predicted = np.full(len(batch), NO_TIME) if batch.prediction_time_ms is None else batch.prediction_time_ms
+    keyed = KeyedLabels(batch.key, batch.time_ms, values, batch.reward, np.zeros(len(batch), np.bool_), predicted)
     return CodedLabels(batch, keyed)
 
 

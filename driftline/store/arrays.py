@@ -21,6 +21,9 @@ from psycopg.pq import Format
 POSTGRES_EPOCH_MS = 946_684_800_000
 """2000-01-01 UTC, from which Postgres counts microseconds."""
 
+BEGINNING_MS, END_MS = -(2**63), 2**63 - 1
+"""Before and after all times; Postgres calls them -infinity and infinity."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Element:
@@ -59,7 +62,7 @@ def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
     ----------
     element
         One of `uuid` (from uint8 [n, 16]), `int2`, `int4`, `int8`, `float8`, `bool`, `timestamptz` (from int64
-        milliseconds since 1970 UTC).
+        milliseconds since 1970 UTC, or `BEGINNING_MS`, or `END_MS`).
 
     Raises
     ------
@@ -76,7 +79,8 @@ def pg_array(element: str, values: npt.ArrayLike) -> PgArray:
     if element == "uuid":
         array = np.ascontiguousarray(array, np.uint8).view("V16").reshape(-1)
     elif element == "timestamptz":
-        array = (array.astype(np.int64) - POSTGRES_EPOCH_MS) * 1000
+        ms = array.astype(np.int64)
+        array = np.where((ms == BEGINNING_MS) | (ms == END_MS), ms, (ms - POSTGRES_EPOCH_MS) * 1000)
     cells = np.empty(len(array), np.dtype([("bytes", ">i4"), ("value", kind.wire)]))
     cells["bytes"] = kind.bytes
     with np.errstate(invalid="ignore"):  # said below
@@ -145,7 +149,10 @@ def _array_loader(element: str) -> type[Loader]:
             if element == "uuid":
                 return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 16)
             values = values.astype(values.dtype.newbyteorder("="))
-            return values // 1000 + POSTGRES_EPOCH_MS if element == "timestamptz" else values
+            if element != "timestamptz":
+                return values
+            is_infinite = (values == BEGINNING_MS) | (values == END_MS)
+            return np.where(is_infinite, values, values // 1000 + POSTGRES_EPOCH_MS)
 
     return ArrayLoader
 

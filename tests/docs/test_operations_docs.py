@@ -112,6 +112,7 @@ async def work(connection: Connection) -> None:
         label=pg_array("float8", [1.0]),
         reward=pg_array("float8", [0.0]),
         late=pg_array("bool", [False]),
+        prediction_time=pg_array("timestamptz", [1_704_067_100_000]),
     )
     assert stored == 1
     await run(connection, "beat", worker_id="w", host="h", pid=1, state="running", partitions=Jsonb([]))

@@ -33,7 +33,7 @@ async def drop(connection: Connection, horizon_s: int, before: datetime) -> int:
 
 async def add_label(connection: Connection, horizon_s: int, at: datetime) -> None:
     await connection.execute(
-        "insert into driftline.label values (%s, 1, gen_random_uuid(), %s, 1, 'NaN', false)", [horizon_s, at]
+        "insert into driftline.label values (%s, 1, gen_random_uuid(), %s, 1, 'NaN', false, null)", [horizon_s, at]
     )
 
 

@@ -5,17 +5,17 @@ from itertools import pairwise, permutations
 import numpy as np
 import pytest
 
-from labels_join.repeats import (
+from labels_join.labels import (
     Label,
-    comes_after,
+    LabelsOfIds,
     correction,
+    count_new,
+    count_stored,
     counted_labels,
-    first_in_batch,
-    key_order,
-    repeated_in_batch,
     texts_of,
     what_changes,
 )
+from labels_join.repeats import comes_after, first_in_batch, key_order, repeated_in_batch
 
 
 def keys(numbers: list[int]) -> np.ndarray:
@@ -120,3 +120,54 @@ def test_a_correction_takes_back_and_adds_out_of_sight_of_detectors() -> None:
 def test_class_codes_have_names_and_numbers_are_themselves() -> None:
     assert texts_of(np.array([1.0, 0.0]), ["no", "yes"]) == ["yes", "no"]
     assert texts_of(np.array([1.0, 0.1]), None) == ["1.0", "0.1"]
+
+
+def test_labels_count_as_columns_as_they_do_one_by_one() -> None:
+    """Ids with one label are counted together; the answer is that of looking at every id."""
+    chance = np.random.default_rng(3)
+    for _ in range(300):
+        known, came = labels_of_ids(chance), labels_of_ids(chance)
+        before, new = by_id(known), by_id(came)
+        found, weight = count_stored(known, NAMES)
+        assert as_rows(found, weight) == rows_of({row: counted_labels(labels) for row, labels in before.items()})
+
+        changes = {row: what_changes(before.get(row, []), labels) for row, labels in new.items()}
+        found, weight, repeats = count_new(came, known, NAMES)
+        assert as_rows(found, weight) == rows_of({row: counted for row, (counted, _) in changes.items()})
+        assert repeats == sum(n for _, n in changes.values())
+
+
+NAMES = ["0", "1", "2"]
+
+
+def labels_of_ids(chance: np.random.Generator) -> LabelsOfIds:
+    n = chance.integers(0, 9)
+    return LabelsOfIds(
+        np.sort(chance.integers(0, 6, n)),
+        chance.integers(0, 3, n),
+        chance.integers(0, 3, n).astype(float),
+        chance.random(n),
+        chance.integers(0, 2, n).astype(bool),
+        chance.integers(0, 2, n),
+    )
+
+
+def by_id(labels: LabelsOfIds) -> dict[int, list[Label]]:
+    ids: dict[int, list[Label]] = {}
+    columns = (labels.row, labels.time_ms, labels.label, labels.late, labels.reward, labels.predicted_ms)
+    for row, time_ms, value, late, reward, predicted_ms in zip(*(column.tolist() for column in columns), strict=True):
+        ids.setdefault(row, []).append(Label(time_ms, value, late, NAMES[int(value)], reward, predicted_ms))
+    return ids
+
+
+def rows_of(counted: dict[int, list[tuple[Label, int]]]) -> list[tuple[object, ...]]:
+    return [
+        (row, label.time_ms, label.value, label.late, label.reward, label.predicted_ms, weight)
+        for row, of in counted.items()
+        for label, weight in of
+    ]
+
+
+def as_rows(found: LabelsOfIds, weight: np.ndarray) -> list[tuple[object, ...]]:
+    columns = (found.row, found.time_ms, found.label, found.late, found.reward, found.predicted_ms, weight)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -160,8 +160,11 @@ create table driftline.label (
     label float8 not null,
     reward float8 not null,
     late boolean not null,
+    prediction_time timestamptz,
     unique (key, event_time, label, horizon_s)
 ) partition by list (horizon_s);
+comment on column driftline.label.prediction_time is
+    'when its prediction was made, if the label tells: then it belongs to predictions of that time only';
 
 create table driftline.served_features (
     horizon_s integer not null,

@@ -31,33 +31,38 @@ select %(horizon_s)s, %(model_id)s, *
               %(late)s::boolean[]);
 
 -- name: labels_of_keys
--- Labels that are here for these keys.
+-- Labels that are here for these keys, with the time of their prediction if they tell it.
 select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(l.event_time), '{}') as event_time,
        coalesce(array_agg(l.label), '{}') as label, coalesce(array_agg(l.reward), '{}') as reward,
-       coalesce(array_agg(l.late), '{}') as late
+       coalesce(array_agg(l.late), '{}') as late,
+       coalesce(array_agg(coalesce(l.prediction_time, '-infinity')), '{}') as prediction_time
   from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
   cross join lateral (
-       select event_time, label, reward, late from driftline.label
+       select event_time, label, reward, late, prediction_time from driftline.label
         where horizon_s = any (%(horizons_s)s) and key = i.key
        offset 0) l;
 
 -- name: add_labels
 -- Keeps labels for predictions that are still to come, and to notice repeats and corrections.
-insert into driftline.label (horizon_s, model_id, key, event_time, label, reward, late)
-select %(horizon_s)s, %(model_id)s, *
-  from unnest(%(key)s::uuid[], %(event_time)s::timestamptz[], %(label)s::float8[], %(reward)s::float8[], %(late)s::boolean[])
+insert into driftline.label (horizon_s, model_id, key, event_time, label, reward, late, prediction_time)
+select %(horizon_s)s, %(model_id)s, i.key, i.event_time, i.label, i.reward, i.late, nullif(i.prediction_time, '-infinity')
+  from unnest(%(key)s::uuid[], %(event_time)s::timestamptz[], %(label)s::float8[], %(reward)s::float8[],
+              %(late)s::boolean[], %(prediction_time)s::timestamptz[])
+       i (key, event_time, label, reward, late, prediction_time)
 on conflict do nothing;
 
 -- name: predictions_of_keys
--- Predictions that are here for these keys, whatever their version and variant.
+-- Predictions that are here for these keys, whatever their version and variant, of a time from the earliest to the latest:
+-- where these are near each other, only one or two time partitions are looked into.
 select coalesce(array_agg(i.row), '{}') as row, coalesce(array_agg(p.version), '{}') as version,
        coalesce(array_agg(p.event_time), '{}') as event_time, coalesce(array_agg(p.prediction), '{}') as prediction,
        coalesce(array_agg(p.score), '{}') as score, coalesce(array_agg(p.late), '{}') as late,
        coalesce(string_agg(p.segments, ''::bytea), ''::bytea) as segments
-  from unnest(%(row)s::integer[], %(key)s::uuid[]) i (row, key)
+  from unnest(%(row)s::integer[], %(key)s::uuid[], %(earliest)s::timestamptz[], %(latest)s::timestamptz[])
+       i (row, key, earliest, latest)
   cross join lateral (
        select version, event_time, prediction, score, late, segments from driftline.prediction
-        where horizon_s = any (%(horizons_s)s) and key = i.key
+        where horizon_s = any (%(horizons_s)s) and key = i.key and event_time between i.earliest and i.latest
        offset 0) p;
 
 -- name: labelled_predictions
