@@ -92,7 +92,7 @@ class KafkaSettings(Section):
     group: str = Field(default="driftline", min_length=1, max_length=200)
     topics: KafkaTopics = KafkaTopics()
     security: KafkaSecurity = KafkaSecurity()
-    fetch_bytes_max: int = Field(default=8 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    fetch_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
     session_timeout_ms: DurationMs = Field(default=10_000, gt=0, alias="session_timeout")
     heartbeat_ms: DurationMs = Field(default=3_000, gt=0, alias="heartbeat")
     stuck_after_ms: DurationMs = Field(default=30_000, ge=1_000, alias="stuck_after")
