@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long simulate demo bench check lock
+.PHONY: help setup test test-long simulate demo bench bench-store check lock
 check test test-long simulate: export NO_COLOR = 1
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
+	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
@@ -35,6 +36,9 @@ demo: setup
 bench: setup
 	@$(MAKE) --no-print-directory .venv-peers/installed.stamp || echo "the peers could not be installed: their rows will say so" >&2
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-store: setup
+	@$(BIN)/python -m benchmarks.store $(ARGS)
 
 check: setup
 	@$(BIN)/ruff format --check --quiet .

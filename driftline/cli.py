@@ -26,6 +26,7 @@ COMMANDS = {
     "alerts": "Try the webhooks.",
     "dashboards": "Export or push the Grafana dashboards.",
     "relay": "Publish what waits in Postgres, and nothing else.",
+    "capacity": "Say what a workload needs of cores, memory, Kafka and Postgres.",
     "doctor": "Say what is installed, reachable and wrong.",
 }
 

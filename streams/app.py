@@ -32,6 +32,7 @@ TICK_S = 1.0
 ENDS_S = 2.0
 BEAT_S = 5.0
 PACE_S = 0.5
+MERGE_S = 10.0
 TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
@@ -135,6 +136,7 @@ async def run_app(app: faust.App, worker: Worker, positions: LogPositions, topic
             (ENDS_S, "asking for ends", lambda: _note_ends(app, worker, ends)),
             (LOOK_S, "looking at topics", positions.look),
             (PACE_S, "pacing labels", lambda: _pace(app, worker)),
+            (MERGE_S, "merging panes", worker.merge_panes),
             (TIDY_S, "tidying", worker.tidy),
         )
     ]

@@ -17,11 +17,12 @@ found by where they lie; they restate the windows that were judged over them, at
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, row, rows, run, the_row, timestamp
+from driftline.store.arrays import pg_array
+from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
 from streams.measure import Measures
@@ -30,7 +31,7 @@ from streams.panes import PaneLayout
 from streams.policing import Policing
 from streams.results import JudgedGroup, write_verdicts
 from streams.rollups import Group, Rollup, RollupKey, RollupStore
-from streams.sequence import Sequence
+from streams.sequence import Sequence as Detectors
 from streams.spending import window_allowance
 from streams.swings import Swings
 from streams.verdicts import reference_counts, window_verdicts
@@ -79,29 +80,60 @@ async def evaluate(
     restate
         Whether to wait for `restate_after` since the last restatement.
     """
-    if not await _has_work(connection, model, watermark_ms, restate):
-        return Progress(0, behind=False)
+    if restate != "now":
+        restate_after_ms = model.settings.windows.restate_after_ms if restate == "when due" else None
+        if not await _due(connection, [_Due.of(model, watermark_ms, restate_after_ms)]):
+            return Progress(0, behind=False)
     async with connection.transaction():
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
         if not taken.taken:
             return Progress(0, behind=False)
+        await rows(connection, "begin_evaluation")
         await rows(connection, "lock_panes_alone", bucket=model.bucket)
         await model.refresh_names(connection)
         return await _Evaluation(connection, profiles, model).run(watermark_ms, restate)
 
 
-async def _has_work(connection: Connection, model: MonitoredModel, watermark_ms: int, restate: Restate) -> bool:
+async def evaluations_due(
+    connection: Connection, models: Iterable[MonitoredModel], watermarks_ms: Mapping[str, int | None]
+) -> set[str]:
+    """Name the models of which something can be closed or restated; one statement for all of them."""
+    asked = {
+        model.model_id: (model.name, _Due.of(model, watermark_ms, model.settings.windows.restate_after_ms))
+        for model in models
+        if (watermark_ms := watermarks_ms[model.name]) is not None
+    }
+    due = await _due(connection, [due for _, due in asked.values()])
+    return {asked[model_id][0] for model_id in due}
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What is asked of one model: up to where it may be closed, and how long restatements wait, None for ever."""
+
+    model_id: int
+    closable_ms: int
+    restate_after_ms: int | None
+
+    @classmethod
+    def of(cls, model: MonitoredModel, watermark_ms: int, restate_after_ms: int | None) -> Self:
+        windows = model.settings.windows
+        closable_ms = last_end(watermark_ms - windows.allowed_lateness_ms, windows.length_ms, windows.slide_ms)
+        return cls(model.model_id, closable_ms, restate_after_ms)
+
+
+async def _due(connection: Connection, asked: Sequence[_Due]) -> set[int]:
     """Look without a lock: to wait for the pane lock alone, and in vain, would hold up all writers every time."""
-    windows = model.settings.windows
-    target_ms = last_end(watermark_ms - windows.allowed_lateness_ms, windows.length_ms, windows.slide_ms)
-    state = await row(connection, "evaluation_progress", model_id=model.model_id)
-    if state is None or state.closed_through is None:
-        first = await the_row(
-            connection, "earliest_delta", model_id=model.model_id, **{"from": timestamp(BEFORE_ALL_MS)}
-        )
-        return first.earliest is not None and first.earliest < target_ms
-    is_due = restate == "when due" and state.now - state.restated_at >= windows.restate_after_ms
-    return restate == "now" or is_due or state.closed_through < target_ms
+    if not asked:
+        return set()
+    found = await rows(
+        connection,
+        "evaluations_due",
+        model_ids=pg_array("int2", [of.model_id for of in asked]),
+        closable=pg_array("timestamptz", [of.closable_ms for of in asked]),
+        restate_after_ms=[of.restate_after_ms for of in asked],
+    )
+    return {item.model_id for item in found}
 
 
 class _Evaluation:
@@ -130,7 +162,7 @@ class _Evaluation:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
         await self.swings.load()
-        sequence = await Sequence.load(self.connection, self.model, self.layouts)
+        sequence = await Detectors.load(self.connection, self.model, self.layouts)
         policing = await Policing.load(self.connection, self.model, self.layouts, self.measures)
         closed, n_windows = 0, 0
         while closed_ms < target_ms and closed < SLIDES_A_TRANSACTION_MAX:
@@ -193,7 +225,7 @@ class _Evaluation:
     def _grain(self, ms: int) -> int:
         return floor_to(ms, self.model.grain_ms)
 
-    async def _close_slide(self, slide_ms: int, sequence: Sequence, policing: Policing) -> bool:
+    async def _close_slide(self, slide_ms: int, sequence: Detectors, policing: Policing) -> bool:
         end_ms = slide_ms + self.windows.slide_ms
         window = (end_ms - self.windows.length_ms, end_ms)
         panes = await self.store.take("take_panes", slide_ms, end_ms)
@@ -214,7 +246,7 @@ class _Evaluation:
         return bool(rollups)
 
     async def _judge_distributions(
-        self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup], sequence: Sequence
+        self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup], sequence: Detectors
     ) -> list[JudgedGroup]:
         """Judge the window for each version and segment, reaching back where it holds too few events."""
         counts = self._counts(rollups)
@@ -317,6 +349,7 @@ class _Evaluation:
             self.connection,
             "judged_stretches",
             model_id=self.model.model_id,
+            segments=self.model.segment_codes,
             **{"from": timestamp(min(grains)), "to": timestamp(max(grains) + self.windows.lookback_max_ms)},
         )
         return [
@@ -330,7 +363,11 @@ class _Evaluation:
         if not self.model.settings.drift.window_effects:
             return
         spans = await rows(
-            self.connection, "verdict_spans", model_id=self.model.model_id, window_end=timestamp(window[1])
+            self.connection,
+            "verdict_spans",
+            model_id=self.model.model_id,
+            segments=self.model.segment_codes,
+            window_end=timestamp(window[1]),
         )
         start_of = {Group(span.version, span.segment): span.window_start for span in spans}
         of_another_reference = {

@@ -5,6 +5,7 @@ It holds the model's join lock and pane lock alone, so no prediction or label is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,20 @@ async def freeze_references(
         ):
             frozen.append(name)
     return frozen
+
+
+async def references_complete(connection: Connection, models: Iterable[MonitoredModel]) -> set[str]:
+    """Name the models that have collected enough events for a reference, so that it may be frozen."""
+    wanted = {model.model_id: (model.name, _collected_references(model)) for model in models}
+    collecting = [model_id for model_id, (_, references) in wanted.items() if references]
+    if not collecting:
+        return set()
+    complete = set()
+    for item in await rows(connection, "warm_up_sizes", model_ids=collecting):
+        name, references = wanted[item.model_id]
+        if item.version in references and item.n >= (references[item.version].first_events or 0):
+            complete.add(name)
+    return complete
 
 
 def _collected_references(model: MonitoredModel) -> dict[str, ReferenceSettings]:

@@ -174,6 +174,11 @@ class MonitoredModel:
         rest = [f"{name}={of}" for name in self.settings.segments for of in REST_NAMES]
         await self.admit(connection, "segment", [*rest, *names])
 
+    @property
+    def segment_codes(self) -> list[int]:
+        """All traffic and every segment, by code."""
+        return [ALL_TRAFFIC, *range(len(self.codes.get("segment", {})))]
+
     def segment_name(self, code: int) -> str | None:
         """Return the name of a segment such as `SEX=1`, or None for all traffic."""
         return None if code == ALL_TRAFFIC else self.names("segment")[code]

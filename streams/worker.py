@@ -11,10 +11,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from psycopg.types.json import Jsonb
@@ -23,30 +24,29 @@ from psycopg_pool import AsyncConnectionPool
 from driftline.errors import DriftlineError, StateError
 from driftline.events import DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
-from driftline.store.connection import SERVICE_TROUBLE, Connection, row, rows, run, timestamp
+from driftline.store.connection import SERVICE_TROUBLE, Connection, row, run, timestamp
 from retraining.words import decisions_in_words
 from streams.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.payloads import kept_payload
 from streams.decode.shapes import event_shape
-from streams.evaluate import evaluate
+from streams.evaluate import evaluate, evaluations_due
 from streams.faults import fault_of, one_line
-from streams.freeze import freeze_references
+from streams.freeze import freeze_references, references_complete
 from streams.health import Health
+from streams.log_times import LogTimes, labels_apart
+from streams.merging import merge_passed_panes
 from streams.monitored import MonitoredModel
 from streams.positions import LogPositions
 from streams.statuses import Statuses, commit_statuses, read_statuses
-from streams.tidy import drop_old_partitions, drop_old_rollups
+from streams.tidy import drop_expired, drop_old_partitions, drop_old_rollups
 from streams.transport import Fetch
-from streams.watermarks import PartitionTime, ahead_of_predictions, model_watermark
+from streams.watermarks import BEFORE_ALL_MS
 
 _log = logging.getLogger("driftline.worker")
 
 REFUSALS_MAX = 3
 """How often Postgres may refuse a fetch, or a record, before that is believed."""
-
-LABEL_LEAD_MS_MAX = 300_000
-"""How far label partitions may be ahead of the predictions in event time before they are paused."""
 
 STUCK_AFTER_S = 30.0
 """How long a partition may stand still where nothing else is configured."""
@@ -55,6 +55,9 @@ ASK_DOCTOR = "run `driftline doctor`"
 
 BURIED_IN_A_ROW_MAX = 100
 """After so many refused records without a good one between, events are not to blame."""
+
+FAILURES_TOLD_MAX = 5
+"""Of so many models at most it is told at once what went wrong."""
 
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -87,6 +90,7 @@ class Worker:
         self.stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._buried_in_a_row = 0
+        self._merged_through: dict[str, int] = {}
 
     @property
     def failure(self) -> BaseException | None:
@@ -261,8 +265,12 @@ class Worker:
             return
 
     async def close_windows(self) -> None:
-        """Close and restate whatever the watermarks allow, for every model."""
-        await self._for_each_model(self._close_windows_of)
+        """Close and restate whatever the watermarks allow, for every model that has anything to close."""
+        async with self._connection() as connection:
+            watermarks = await self._watermarks(connection)
+            due = await evaluations_due(connection, self._models.values(), watermarks)
+            due |= await references_complete(connection, self._models.values())
+        await self._for_each_model(watermarks, self._close_windows_of, due)
 
     async def _close_windows_of(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
         profiles, limits = self._parts.pipeline.profiles, self._parts.settings.limits
@@ -274,27 +282,49 @@ class Worker:
                 _log.info("%s", line)
             is_behind = done.behind
 
-    async def _for_each_model(self, do: Callable[[Connection, MonitoredModel, int], Awaitable[None]]) -> None:
-        """Do something for every model that has a watermark; one that fails holds up no other one."""
+    async def merge_panes(self) -> None:
+        """Merge what fetches left of panes that passed the watermark, so that what waits for its slide is bounded."""
+        async with self._connection() as connection:
+            watermarks = await self._watermarks(connection)
+        await self._for_each_model(watermarks, self._merge_panes_of, self._models)
+
+    async def _merge_panes_of(self, connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
+        from_ms = self._merged_through.get(model.name, BEFORE_ALL_MS)
+        merged_ms = await merge_passed_panes(connection, self._parts.pipeline.profiles, model, from_ms, watermark_ms)
+        if merged_ms is not None:
+            self._merged_through[model.name] = merged_ms
+
+    async def _for_each_model(
+        self,
+        watermarks: Mapping[str, int | None],
+        do: Callable[[Connection, MonitoredModel, int], Awaitable[None]],
+        names: Container[str],
+    ) -> None:
+        """Do something for some models, if they have a watermark; one that fails holds up no other one."""
         failures: list[str] = []
-        for model in self._models.values():
+        for name, watermark_ms in watermarks.items():
+            if watermark_ms is None or name not in names:
+                continue
             try:
                 async with self._connection() as connection:
-                    watermark_ms = await self._watermark(connection, model)
-                    if watermark_ms is not None:
-                        await do(connection, model, watermark_ms)
+                    await do(connection, self._models[name], watermark_ms)
             except SERVICE_TROUBLE:
                 raise
             except Exception as error:
-                _log.debug("%s", model.name, exc_info=error)
-                failures.append(f"{model.name}: {one_line(error)}")
+                _log.debug("%s", name, exc_info=error)
+                failures.append(f"{name}: {one_line(error)}")
         if failures:
-            raise RuntimeError("; ".join(failures))
+            raise RuntimeError("; ".join(failures[:FAILURES_TOLD_MAX]))
 
-    async def _watermark(self, connection: Connection, model: MonitoredModel) -> int | None:
-        found = await rows(connection, "partitions_of_topics", topics=list(self._parts.topics[model.name]))
-        times = [PartitionTime(item.newest_event, item.idle_through) for item in found]
-        return model_watermark(times, model.settings.windows.out_of_orderness_ms)
+    async def _watermarks(self, connection: Connection) -> dict[str, int | None]:
+        times = await self._log_times(connection)
+        return {
+            name: times.watermark(self._parts.topics[name], model.settings.windows.out_of_orderness_ms)
+            for name, model in self._models.items()
+        }
+
+    async def _log_times(self, connection: Connection) -> LogTimes:
+        return await LogTimes.read(connection, chain.from_iterable(self._parts.topics.values()))
 
     async def note_ends(
         self, ends: Callable[[], Mapping[tuple[str, int], int]], reached: Callable[[str, int], tuple[int, int]]
@@ -309,14 +339,16 @@ class Worker:
             Tells the position behind the last fetch of a partition, and how far the client is beyond it.
         """
         async with self._connection() as connection:
-            newest = {name: await self._newest_event(connection, topics) for name, topics in self._parts.topics.items()}
+            times = await self._log_times(connection)
+        newest = {topics: times.newest(topics) for topics in set(self._parts.topics.values())}
         # The ends are asked for after the newest events were read, so "read to the end" is about all of them.
         found = await asyncio.to_thread(ends)
         async with self._connection() as connection:
             for (topic, partition), end in found.items():
                 read_from, read_to = reached(topic, partition)
                 owners = [name for name, topics in self._parts.topics.items() if topic in topics]
-                elsewhere = [ms for name in owners if (ms := newest[name]) is not None]
+                read_with = {self._parts.topics[name] for name in owners}
+                elsewhere = [ms for topics in read_with if (ms := newest[topics]) is not None]
                 idle_ms = max((self._models[name].settings.windows.idle_after_ms for name in owners), default=0)
                 await run(
                     connection,
@@ -332,23 +364,9 @@ class Worker:
 
     async def labels_too_far_ahead(self) -> set[tuple[str, int]]:
         """Return the partitions that carry nothing but labels and are to wait for the predictions."""
-        settings = self._parts.settings
-        waiting: set[tuple[str, int]] = set()
+        pairs = labels_apart(map(self._parts.settings.input_topics, self._models))
         async with self._connection() as connection:
-            for name in self._models:
-                topics = settings.input_topics(name)
-                if topics["labels"] in (topics["predictions"], topics["features"]):
-                    continue
-                found = await rows(connection, "partitions_of_topics", topics=[topics["predictions"], topics["labels"]])
-                times = {(of.topic, of.partition): PartitionTime(of.newest_event, of.idle_through) for of in found}
-                labels = {at: time for at, time in times.items() if at[0] == topics["labels"]}
-                predictions = [time for at, time in times.items() if at[0] == topics["predictions"]]
-                waiting |= ahead_of_predictions(labels, predictions, LABEL_LEAD_MS_MAX)
-        return waiting
-
-    async def _newest_event(self, connection: Connection, topics: tuple[str, ...]) -> int | None:
-        found = await rows(connection, "partitions_of_topics", topics=list(topics))
-        return max((item.newest_event for item in found if item.newest_event is not None), default=None)
+            return (await LogTimes.read(connection, chain.from_iterable(pairs))).labels_ahead(pairs)
 
     async def beat(self, state: str, partitions: list[tuple[str, int]]) -> None:
         """Say that this worker is alive, and learn what other workers froze."""
@@ -380,13 +398,16 @@ class Worker:
         self._decoder = replace(self._decoder, shapes=shapes)
 
     async def tidy(self) -> None:
-        """Drop what no label and no window can reach any more."""
+        """Drop what no label and no window can reach any more, and what was kept for long enough."""
         async with self._connection() as connection:
             await run(connection, "forget_workers")
-        await self._for_each_model(drop_old_rollups)
+            watermarks = await self._watermarks(connection)
+        await self._for_each_model(watermarks, drop_old_rollups, self._models)
         async with self._connection() as connection:
-            watermarks = {name: await self._watermark(connection, model) for name, model in self._models.items()}
             await drop_old_partitions(connection, self._models, watermarks)
+            statuses = [kafka.topics.retraining_status] if (kafka := self._parts.settings.kafka) else []
+            inputs = {*statuses, *chain.from_iterable(self._parts.topics.values())}
+            await drop_expired(connection, self._parts.settings.retention, self._models, watermarks, inputs)
 
 
 @dataclass(frozen=True, slots=True)

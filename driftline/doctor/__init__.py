@@ -7,7 +7,7 @@ it returns findings; no finding holds a secret; nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,33 @@ def warn(subject: str, what: str) -> Finding:
 def fail(subject: str, error: DriftlineError) -> list[Finding]:
     """Say what an error says, one finding for each of its lines."""
     return [Finding("fail", subject, problem, error.exit_code) for problem in error.problems]
+
+
+ALIKE_SHOWN_MAX = 20
+
+
+def in_brief(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out what is well beyond the first of many, as with a thousand models; what is not well is always told.
+
+    Parameters
+    ----------
+    findings
+        All on one subject.
+
+    Examples
+    --------
+    >>> many = [*(ok("watermark", f"m{n}") for n in range(1_000)), warn("watermark", "held up")]
+    >>> [finding.what for finding in in_brief(many)][-3:]
+    ['m19', 'held up', '980 more are well']
+    """
+    well = 0
+    for finding in findings:
+        well += finding.level == "ok"
+        if finding.level != "ok" or well <= ALIKE_SHOWN_MAX:
+            yield finding
+            subject = finding.subject
+    if well > ALIKE_SHOWN_MAX:
+        yield ok(subject, f"{well - ALIKE_SHOWN_MAX} more are well")
 
 
 def worst(findings: Iterable[Finding]) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from driftline.doctor import Finding, fail, ok
+from driftline.doctor import Finding, fail, in_brief, ok
 from driftline.doctor.files import check_configuration, check_embedded, check_references
 from driftline.doctor.log import check_lag, check_positions, check_topics, check_watermark
-from driftline.doctor.store import Stored, check_store
+from driftline.doctor.store import Position, Stored, check_store
 from driftline.errors import DriftlineError
 from driftline.kafka_admin import TopicUse, partition_ends, topic_ids, topic_uses
 from driftline.settings import KafkaSettings, Settings
@@ -22,7 +22,7 @@ def check_everything(config: Path, environ: Mapping[str, str]) -> Iterator[Findi
     yield from findings
     if settings is None:
         return
-    yield from check_references(settings)
+    yield from in_brief(check_references(settings))
     uses = topic_uses(settings) if settings.kafka else {}
     stored = Stored()
     if settings.postgres is None:
@@ -56,6 +56,12 @@ def _check_log(
     positions = [position for position in stored.positions if position.topic in read]
     yield from check_positions(read, positions, ends)
     yield from check_lag(positions, ends, stored.workers_alive)
+    yield from in_brief(_check_watermarks(settings, uses, positions))
+
+
+def _check_watermarks(
+    settings: Settings, uses: Mapping[str, TopicUse], positions: Sequence[Position]
+) -> Iterator[Finding]:
     for name, model in settings.models.items():
         of_model = [position for position in positions if name in uses[position.topic].models]
         yield from check_watermark(name, model, of_model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from driftline.doctor import Finding, fail, ok, warn
@@ -20,8 +20,23 @@ def check_configuration(path: Path, environ: Mapping[str, str]) -> tuple[Setting
     except ConfigurationError as error:
         return None, fail("configuration", error)
     overrides = sum(name.startswith("DRIFTLINE__") for name in environ)
-    models = ", ".join(settings.models)
+    models = _named(list(settings.models))
     return settings, [ok("configuration", f"{path}: {models}; {overrides} overrides from the environment")]
+
+
+MODELS_NAMED_MAX = 10
+
+
+def _named(models: Sequence[str]) -> str:
+    """Name a few models, and count the others.
+
+    Examples
+    --------
+    >>> _named([f"m{n}" for n in range(12)])
+    'm0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 2 more'
+    """
+    more = len(models) - MODELS_NAMED_MAX
+    return ", ".join(models[:MODELS_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_references(settings: Settings) -> Iterator[Finding]:

@@ -23,6 +23,8 @@ BEHIND_MS_MAX = 300_000
 
 RECREATED = "if it was recreated on purpose, delete its rows from driftline.stream_offset"
 _LAGS_SHOWN_MAX = 5
+LAG_RECORDS_MAX = 100_000
+"""A worker reads so many in a second or two; more is a backlog."""
 
 
 def check_topics(place: str, uses: Mapping[str, TopicUse], found: Mapping[str, TopicInfo]) -> Iterator[Finding]:
@@ -76,7 +78,7 @@ def _check_position(position: Position, info: TopicInfo, ends: Ends) -> list[Fin
 
 
 def check_lag(positions: Sequence[Position], ends: Ends, workers_alive: int) -> Iterator[Finding]:
-    """Tell how many records are not read yet, by topic and for the partitions that lag most."""
+    """Tell how many records are not read yet, by topic and for the partitions that lag most, and what to do."""
     lags: dict[str, dict[int, int]] = {}
     for position in positions:
         end = ends.get((position.topic, position.partition))
@@ -85,11 +87,27 @@ def check_lag(positions: Sequence[Position], ends: Ends, workers_alive: int) -> 
     for topic, by_partition in lags.items():
         behind = sorted(((lag, partition) for partition, lag in by_partition.items() if lag), reverse=True)
         shown = ", ".join(f"partition {partition}: {lag}" for lag, partition in behind[:_LAGS_SHOWN_MAX])
-        told = f"{topic}: {sum(by_partition.values())} records not read yet"
+        total = sum(by_partition.values())
+        told = f"{topic}: {total} records not read yet"
         if behind and not workers_alive:
             yield warn("lag", f"{told}, and no worker to read them ({shown})")
+        elif total > LAG_RECORDS_MAX:
+            yield warn("lag", f"{told} ({shown}); if that does not fall, {_faster(len(by_partition), workers_alive)}")
         else:
             yield ok("lag", f"{told} ({shown})" if behind else told)
+
+
+def _faster(partitions: int, workers_alive: int) -> str:
+    """Say what makes reading faster.
+
+    Examples
+    --------
+    >>> _faster(8, 8)
+    '8 workers share 8 partitions: add partitions, then workers; docs/operations.md says how to see which side is slow'
+    """
+    more = "add partitions, then workers" if workers_alive >= partitions else "start more workers"
+    shared = f"{workers_alive} workers share {partitions} partitions: {more}"
+    return f"{shared}; docs/operations.md says how to see which side is slow"
 
 
 def check_watermark(name: str, model: ModelSettings, positions: Sequence[Position]) -> list[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from driftline.doctor import Finding, fail, ok, warn
+from driftline.doctor.names import check_names
 from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
 from driftline.settings import PostgresSettings, format_duration
 from driftline.store.connection import Connection, connect, place_of, rows, the_row, timestamp
@@ -98,6 +99,7 @@ async def _ask(
     stored.workers_alive = sum(worker.seen_ms_ago <= SEEN_MS_AGO_MAX for worker in workers)
     stored.findings += check_workers(workers)
     stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
+    stored.findings += check_names(await rows(connection, "names_beyond_limits"))
     stored.findings += check_episodes(await rows(connection, "open_episodes"))
     stored.findings += check_accepted(await rows(connection, "accepted_references"))
     messages = await rows(connection, "state_of_messages")

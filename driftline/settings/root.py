@@ -1,7 +1,7 @@
 """What is a whole configuration?
 
-Invariants: at least one model; what is written is never also read; every declared list of features fits its limit; a
-webhook names models that are there.
+Invariants: at least one model, and no more than the limit; what is written is never also read; every declared list of
+features fits its limit; a webhook names models that are there.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,10 @@ from driftline.settings.services import (
     OutboxSettings,
     PostgresSettings,
     PrivacySettings,
+    RetentionSettings,
     WebSettings,
 )
-from driftline.settings.values import Keys, Name, Section, refuse
+from driftline.settings.values import Keys, Name, Section, refuse, refuse_value
 
 
 class Settings(Section):
@@ -33,6 +34,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     models: dict[Name, ModelSettings] = Field(min_length=1)
     outbox: OutboxSettings = OutboxSettings()
+    retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()  # below the models, which it names
 
     def input_topics(self, model: str) -> dict[Input, str]:
@@ -51,7 +53,10 @@ class Settings(Section):
     @field_validator("models")
     @classmethod
     def _fit_the_rest(cls, models: dict[str, ModelSettings], info: ValidationInfo) -> dict[str, ModelSettings]:
-        refuse([*_too_many_features(models, info.data.get("limits")), *_topics_written(models, info.data.get("kafka"))])
+        limits, kafka = info.data.get("limits"), info.data.get("kafka")
+        if limits and len(models) > limits.models_max:
+            refuse_value(f"there are {len(models)}, but limits.models_max is {limits.models_max}")
+        refuse([*_too_many_features(models, limits), *_topics_written(models, kafka)])
         return models
 
     @field_validator("alerts")

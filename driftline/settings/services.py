@@ -162,6 +162,16 @@ class OutboxSettings(Section):
     age_max_ms: DurationMs = Field(default=86_400_000, gt=0, alias="age_max")
 
 
+class RetentionSettings(Section):
+    """For how long what was found is kept: by event time, but messages and dead letters by the clock."""
+
+    verdicts_ms: DurationMs = Field(default=180 * 86_400_000, ge=3_600_000, alias="verdicts")
+    performance_ms: DurationMs = Field(default=400 * 86_400_000, ge=3_600_000, alias="performance")
+    episodes_ms: DurationMs = Field(default=730 * 86_400_000, ge=3_600_000, alias="episodes")
+    messages_ms: DurationMs = Field(default=90 * 86_400_000, ge=3_600_000, alias="messages")
+    dead_letters_ms: DurationMs = Field(default=30 * 86_400_000, ge=3_600_000, alias="dead_letters")
+
+
 WEBHOOKS_MAX = 50
 """Each webhook is looked after by a task of its own in every relay."""
 
@@ -263,6 +273,7 @@ NAMES_MAX = 30_000
 class LimitSettings(Section):
     """How far anything may grow; whatever goes beyond is counted, never silent."""
 
+    models_max: int = Field(default=2_000, ge=1, le=NAMES_MAX)
     message_bytes_max: int = Field(default=1024 * 1024, ge=1)
     array_events_max: int = Field(default=10_000, ge=1)
     id_bytes_max: int = Field(default=512, ge=1)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from driftline.store.connection import Connection
+from driftline.doctor.names import check_names
+from driftline.store.connection import Connection, rows
 from streams.commit import PAYLOAD_BYTES_A_FETCH_MAX
 from tests.support.pipelines import features, lab, label, prediction
 
@@ -65,3 +66,37 @@ async def test_classes_and_variants_beyond_the_bound_are_counted(connection: Con
         "variant_beyond_limit": 5 - 2,
         "class_beyond_limit": 5 - 2 + 4,
     }
+
+
+async def test_a_segment_field_with_a_new_value_for_every_event_is_bounded_counted_and_explained(
+    connection: Connection,
+) -> None:
+    made = await lab(
+        connection, {"segments": ["user"], "labels": None, "performance": None}, limits={"segments_max": 5}
+    )
+    for start in range(0, 300, 100):
+        await made.commit(
+            "all", *(prediction(f"p{n}", n, segment={"user": f"u{n}"}) for n in range(start, start + 100))
+        )
+
+    assert await made.count("pane") <= 3 * (5 + 2 + 1)  # of each fetch: the values, `other` and `missing`, all traffic
+    assert (await made.counts())["segment_beyond_limit"] == 300 - 5
+    [found] = check_names(await rows(connection, "names_beyond_limits"))
+    assert found.level == "warn"
+    assert (
+        "m: 295 events came with segment values beyond limits.segments_max and count as `other` (user 7)" in found.what
+    )
+
+
+async def test_as_many_keys_as_there_are_events_leave_nothing_behind_but_rows_that_go(connection: Connection) -> None:
+    made = await lab(connection)
+    before = [await made.count(table) for table in ("name", "event_count", "stream_offset")]
+    for start in range(0, 3_000, 1_000):
+        await made.commit("predictions", *(prediction(f"p{n}", 0) for n in range(start, start + 1_000)))
+        if not start:
+            after_one = [await made.count(table) for table in ("name", "event_count", "stream_offset", "pane")]
+
+    assert before < after_one[:3]
+    assert [await made.count(table) for table in ("name", "event_count", "stream_offset")] == after_one[:3]
+    assert await made.count("pane") == 3 * after_one[3]  # one of each fetch, until they are merged
+    assert await made.count("prediction") == 3_000

@@ -16,7 +16,7 @@ from psycopg.rows import tuple_row
 
 from driftline.errors import StateError
 from driftline.settings import PostgresSettings
-from driftline.store.connection import Connection, open_pool
+from driftline.store.connection import Connection, open_pool, timestamp
 from streams import worker as module
 from streams.evaluate import Progress, evaluate
 from streams.monitored import MonitoredModel, Profiles
@@ -200,6 +200,11 @@ async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
                 raise OverflowError("what nobody foresaw")
             return await evaluate(connection, profiles, model, watermark_ms)
 
+        await connection.execute(
+            "insert into driftline.pane (model_id, version, segment, pane_start, late, profile_id, n, vector)"
+            " values (2, 0, -1, %s, false, 0, 1, '')",
+            [timestamp(START_MS)],
+        )
         monkeypatch.setattr(module, "evaluate", fail_for_one)
         with pytest.raises(RuntimeError, match=r"^broken: OverflowError: what nobody foresaw$"):
             await both.worker.close_windows()

@@ -8,9 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from driftline.doctor import Finding
-from driftline.doctor.log import BEHIND_MS_MAX, check_lag, check_positions, check_topics, check_watermark
+from driftline.doctor import ALIKE_SHOWN_MAX, Finding, in_brief, ok, warn
+from driftline.doctor.log import (
+    BEHIND_MS_MAX,
+    LAG_RECORDS_MAX,
+    check_lag,
+    check_positions,
+    check_topics,
+    check_watermark,
+)
 from driftline.doctor.machine import check_dependencies, check_python, check_tree, own_packages, required_packages
+from driftline.doctor.names import check_names
 from driftline.doctor.store import (
     SEEN_MS_AGO_MAX,
     Position,
@@ -265,3 +273,57 @@ def test_a_reference_that_is_no_file_s_is_told_with_its_digest() -> None:
     [finding] = check_accepted([SimpleNamespace(model="churn", version="*", digest="d1", since=HOUR_MS)])
 
     assert finding == Finding("ok", "accepted", "churn *: by hand, 1970-01-01, digest d1; until its file changes")
+
+
+def test_a_backlog_is_explained_by_what_would_make_reading_faster() -> None:
+    stored = [position(0, partition=number) for number in range(4)]
+    ends = {("t", number): PartitionEnds(0, 50_000) for number in range(4)}
+
+    [few] = check_lag(stored, ends, 2)
+    [as_many] = check_lag(stored, ends, 4)
+    [small] = check_lag(stored, {at: PartitionEnds(0, LAG_RECORDS_MAX // 4) for at in ends}, 2)
+
+    assert [few.level, as_many.level, small.level] == ["warn", "warn", "ok"]
+    assert "t: 200000 records not read yet" in few.what
+    assert "2 workers share 4 partitions: start more workers" in few.what
+    assert "4 workers share 4 partitions: add partitions, then workers" in as_many.what
+
+
+def beyond(model: str, reason: str, n: int, segments: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(model=model, reason=reason, n=n, segments=segments)
+
+
+def test_a_segment_field_with_a_new_value_for_every_event_is_named_with_what_to_do() -> None:
+    found = check_names(
+        [
+            beyond("churn", "segment_beyond_limit", 12_345, "user_id 98, plan 4"),
+            beyond("churn", "version_beyond_limit", 3),
+        ]
+    )
+
+    assert [finding.level for finding in found] == ["warn", "warn"]
+    assert found[0].what == (
+        "churn: 12345 events came with segment values beyond limits.segments_max and count as `other` "
+        "(user_id 98, plan 4); take a field with a new value for every event out of `segments`, or raise the limit"
+    )
+    assert "limits.versions_max" in found[1].what
+
+
+def test_names_within_their_limits_are_fine_and_many_models_beyond_are_told_briefly() -> None:
+    many = check_names([beyond(f"m{number}", "class_beyond_limit", 1) for number in range(1_000)])
+
+    assert [finding.level for finding in check_names([])] == ["ok"]
+    assert len(many) == 6
+    assert "995 more" in many[-1].what
+
+
+def test_of_a_thousand_models_only_those_in_trouble_are_all_told() -> None:
+    one_held_up = [warn("watermark", "m7 is held up")]
+    findings = [*(ok("watermark", f"m{n}") for n in range(1_000)), *one_held_up]
+
+    told = list(in_brief(findings))
+
+    assert len(told) == ALIKE_SHOWN_MAX + 2
+    assert one_held_up[0] in told
+    assert told[-1].what == "980 more are well"
+    assert list(in_brief(findings[:5])) == findings[:5]

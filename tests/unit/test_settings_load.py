@@ -254,7 +254,7 @@ def test_text_in_the_environment_is_taken_as_it_stands(config: Path, text: str) 
         ),
         ("DRIFTLINE__WEB__PORT__X", "DRIFTLINE__WEB__PORT has no fields"),
         ("DRIFTLINE__WEB", "add a field, such as DRIFTLINE__WEB__HOST"),
-        ("DRIFTLINE__", "known: kafka, postgres, web, privacy, limits, models, outbox, alerts"),
+        ("DRIFTLINE__", "known: kafka, postgres, web, privacy, limits, models, outbox, retention, alerts"),
     ],
 )
 def test_a_variable_that_names_no_setting_is_told_with_the_nearest_that_does(

@@ -1,32 +1,41 @@
 -- name: drift_over_time
 -- Score over threshold of the ten series that come furthest: at 1 it is drift.
-with judged as (
-    select window_end, feature || ' ' || detector || ' (' || model || ' ' || version || ')' as series,
-           score / nullif(threshold, 0) as ratio
+with furthest as (
+    select model, version, feature, detector
       from driftline.v_drift
      where $__timeFilter(window_end)
        and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
        and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
        and segment = ${segment:sqlstring} and level <> 'not_ready'
-), furthest as (
-    select series from judged group by series order by max(ratio) desc nulls last, series limit 10
+     group by model, version, feature, detector
+     order by max(score / nullif(threshold, 0)) desc nulls last, feature, detector, model, version
+     limit 10
 )
-select $__timeGroup(window_end, $__interval) as "time", series as metric, max(ratio) as value
-  from judged join furthest using (series)
+select $__timeGroup(window_end, $__interval) as "time",
+       feature || ' ' || detector || ' (' || model || ' ' || version || ')' as metric,
+       max(score / nullif(threshold, 0)) as value
+  from driftline.v_drift
+  join furthest using (model, version, feature, detector)
+ where $__timeFilter(window_end) and segment = ${segment:sqlstring} and level <> 'not_ready'
  group by 1, 2
  order by 1, 2;
 
 -- name: nearest_to_drift
 -- What is beyond its threshold, or nearest to it, in the last window of each model and version.
+with latest as (
+    select model, version, max(window_end) as window_end
+      from driftline.v_drift
+     where $__timeFilter(window_end)
+       and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+       and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
+       and segment = ${segment:sqlstring} and level <> 'not_ready'
+     group by model, version
+)
 select feature, detector, model, version, level, score / nullif(threshold, 0) as "score / threshold", score, threshold,
        p_value as "p-value", n_reference as "n reference", n_current as "n current", window_end as "window end"
-  from (select *, rank() over (partition by model, version order by window_end desc) as age
-          from driftline.v_drift
-         where $__timeFilter(window_end)
-           and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
-           and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
-           and segment = ${segment:sqlstring} and level <> 'not_ready') judged
- where age = 1
+  from driftline.v_drift
+  join latest using (model, version, window_end)
+ where segment = ${segment:sqlstring} and level <> 'not_ready'
  order by "score / threshold" desc nulls last, feature
  limit 25;
 

@@ -55,13 +55,18 @@ select window_end as "time", 'labels in (' || model || ' ' || version || ')' as 
 
 -- name: latest_metrics
 -- All metrics of the last window in which each is known.
+with latest as (
+    select model, version, basis, metric, max(window_end) as window_end
+      from driftline.v_performance
+     where $__timeFilter(window_end)
+       and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+       and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
+       and segment = ${segment:sqlstring} and value is not null
+     group by model, version, basis, metric
+)
 select metric, basis, model, version, value, low, high, coverage, n_labelled as "labels", window_end as "window end"
-  from (select *, row_number() over (partition by model, version, basis, metric order by window_end desc) as age
-          from driftline.v_performance
-         where $__timeFilter(window_end)
-           and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
-           and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
-           and segment = ${segment:sqlstring} and value is not null) known
- where age = 1
+  from driftline.v_performance
+  join latest using (model, version, basis, metric, window_end)
+ where segment = ${segment:sqlstring}
  order by model, version, basis desc, metric
  limit 100;

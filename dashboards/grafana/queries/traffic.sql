@@ -23,18 +23,24 @@ select model, reason, sum(n)::bigint as "events"
 
 -- name: missing_and_other
 -- Shares of values that are missing or can't be used, of the ten series that reach the largest.
-with share as (
-    select q.window_end, feature || ' ' || kind.name || ' (' || q.model || ' ' || q.version || ')' as series, kind.share
-      from driftline.v_data_quality q
-     cross join lateral (values ('missing', q.missing_share), ('other', q.other_share)) kind (name, share)
-     where $__timeFilter(q.window_end)
-       and ('*' in (${model:sqlstring}) or q.model in (${model:sqlstring}))
-       and ('*' in (${version:sqlstring}) or q.version in (${version:sqlstring}))
-       and q.segment = ${segment:sqlstring}
-), largest as (
-    select series from share group by series order by max(share.share) desc nulls last, series limit 10
+with largest as (
+    select q.model, q.version, q.feature, kind.name
+      from (select model, version, feature, max(missing_share) as missing, max(other_share) as other
+              from driftline.v_data_quality
+             where $__timeFilter(window_end)
+               and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+               and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
+               and segment = ${segment:sqlstring}
+             group by model, version, feature) q
+     cross join lateral (values ('missing', q.missing), ('other', q.other)) kind (name, share)
+     order by kind.share desc nulls last, q.feature, kind.name, q.model, q.version
+     limit 10
 )
-select $__timeGroup(window_end, $__interval) as "time", series as metric, max(share.share) as value
-  from share join largest using (series)
+select $__timeGroup(window_end, $__interval) as "time",
+       feature || ' ' || largest.name || ' (' || model || ' ' || version || ')' as metric,
+       max(case largest.name when 'missing' then missing_share else other_share end) as value
+  from driftline.v_data_quality
+  join largest using (model, version, feature)
+ where $__timeFilter(window_end) and segment = ${segment:sqlstring}
  group by 1, 2
  order by 1, 2;

@@ -8,17 +8,20 @@ select distinct version
   from driftline.v_drift
  where $__timeFilter(window_end)
    and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+   and segment = '*'
  order by version;
 
 -- name: segments
--- All traffic first, then the segments that were judged in the time range.
+-- All traffic first, then the segments that were judged in the time range: one look at each is enough.
 select segment
   from (select '*' as segment
          union
-        select segment
-          from driftline.v_drift
-         where $__timeFilter(window_end)
-           and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))) known
+        select of.segment
+          from driftline.v_segments of
+         cross join lateral (select from driftline.v_drift d
+                              where d.model = of.model and d.segment = of.segment and $__timeFilter(d.window_end)
+                              limit 1) judged
+         where '*' in (${model:sqlstring}) or of.model in (${model:sqlstring})) known
  order by segment <> '*', segment;
 
 -- name: features
@@ -28,7 +31,7 @@ select feature
  where $__timeFilter(window_end)
    and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
    and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
-   and p_value is not null and level <> 'not_ready'
+   and segment = ${segment:sqlstring} and p_value is not null and level <> 'not_ready'
  group by feature
  order by max(score / nullif(threshold, 0)) desc nulls last, feature;
 
@@ -38,4 +41,5 @@ select distinct metric
   from driftline.v_performance
  where $__timeFilter(window_end)
    and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
+   and segment = '*'
  order by metric;

@@ -282,7 +282,8 @@ create table driftline.rollup (
     profile_id integer not null,
     n bigint not null,
     vector bytea not null,
-    primary key (model_id, kind, grain_start, version, segment, profile_id)
+    -- How many there were is asked more often than what they were, and the vectors are long.
+    primary key (model_id, kind, grain_start, version, segment, profile_id) include (n)
 );
 
 create table driftline.warm_up (
@@ -343,11 +344,17 @@ create table driftline.verdict (
     revision integer not null default 1,
     profile_id integer not null,
     counts bigint[],
+    n_missing bigint generated always as (counts[cardinality(counts) - 1]) stored,
+    n_other bigint generated always as (counts[cardinality(counts)]) stored,
     changed_at timestamptz,
-    primary key (model_id, window_end, version, segment, feature, detector)
+    -- Who looks at a model looks at one segment of it, nearly always. What is included answers without the table.
+    primary key (model_id, segment, window_end, version, feature, detector) include (score, threshold, level, p_value)
 );
 -- For v_distribution, which knows windows by their starts.
 create index on driftline.verdict (model_id, window_start);
+-- For v_data_quality, which else would read every count of every bin.
+create index on driftline.verdict (model_id, segment, window_end) include (version, feature, n_current, n_missing, n_other)
+ where counts is not null;
 
 comment on column driftline.verdict.changed_at is 'estimated event time of the change that a sequential detector found';
 
@@ -367,7 +374,7 @@ create table driftline.performance (
     coverage float8,
     reason text,
     revision integer not null default 1,
-    primary key (model_id, window_end, version, segment, basis, metric)
+    primary key (model_id, segment, window_end, version, basis, metric) include (value)
 );
 comment on column driftline.performance.reason is 'why there is no value, or no interval';
 
@@ -432,6 +439,7 @@ create table driftline.outbox (
 );
 create index on driftline.outbox (topic, sequence) where published_at is null and failed_at is null;
 create index on driftline.outbox (sequence) where fanned_out_at is null;
+create index on driftline.outbox (created_at);
 create index on driftline.outbox (episode_id, sequence) where published_at is null and failed_at is null;
 comment on column driftline.outbox.failed_at is 'when it was given up, older than outbox.age_max';
 comment on column driftline.outbox.fanned_out_at is 'when a delivery was made for each webhook that wants it';
@@ -509,62 +517,69 @@ create table driftline.worker (
     partitions jsonb not null default '[]'
 );
 
--- Views: the contract with dashboards and people.
+-- Views: the contract with dashboards and people. Versions are joined from the left, though each has a name, so that who
+-- does not ask for them does not wait for them either.
+
+create view driftline.v_segments as
+-- With a row for all traffic, so that other views can be asked for it through an index as for any segment.
+select m.model_id, n.code, m.name as model, n.name as segment
+  from driftline.model m
+  join driftline.name n on n.model_id = m.model_id and n.kind = 'segment'
+ union all
+select model_id, (-1)::smallint, name, '*' from driftline.model;
 
 create view driftline.v_drift as
-select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+select s.model, v.name as version, s.segment,
        d.feature, d.window_start, d.window_end, d.detector, d.score, d.threshold, d.p_value,
        d.n_reference, d.n_current, d.level, d.revision
   from driftline.verdict d
-  join driftline.model m using (model_id)
-  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
-  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment;
+  join driftline.v_segments s on s.model_id = d.model_id and s.code = d.segment
+  left join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version;
 
 create view driftline.v_performance as
-select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+select s.model, v.name as version, s.segment,
        p.window_start, p.window_end, p.basis, p.metric, p.value, p.low, p.high,
        p.n_predictions, p.n_labelled, p.coverage, p.revision, p.reason
   from driftline.performance p
-  join driftline.model m using (model_id)
-  join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version
-  left join driftline.name s on s.model_id = p.model_id and s.kind = 'segment' and s.code = p.segment;
+  join driftline.v_segments s on s.model_id = p.model_id and s.code = p.segment
+  left join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version;
 
 -- How far estimates were off, once labels are in.
 create view driftline.v_estimate_error as
-select e.model, e.version, e.segment, e.window_start, e.window_end, e.metric,
+select s.model, v.name as version, s.segment, e.window_start, e.window_end, e.metric,
        e.value as estimated, e.low, e.high, c.value as realised, e.value - c.value as error,
        c.value between e.low and e.high as within, c.n_predictions, c.n_labelled, c.coverage
-  from driftline.v_performance e
-  join driftline.v_performance c using (model, version, segment, window_end, metric)
+  from driftline.performance e
+  join driftline.performance c using (model_id, segment, window_end, version, metric)
+  join driftline.v_segments s on s.model_id = e.model_id and s.code = e.segment
+  left join driftline.name v on v.model_id = e.model_id and v.kind = 'version' and v.code = e.version
  where e.basis = 'estimated' and c.basis = 'cohort' and e.value is not null and c.value is not null;
 
 create view driftline.v_distribution as
-select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+select s.model, v.name as version, s.segment,
        d.feature, d.window_start, b.bin, b.label,
        r.counts[b.bin + 1] / nullif(d.n_reference, 0)::float8 as reference_share,
        d.counts[b.bin + 1] / nullif(d.n_current, 0)::float8 as current_share
   from driftline.verdict d
-  join driftline.model m using (model_id)
-  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
-  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
+  join driftline.v_segments s on s.model_id = d.model_id and s.code = d.segment
+  left join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
   join driftline.profile_bin b on b.profile_id = d.profile_id and b.feature = d.feature
   left join driftline.profile_count r
-         on r.profile_id = d.profile_id and r.segment = coalesce(s.name, '*') and r.feature = d.feature
+         on r.profile_id = d.profile_id and r.segment = s.segment and r.feature = d.feature
  where d.counts is not null;
 
 create view driftline.v_data_quality as
-select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+select s.model, v.name as version, s.segment,
        d.feature, d.window_start, d.window_end, d.n_current as n,
-       d.counts[cardinality(d.counts) - 1] / nullif(d.n_current, 0)::float8 as missing_share,
-       d.counts[cardinality(d.counts)] / nullif(d.n_current, 0)::float8 as other_share
+       d.n_missing / nullif(d.n_current, 0)::float8 as missing_share,
+       d.n_other / nullif(d.n_current, 0)::float8 as other_share
   from driftline.verdict d
-  join driftline.model m using (model_id)
-  join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
-  left join driftline.name s on s.model_id = d.model_id and s.kind = 'segment' and s.code = d.segment
+  join driftline.v_segments s on s.model_id = d.model_id and s.code = d.segment
+  left join driftline.name v on v.model_id = d.model_id and v.kind = 'version' and v.code = d.version
  where d.counts is not null;
 
 create view driftline.v_traffic as
-select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
+select s.model, v.name as version, s.segment,
        r.grain_start as window_start,
        r.grain_start + make_interval(secs => gcd((m.settings -> 'windows' ->> 'length_ms')::bigint,
                                                  (m.settings -> 'windows' ->> 'slide_ms')::bigint) / 1000.0) as window_end,
@@ -572,10 +587,10 @@ select m.name as model, v.name as version, coalesce(s.name, '*') as segment,
        coalesce(sum(r.n) filter (where r.kind = 'arrival'), 0)::bigint as n_labelled
   from driftline.rollup r
   join driftline.model m using (model_id)
-  join driftline.name v on v.model_id = r.model_id and v.kind = 'version' and v.code = r.version
-  left join driftline.name s on s.model_id = r.model_id and s.kind = 'segment' and s.code = r.segment
+  left join driftline.name v on v.model_id = r.model_id and v.kind = 'version' and v.code = r.version
+  join driftline.v_segments s on s.model_id = r.model_id and s.code = r.segment
  where r.kind in ('features', 'arrival')
- group by m.name, v.name, s.name, m.settings, r.grain_start;
+ group by m.model_id, s.model, v.name, s.segment, r.grain_start;
 
 create view driftline.v_events as
 select event_id, type, model, version, segment, episode_id, occurred_at, published_at, payload from driftline.outbox;

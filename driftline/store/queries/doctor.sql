@@ -57,3 +57,14 @@ select m.name as model, f.version, p.digest, f.since
   join driftline.profile p using (profile_id)
  where f.accepted_over is not null
  order by m.name, f.version;
+
+-- name: names_beyond_limits
+-- How many events of each model had a name beyond a limit, and of what the segments that have a code are.
+select c.model, c.reason, sum(c.n)::bigint as n,
+       (select string_agg(of.field || ' ' || of.n, ', ' order by of.n desc, of.field)
+          from (select split_part(s.segment, '=', 1) as field, count(*) as n
+                  from driftline.v_segments s where s.model = c.model and s.segment <> '*' group by 1) of) as segments
+  from driftline.event_count c
+ where c.reason in ('version_beyond_limit', 'variant_beyond_limit', 'segment_beyond_limit', 'class_beyond_limit')
+ group by c.model, c.reason
+ order by sum(c.n) desc, c.model, c.reason;

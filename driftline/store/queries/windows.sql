@@ -31,6 +31,26 @@ select %(model_id)s, i.version, i.segment, i.cohort_start, i.arrival_start, i.la
 -- How far a model's windows were closed, to see without any lock whether there is something to do.
 select closed_through, restated_at, now() as now from driftline.evaluation where model_id = %(model_id)s;
 
+-- name: evaluations_due
+-- Of which models something can be closed, or came to what is closed and may be restated; without any lock.
+select m.model_id
+  from unnest(%(model_ids)s::smallint[], %(closable)s::timestamptz[], %(restate_after_ms)s::bigint[])
+       m (model_id, closable, restate_after_ms)
+  left join driftline.evaluation e using (model_id)
+ where case when e.closed_through is null
+            then exists (select from driftline.pane p where p.model_id = m.model_id and p.pane_start < m.closable)
+              or exists (select from driftline.outcome o where o.model_id = m.model_id and o.arrival_start < m.closable)
+            else e.closed_through < m.closable
+              or (e.restated_at <= now() - make_interval(secs => m.restate_after_ms / 1000.0)
+                  and (exists (select from driftline.pane p
+                                where p.model_id = m.model_id and p.pane_start < e.closed_through)
+                    or exists (select from driftline.outcome o
+                                where o.model_id = m.model_id and o.arrival_start < e.closed_through)
+                    or exists (select from driftline.outcome o
+                                where o.model_id = m.model_id and o.cohort_start < e.closed_through
+                                  and o.outcome_delta_id > e.seen_outcome_delta_id)))
+       end;
+
 -- name: evaluation_state
 -- How far a model's windows are closed.
 insert into driftline.evaluation (model_id) values (%(model_id)s)
@@ -51,7 +71,14 @@ select least((select min(pane_start) from driftline.pane where model_id = %(mode
 
 -- name: latest_rollup
 -- Start of the last rollup before a time.
-select max(grain_start) as latest from driftline.rollup where model_id = %(model_id)s and grain_start < %(before)s;
+select max(of_kind.latest) as latest
+  from unnest(array['features', 'cohort', 'arrival']) kind
+ cross join lateral (select max(r.grain_start) as latest from driftline.rollup r
+                      where r.model_id = %(model_id)s and r.kind = kind.kind and r.grain_start < %(before)s) of_kind;
+
+-- name: begin_evaluation
+-- Plans that go through the indexes: what waits grows too quickly for the planner to know, and is deleted as it is read.
+select set_config('enable_seqscan', 'off', true) as sequential, set_config('enable_bitmapscan', 'off', true) as bitmap;
 
 -- name: take_panes
 -- Hands over the pane deltas of a stretch of event time; they are folded into rollups in the same transaction.
@@ -63,6 +90,30 @@ returning version, segment, pane_start, late, profile_id, n, vector;
 -- Hands over the outcome deltas that arrived in a stretch of event time.
 delete from driftline.outcome
  where model_id = %(model_id)s and arrival_start >= %(from)s and arrival_start < %(to)s
+returning version, segment, cohort_start, arrival_start, late, profile_id, n, vector;
+
+-- name: take_crowded_panes
+-- Hands over pane deltas of which there are several of one pane, version and segment, to be put back as one.
+delete from driftline.pane
+ where ctid = any (array(
+       select crowded.ctid
+         from (select ctid, count(*) over (partition by pane_start, version, segment, late, profile_id) as n
+                 from driftline.pane
+                where model_id = %(model_id)s and pane_start >= %(from)s and pane_start < %(to)s) crowded
+        where n > 1
+        limit %(rows_max)s))
+returning version, segment, pane_start, late, profile_id, n, vector;
+
+-- name: take_crowded_outcomes
+-- Hands over outcome deltas of which there are several of one cohort, arrival, version and segment.
+delete from driftline.outcome
+ where ctid = any (array(
+       select crowded.ctid
+         from (select ctid, count(*) over (partition by arrival_start, cohort_start, version, segment, late, profile_id) as n
+                 from driftline.outcome
+                where model_id = %(model_id)s and arrival_start >= %(from)s and arrival_start < %(to)s) crowded
+        where n > 1
+        limit %(rows_max)s))
 returning version, segment, cohort_start, arrival_start, late, profile_id, n, vector;
 
 -- name: waiting_outcomes
@@ -158,13 +209,14 @@ do update set window_start = excluded.window_start, score = excluded.score, thre
 -- Over which stretch each drift verdict of a window was made, so that a restatement covers the same.
 select distinct version, segment, window_start, profile_id
   from driftline.verdict
- where model_id = %(model_id)s and window_end = %(window_end)s and counts is not null;
+ where model_id = %(model_id)s and segment = any (%(segments)s) and window_end = %(window_end)s and counts is not null;
 
 -- name: judged_stretches
 -- Over which stretches closed windows were judged that may reach back over a time.
 select distinct window_start, window_end
   from driftline.verdict
- where model_id = %(model_id)s and counts is not null and window_end > %(from)s and window_end <= %(to)s;
+ where model_id = %(model_id)s and segment = any (%(segments)s) and counts is not null
+   and window_end > %(from)s and window_end <= %(to)s;
 
 -- name: save_performance
 -- Writes metrics; one that changes an earlier row of the same window raises its revision.
@@ -215,4 +267,5 @@ delete from driftline.warm_up where model_id = %(model_id)s and version = %(vers
 
 -- name: drop_old_rollups
 -- Forgets rollups that no window and no label can reach any more.
-delete from driftline.rollup where model_id = %(model_id)s and grain_start < %(before)s;
+delete from driftline.rollup
+ where model_id = %(model_id)s and kind = any (array['features', 'cohort', 'arrival']) and grain_start < %(before)s;

@@ -1,0 +1,72 @@
+"""`make bench-store`: fill a Postgres with a month, and say how large and how fast everything is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.store.month import Month, fill
+from benchmarks.store.page import ROWS_SHOWN_MAX, as_page
+from benchmarks.store.views import Size, Timed, asked, sizes, time_query
+from driftline.embedded import embedded_postgres
+from driftline.store.connection import connect
+
+
+async def measure(url: str, month: Month, runs: int, is_filled: bool) -> tuple[str, list[Size], list[Timed]]:
+    """Fill a store if it is empty, and measure it."""
+    connection = await connect(url)
+    try:
+        if not is_filled:
+            await fill(connection, url, month, lambda what: print(what, file=sys.stderr, flush=True))
+        await connection.execute("vacuum analyze")
+        version = (await (await connection.execute("show server_version")).fetchall())[0][0]
+        found = await sizes(connection)
+        timed = [await time_query(connection, query, runs) for query in asked(month.end)]
+        return version, found, timed
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    month = Month()
+    parser.add_argument("--models", type=int, default=month.models)
+    parser.add_argument("--days", type=int, default=month.days)
+    parser.add_argument("--predictions-a-day", type=int, default=month.predictions_a_day)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the store here, and use it again if it is there")
+    parser.add_argument("--out", type=Path, help="write a page here")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    given = parser.parse_args()
+    month = Month(models=given.models, days=given.days, predictions_a_day=given.predictions_a_day)
+    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as made:
+        folder = given.folder or Path(made) / "postgres"
+        Path(made).chmod(0o755)  # the server may run as another user
+        is_filled = (folder / "data").exists()
+        with embedded_postgres(folder, durable=False) as url:
+            version, tables, timed = asyncio.run(measure(url, month, given.runs, is_filled))
+    page = as_page(version, month, tables, timed)
+    if given.out:
+        given.out.write_text(page)
+    else:
+        print(page)
+    if given.json:
+        slowest = max((t for t in timed if t.n_rows <= ROWS_SHOWN_MAX), key=lambda t: t.ms)
+        print(
+            json.dumps(
+                {
+                    "bytes_a_row": {of.name: round(of.bytes_a_row, 1) for of in tables if of.n},
+                    "rows": {of.name: of.n for of in tables if of.n},
+                    "slowest": [slowest.query.name, slowest.query.models, slowest.query.range, round(slowest.ms, 1)],
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
