@@ -74,9 +74,10 @@ def _model(chance: random.Random, is_late: bool) -> dict[str, Any]:
         # How far a window of few events reaches back is settled when it closes, before what is late has come.
         "min_events": 1 if is_late else chance.choice([1, 15]),
     }
-    reference = {"path": "reference.parquet"} if chance.random() < 0.7 else {"first_events": chance.randint(10, 60)}
+    # Which events are the first is settled before what is late has come, too.
+    of_file = is_late or chance.random() < 0.6
     return {
-        "reference": reference,
+        "reference": {"path": "reference.parquet"} if of_file else {"first_events": chance.randint(10, 60)},
         "segments": ["s"],
         "windows": windows,
         # So low that chance alone opens and closes episodes of both kinds.
