@@ -236,7 +236,7 @@ async def _commit(
     consumer = cast(WholeFetchConsumer, app.consumer)
     worker.health.begun(place)
     position = await worker.process(fetch, decoding)
-    worker.health.ended(place, committed=position is None)
+    worker.health.ended(place, monotonic(), committed=position is None)
     if position is None:
         at.pop(tp, None)
         consumer.note_committed(tp, fetch.next)

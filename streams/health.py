@@ -17,6 +17,9 @@ Service = Literal["kafka", "postgres"]
 ANSWER_S_MAX = 15.0
 """Both services are asked every few seconds; after so long without an answer one is away."""
 
+TURNS_MAX = 20
+"""While a worker catches up, its partitions take turns: so many times longer may one stand still than all of them."""
+
 
 class Sight(NamedTuple):
     """How far a partition is read, and where it ends."""
@@ -53,6 +56,7 @@ class Health:
     _under_way: Counter[Place] = field(default_factory=Counter)
     _commits: Counter[Place] = field(default_factory=Counter)
     _courses: dict[Place, _Course] = field(default_factory=dict)
+    _committed_s: float | None = None
     _sights: Mapping[Place, Sight] | None = None
 
     def answered(self, service: Service, now_s: float) -> None:
@@ -63,11 +67,12 @@ class Health:
         """Note that a fetch is being committed."""
         self._under_way[place] += 1
 
-    def ended(self, place: Place, *, committed: bool) -> None:
+    def ended(self, place: Place, now_s: float, *, committed: bool) -> None:
         """Note that a fetch is committed, or that another one takes its place."""
         self._under_way[place] -= 1
         if committed:
             self._commits[place] += 1
+            self._committed_s = now_s
             self.trouble = ""
 
     def look(self, sights: Mapping[Place, Sight], now_s: float) -> None:
@@ -111,14 +116,16 @@ class Health:
         if self._sights is None:
             found.append("no share of the partitions yet")
         why = f": {self.trouble}" if self.trouble else ""
-        for place, standing_s in self._standing(now_s).items():
-            if standing_s > self.stuck_after_s:
-                topic, partition = place
-                found.append(f"{topic}, partition {partition}: stands still for {int(standing_s)}s{why}")
+        for (topic, partition), standing_s in self._standing(now_s, self.stuck_after_s).items():
+            found.append(f"{topic}, partition {partition}: stands still for {int(standing_s)}s{why}")
         return found
 
-    def _standing(self, now_s: float) -> dict[Place, float]:
-        return {place: now_s - course.since_s for place, course in self._courses.items()}
+    def _standing(self, now_s: float, after_s: float) -> dict[Place, float]:
+        """Return for how long partitions stand still; while others move, one may have to wait for its turn."""
+        moves = self._committed_s is not None and now_s - self._committed_s <= after_s
+        least_s = after_s * (TURNS_MAX if moves else 1)
+        standing = {place: now_s - course.since_s for place, course in self._courses.items()}
+        return {place: seconds for place, seconds in standing.items() if seconds > least_s}
 
     def must_restart(self, now_s: float) -> list[Place]:
         """Return partitions that stand still for twice the time while their logs grow and both services answer."""
@@ -127,8 +134,8 @@ class Health:
         sights = self._sights or {}
         return [
             place
-            for place, standing_s in self._standing(now_s).items()
-            if standing_s > 2 * self.stuck_after_s and sights[place].end > self._courses[place].end
+            for place in self._standing(now_s, 2 * self.stuck_after_s)
+            if sights[place].end > self._courses[place].end
         ]
 
     def restarted(self) -> None:

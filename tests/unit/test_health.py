@@ -44,7 +44,7 @@ def test_every_commit_is_progress_however_far_the_end_is() -> None:
     health = well()
     for now_s in range(2, 200, 2):
         health.begun(AT)
-        health.ended(AT, committed=True)
+        health.ended(AT, now_s, committed=True)
         hear(health, now_s, 10 + now_s, 10**9 + now_s)
         assert health.reasons(now_s) == []
     assert health.must_restart(200) == []
@@ -56,7 +56,7 @@ def test_a_fetch_that_is_never_committed_counts_though_everything_is_read() -> N
     for now_s in range(2, 36, 2):
         hear(health, now_s, 11, 11)
     assert health.reasons(35) != []
-    health.ended(AT, committed=True)
+    health.ended(AT, 36, committed=True)
     hear(health, 36, 11, 11)
     assert health.reasons(36) == []
 
@@ -90,3 +90,17 @@ def test_partitions_that_went_to_others_are_no_longer_looked_at() -> None:
 
 def test_an_end_in_order_takes_ten_seconds_at_most() -> None:
     assert STOP_S_MAX + FAREWELL_S_MAX + GRACE_S_MAX <= 9
+
+
+def test_while_others_move_a_partition_may_wait_for_its_turn_but_not_for_ever() -> None:
+    health, other = Health(30), ("predictions", 1)
+    for now_s in range(0, 602, 2):
+        health.begun(other)
+        health.ended(other, now_s, committed=True)
+        hear(health, now_s, 10, 11 + now_s)
+        assert (health.reasons(now_s), health.must_restart(now_s)) == ([], [])
+    assert health.reasons(604) == ["predictions, partition 0: stands still for 604s"]
+    assert health.reasons(632) != []
+    assert health.must_restart(664) == []  # by then nobody answers
+    hear(health, 664, 10, 9_000)
+    assert health.must_restart(664) == [AT]
