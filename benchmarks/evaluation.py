@@ -64,7 +64,7 @@ def settings_of(shape: Shape) -> Settings:
         "task": "binary",
         "reference": {"path": "reference.parquet"},
         "features": [{"name": f"f{place}", "type": "numeric"} for place in range(shape.features)],
-        "segments": ["segment"],
+        "segments": ["region"],
         "windows": {"length": "1h", "allowed_lateness": "0s", "out_of_orderness": "0s"},
     }
     return Settings.model_validate({"models": {MODEL: model}})
@@ -104,11 +104,11 @@ async def prepare(connection: Connection, shape: Shape) -> Filled:
         task="binary",
         bins=10,
         categories_max=50,
-        segments=["segment"],
+        segments=["region"],
         segments_max=100,
     )
     await model.admit(connection, "version", ["v1"])
-    await model.admit_segments(connection, [f"segment=s{of}" for of in range(shape.segments)])
+    await model.admit_segments(connection, [f"region=s{of}" for of in range(shape.segments)])
     profiles = Profiles()
     async with connection.transaction():
         profile_id = await put_profile_in_force(connection, model, EVERY_VERSION, profile)
@@ -119,7 +119,7 @@ async def put_panes(filled: Filled, shape: Shape, first: int, n_panes: int) -> N
     """Put the deltas of some panes into the store, as commits do."""
     rng = np.random.default_rng(first)
     names = filled.model.names("segment")
-    codes = np.array([names.index(f"segment=s{of}") for of in range(shape.segments)], np.int64)
+    codes = np.array([names.index(f"region=s{of}") for of in range(shape.segments)], np.int64)
     n = shape.events_a_delta
     for pane in range(first, first + n_panes):
         for _ in range(shape.deltas_a_pane):

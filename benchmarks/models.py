@@ -70,7 +70,7 @@ def fetch_of(models: int, seed: int, start: int) -> list[bytes]:
                 "timestamp": times[row],
                 "prediction": int(scores[row] > 0.5),
                 "score": scores[row],
-                "segment": {"segment": f"s{row % SHAPE.segments}"},
+                "segment": {"region": f"s{row % SHAPE.segments}"},
                 "features": {name: values[row] for name, values in columns.items()},
             }
         ).encode()
@@ -117,7 +117,7 @@ async def _prepare(connection: Connection, settings: Settings) -> tuple[Decoder,
     types = [FeatureType(f"f{place}", "numeric") for place in range(SHAPE.features)]
     reference: PredictionBatch = batch_of(SHAPE, 5_000, START_MS, rng)
     profile = profile_from_batch(
-        reference, types, task="binary", bins=10, categories_max=50, segments=["segment"], segments_max=100
+        reference, types, task="binary", bins=10, categories_max=50, segments=["region"], segments_max=100
     )
     models = await register_models(connection, settings)
     for model in models.values():
