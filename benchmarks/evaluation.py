@@ -26,7 +26,7 @@ from driftline.store.connection import Connection, connect
 from driftline.store.migrate import migrate
 from streams.evaluate import evaluate
 from streams.merging import merge_passed_panes
-from streams.model_commit import write_panes
+from streams.model_commit import PanesOf, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
 from streams.panes import PaneLayout, summarise_predictions
 from streams.reference import profile_from_batch
@@ -132,7 +132,7 @@ async def put_panes(filled: Filled, shape: Shape, first: int, n_panes: int) -> N
                 filled.layout,
                 MINUTE_MS,
             )
-            await write_panes(filled.connection, filled.model, filled.profile_id, deltas)
+            await write_panes(filled.connection, [PanesOf(filled.model.model_id, filled.profile_id, deltas)])
 
 
 async def close(filled: Filled, watermark_ms: int) -> float:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, row, rows, run, timestamp
-from streams.model_commit import ModelCommit
+from streams.model_commit import ModelCommit, write_panes
 from streams.monitored import MonitoredModel, Profiles
 from streams.prepared import PreparedModel, ensure_room, prepare
 from streams.watermarks import judge_times
@@ -140,8 +141,8 @@ async def commit_fetch(
         await rows(connection, "lock_panes_shared", buckets=sorted({model.bucket for model in models}))
         await _know_all_names(connection, prepared)
         in_force = await pipeline.profiles.in_force(connection, models)
-        for commit, left in zip(commits, joined, strict=True):
-            await commit.summarise(left, in_force)
+        panes = [await commit.summarise(left, in_force) for commit, left in zip(commits, joined, strict=True)]
+        await write_panes(connection, list(chain.from_iterable(panes)))
         await _write_dead_letters(connection, position, result.dead)
         await _count(connection, position, result)
         await run(

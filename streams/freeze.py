@@ -14,7 +14,7 @@ from driftline.events import Coded, FeatureType, Ints
 from driftline.settings import ReferenceSettings
 from driftline.store.connection import Connection, rows, run
 from labels_join.join import all_pairs
-from streams.model_commit import write_outcomes, write_panes
+from streams.model_commit import PanesOf, write_outcomes, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
 from streams.panes import NO_PROFILE, count_predictions, summarise_predictions
 from streams.reference import infer_feature_types, profile_from_batch
@@ -102,7 +102,7 @@ async def _freeze(
         )
         profile_id = await put_profile_in_force(connection, model, name, profile)
         counted = count_predictions(batch.time_ms, reference.version, reference.segments, reference.late, pane_ms)
-        await write_panes(connection, model, NO_PROFILE, counted)
+        await write_panes(connection, [PanesOf(model.model_id, NO_PROFILE, counted)])
         await _summarise_rest(connection, profiles, model, profile_id, kept.take(~first))
         await _pair_all(connection, profiles, model, profile_id, name)
         await run(connection, "end_warm_up", model_id=model.model_id, version=name)
@@ -133,7 +133,7 @@ async def _summarise_rest(
     batch = with_columns(rest.batch, layout.profile)
     pane_ms = model.settings.windows.pane_ms
     deltas = summarise_predictions(batch, rest.version, rest.segments, rest.late, layout, pane_ms)
-    await write_panes(connection, model, profile_id, deltas)
+    await write_panes(connection, [PanesOf(model.model_id, profile_id, deltas)])
 
 
 async def _pair_all(

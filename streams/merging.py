@@ -81,7 +81,7 @@ async def _put_back_panes(connection: Connection, model: MonitoredModel, merged:
     await run(
         connection,
         "add_panes",
-        model_id=model.model_id,
+        model_id=pg_array("int2", [model.model_id] * len(merged)),
         version=pg_array("int2", version),
         segment=pg_array("int2", segment),
         pane_start=pg_array("timestamptz", pane_start),

@@ -9,7 +9,7 @@ features, the one that stands first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,15 @@ from streams.warm_up import keep_for_reference, with_columns
 
 InForce = Mapping[tuple[int, str], int]
 """Profile ids by (model id, version or `*`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanesOf:
+    """Pane deltas of one model under one profile."""
+
+    model_id: int
+    profile_id: int
+    deltas: PaneDeltas
 
 
 @dataclass(slots=True)
@@ -96,14 +105,19 @@ class ModelCommit:
             joined.pairs.append(await self._add_labels(self.item.labels))
         return joined
 
-    async def summarise(self, joined: Joined, in_force: InForce) -> None:
-        """Write the deltas of predictions, served features and pairs; the caller holds the pane lock."""
+    async def summarise(self, joined: Joined, in_force: InForce) -> list[PanesOf]:
+        """Write the deltas of pairs, and return those of predictions and served features, to be written with others'.
+
+        The caller holds the pane lock.
+        """
+        panes: list[PanesOf] = []
         if joined.predictions is not None and len(joined.predictions.batch):
-            await self._predictions(joined.predictions, in_force)
+            panes += await self._predictions(joined.predictions, in_force)
         if joined.features is not None and len(joined.features.batch):
-            await self._features(joined.features, in_force)
+            panes += await self._features(joined.features, in_force)
         for pairs in joined.pairs:
             await self._outcomes(pairs, in_force)
+        return panes
 
     async def _first_sources(self, in_force: InForce) -> tuple[CodedPredictions | None, CodedFeatures | None]:
         """Leave out what says again what was said before; of an id's features, what came first in the log counts."""
@@ -176,7 +190,8 @@ class ModelCommit:
         self._count("label_prediction_time_wrong", added.apart)
         return added.pairs
 
-    async def _predictions(self, part: CodedPredictions, in_force: InForce) -> None:
+    async def _predictions(self, part: CodedPredictions, in_force: InForce) -> list[PanesOf]:
+        panes = []
         for profile_id, chosen in self._by_profile(part.keyed.version, in_force).items():
             some = part.take(chosen)
             if profile_id is None:
@@ -187,9 +202,11 @@ class ModelCommit:
             pane_ms = self.model.settings.windows.pane_ms
             keyed = some.keyed
             deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
-            await write_panes(self.connection, self.model, profile_id, deltas)
+            panes.append(PanesOf(self.model.model_id, profile_id, deltas))
+        return panes
 
-    async def _features(self, part: CodedFeatures, in_force: InForce) -> None:
+    async def _features(self, part: CodedFeatures, in_force: InForce) -> list[PanesOf]:
+        panes = []
         for profile_id, chosen in self._by_profile(part.version, in_force).items():
             assert profile_id is not None, "features without a reference were left out"
             some = part.take(chosen)
@@ -197,7 +214,8 @@ class ModelCommit:
             batch = with_columns(some.batch, layout.profile)
             pane_ms = self.model.settings.windows.pane_ms
             deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
-            await write_panes(self.connection, self.model, profile_id, deltas)
+            panes.append(PanesOf(self.model.model_id, profile_id, deltas))
+        return panes
 
     async def _outcomes(self, pairs: Pairs, in_force: InForce) -> None:
         self._count("pair", int(pairs.weight.sum()))
@@ -221,19 +239,22 @@ class ModelCommit:
             self.counts[self.model.name, reason] += n
 
 
-async def write_panes(connection: Connection, model: MonitoredModel, profile_id: int, deltas: PaneDeltas) -> None:
-    """Insert pane deltas; the caller holds the model's pane lock."""
+async def write_panes(connection: Connection, panes: Sequence[PanesOf]) -> None:
+    """Insert pane deltas of any number of models at once; the caller holds their pane locks."""
+    if not panes:
+        return
+    sizes = [len(of.deltas) for of in panes]
     await run(
         connection,
         "add_panes",
-        model_id=model.model_id,
-        version=pg_array("int2", deltas.version),
-        segment=pg_array("int2", deltas.segment),
-        pane_start=pg_array("timestamptz", deltas.start_ms),
-        late=pg_array("bool", deltas.late),
-        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
-        n=pg_array("int8", deltas.n),
-        vector=pg_bytea_array(deltas.vectors),
+        model_id=pg_array("int2", np.repeat([of.model_id for of in panes], sizes)),
+        version=pg_array("int2", np.concatenate([of.deltas.version for of in panes])),
+        segment=pg_array("int2", np.concatenate([of.deltas.segment for of in panes])),
+        pane_start=pg_array("timestamptz", np.concatenate([of.deltas.start_ms for of in panes])),
+        late=pg_array("bool", np.concatenate([of.deltas.late for of in panes])),
+        profile_id=pg_array("int4", np.repeat([of.profile_id for of in panes], sizes)),
+        n=pg_array("int8", np.concatenate([of.deltas.n for of in panes])),
+        vector=pg_bytea_array([vector for of in panes for vector in of.deltas.vectors]),
     )
 
 

@@ -11,12 +11,12 @@ select pg_advisory_xact_lock(2, %(bucket)s);
 select pg_try_advisory_xact_lock(5, %(model_id)s) as taken;
 
 -- name: add_panes
--- Pane deltas of one batch.
+-- Pane deltas of one batch, of all its models at once.
 insert into driftline.pane (model_id, version, segment, pane_start, late, profile_id, n, vector)
-select %(model_id)s, i.version, i.segment, i.pane_start, i.late, i.profile_id, i.n, i.vector
-  from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(pane_start)s::timestamptz[], %(late)s::boolean[],
-              %(profile_id)s::integer[], %(n)s::bigint[], %(vector)s::bytea[])
-       i (version, segment, pane_start, late, profile_id, n, vector);
+select i.model_id, i.version, i.segment, i.pane_start, i.late, i.profile_id, i.n, i.vector
+  from unnest(%(model_id)s::smallint[], %(version)s::smallint[], %(segment)s::smallint[], %(pane_start)s::timestamptz[],
+              %(late)s::boolean[], %(profile_id)s::integer[], %(n)s::bigint[], %(vector)s::bytea[])
+       i (model_id, version, segment, pane_start, late, profile_id, n, vector);
 
 -- name: add_outcomes
 -- Outcome deltas of one batch.
