@@ -250,7 +250,7 @@ async def test_what_a_worker_finds_is_in_its_log_once_it_is_committed(
     [(episode_id,)] = desk.rows("select episode_id from driftline.v_episodes")
     who = f"m v1: drift episode {episode_id.hex[:8]}"
     assert before == []
-    assert [re.sub(r"\(psi .*\)", "(psi …)", line) for line in caplog.messages] == [
+    assert [re.sub(r"\(psi .*", "(psi …)", line) for line in caplog.messages] == [
         f"{who} opened, critical: x (psi …)",
         f"{who} asks for a retraining: x (psi …)",
         f"{who} closed, recovered: x (psi …)",
