@@ -46,8 +46,9 @@ async def next_slice(
     subscriptions = fetcher._subscriptions
     if subscriptions.reassignment_in_progress:
         await subscriptions.wait_for_assignment()
-    if active is not None:
-        _pause_all_but(active, subscriptions.subscription.assignment)
+    subscription = subscriptions.subscription
+    if active is not None and subscription is not None and subscription.assignment is not None:
+        _pause_all_but(active, subscription.assignment)
     taken = _take(fetcher, active, bytes_max)
     if taken or not timeout_s:
         return taken
