@@ -14,6 +14,7 @@ from benchmarks.freshness import measure_freshness
 from benchmarks.join import measure_join
 from benchmarks.peer import measure_peer, own_python
 from benchmarks.results import RATE, Kind, Measured, Target
+from benchmarks.scale import measure_arrears, measure_models, measure_window
 from benchmarks.stage import Stage
 
 
@@ -115,6 +116,40 @@ ROWS: Mapping[str, Row] = {
         (Target("freshness_ms_p99", at_most=2_000),),
         figure="freshness_ms_p99",
         quick=False,
+    ),
+    "window": Row(
+        "closing a window of 100 features and 20 segments, from panes merged as they passed",
+        "driftline",
+        measure_window,
+        (Target("window_ms", at_most=200),),
+        figure="window_ms",
+        quick=False,
+    ),
+    "arrears": Row(
+        "closing a backlog of 10,000 panes; how much more than in proportion twice and four times as many cost",
+        "driftline",
+        measure_arrears,
+        (Target("factor_2x", at_most=1.3), Target("factor_4x", at_most=1.3)),
+        figure="panes_per_s",
+        quick=False,
+        turns_max=1,
+    ),
+    "models-200": Row(
+        "200 models in one topic: share of one model's rate, by CPU time, drift only",
+        "driftline",
+        lambda stage: measure_models(stage, 200),
+        (Target("share_of_one_model", at_least=0.7),),
+        figure="share_of_one_model",
+        quick=False,
+        turns_max=1,
+    ),
+    "models-1000": Row(
+        "the same with 1,000 models",
+        "driftline",
+        lambda stage: measure_models(stage, 1_000),
+        figure="share_of_one_model",
+        quick=False,
+        turns_max=1,
     ),
     "faust": Row(
         "stock Faust agent: river's ADWIN and numpy's PSI, in memory, no segments",

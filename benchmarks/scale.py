@@ -1,0 +1,50 @@
+"""Rows about width and arrears: closing a wide window, a backlog of panes, and many models in one topic.
+
+Each runs in this process over the stage's database, so what is measured is the work itself, not Kafka. Shares and
+factors are of CPU time, of the worker's side and the database's together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+
+from benchmarks.evaluation import Shape, arrears, window
+from benchmarks.models import measure
+from benchmarks.results import Measured
+from benchmarks.stage import Stage
+
+WIDE = Shape(features=100, segments=20)
+WINDOWS = 7
+USUAL = Shape(features=20, segments=3)
+BACKLOG_PANES = (2_500, 5_000, 10_000)
+"""One, two and four times as much; the last is a week of minutes."""
+FETCHES = 3
+
+
+def measure_window(stage: Stage) -> Measured:
+    """Close windows of 100 features and 20 segments, one by one."""
+    with stage.database() as url:
+        return Measured({"window_ms": median(asyncio.run(window(url, WIDE, WINDOWS, merged=True)))})
+
+
+def measure_arrears(stage: Stage) -> Measured:
+    """Close backlogs of one, two and four times as many panes; a factor of 1 is cost in proportion to work."""
+    costs = []
+    for panes in BACKLOG_PANES:
+        with stage.database() as url:
+            found = asyncio.run(arrears(url, USUAL, panes, stage.services.processes["database"]))
+            costs.append(found["worker_cpu_s"] + found["database_cpu_s"])
+    one, two, four = costs
+    figures = {"panes_per_s": BACKLOG_PANES[-1] / four, "factor_2x": two / one / 2, "factor_4x": four / one / 4}
+    return Measured(figures)
+
+
+def measure_models(stage: Stage, models: int) -> Measured:
+    """Compare fetches of many models with fetches of one."""
+    costs = []
+    for n in (1, models):
+        with stage.database() as url:
+            cost = asyncio.run(measure(url, n, FETCHES, stage.services.processes["database"]))
+            costs.append(cost.worker_us + cost.database_us)
+    return Measured({"share_of_one_model": costs[0] / costs[1]})
