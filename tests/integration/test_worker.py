@@ -212,6 +212,30 @@ async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
         assert good.rows(CLOSED) == [(START_MS + 60 * SECOND,)]
 
 
+async def test_a_tick_over_many_models_with_nothing_to_do_asks_as_little_as_over_one(
+    connection: Connection, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_desk(connection, postgres_url, 1, windows={"out_of_orderness": "0s"}) as one:
+        await one.read(0, prediction("a", 0), prediction("b", 70 * SECOND))
+        idle = {f"m{number}": replace(one.made.model, name=f"m{number}", model_id=number) for number in range(2, 200)}
+        models = {"m": one.made.model, **idle}
+        pipeline = replace(one.parts.pipeline, models=models)
+        topics = dict.fromkeys(models, (TOPIC,))
+        many = Desk(replace(one.parts, pipeline=pipeline, topics=topics), one.made, postgres_url)
+        await many.worker.close_windows()
+        assert one.rows(CLOSED) == [(START_MS + 60 * SECOND,)]
+        asked = []
+        execute = Connection.execute
+
+        async def listen(self: Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
+            asked.append(query)
+            return await execute(self, query, *args, **kwargs)
+
+        monkeypatch.setattr(Connection, "execute", listen)
+        await many.worker.close_windows()
+        assert len([query for query in asked if query]) <= 3, asked  # the pool's own sign of life is an empty query
+
+
 def drifting(number: int, shift: float) -> list[dict[str, Any]]:
     """A minute of predictions as in the reference, but for `x`, which may be shifted."""
     spread = [(row * 77 % 200 / 200, "ab"[row % 2]) for row in range(200)]
