@@ -35,6 +35,10 @@ create table driftline.later (n integer);
 """
 
 
+BATCH = 100
+"""A producer is made for each batch, which takes longer than to send it."""
+
+
 class Traffic:
     """Sends predictions with labels, in batches, until it is closed."""
 
@@ -45,8 +49,8 @@ class Traffic:
 
     def _send(self) -> None:
         while not self._closing.wait(0.02):
-            send_events(self._monitor, self.sent, self.sent + 20, partitions=1)
-            self.sent += 20
+            send_events(self._monitor, self.sent, self.sent + BATCH, partitions=1)
+            self.sent += BATCH
 
     def __enter__(self) -> Traffic:
         self._thread.start()
