@@ -25,6 +25,7 @@ from driftline.store.arrays import pg_array
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
+from streams.delays import LabelDelays
 from streams.measure import Measures
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
@@ -147,9 +148,11 @@ class _Evaluation:
         self.store = RollupStore(connection, profiles, model)
         self.layouts: dict[int, tuple[int, PaneLayout]] = {}
         """By version code: the profile in force and its layout."""
-        self.measures = Measures(connection, profiles, model, self.store, self.layouts)
+        self.delays = LabelDelays(connection, model, self.store, self.layouts)
+        self.measures = Measures(connection, profiles, model, self.store, self.layouts, self.delays)
         self.swings = Swings(connection, model, self.layouts)
-        self.touched_cohorts: set[int] = set()
+        self.touched_cohorts: dict[int, int] = {}
+        """By start: the end of the slide that touched the cohort last."""
 
     async def run(self, watermark_ms: int, restate: Restate) -> Progress:
         state = await the_row(self.connection, "evaluation_state", model_id=self.model.model_id)
@@ -162,6 +165,7 @@ class _Evaluation:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
         await self.swings.load()
+        await self.delays.load(closed_ms)
         sequence = await Detectors.load(self.connection, self.model, self.layouts)
         policing = await Policing.load(self.connection, self.model, self.layouts, self.measures)
         closed, n_windows = 0, 0
@@ -175,6 +179,7 @@ class _Evaluation:
             await policing.log_ended()
         await sequence.save()
         await self.swings.save()
+        await self.delays.save()
         await policing.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
         is_due = state.now - restated_ms >= self.windows.restate_after_ms
@@ -231,7 +236,8 @@ class _Evaluation:
         panes = await self.store.take("take_panes", slide_ms, end_ms)
         outcomes = await self.store.take("take_outcomes", slide_ms, end_ms)
         await self.store.fold(panes, outcomes)
-        self.touched_cohorts |= {slide_ms, *(delta.cohort_start for delta in outcomes)}
+        await self.delays.count((slide_ms, end_ms), outcomes)
+        self.touched_cohorts |= dict.fromkeys((slide_ms, *(delta.cohort_start for delta in outcomes)), end_ms)
         rollups = await self.store.load(("features", "arrival"), *window)
         judged: list[JudgedGroup] = []
         if self.model.settings.drift.window_effects:
@@ -240,7 +246,7 @@ class _Evaluation:
         if self.model.settings.drift.sequential:
             judged += await sequence.judge(window, panes, outcomes, self.store)
         await write_verdicts(self.connection, self.model, end_ms, judged)
-        arrivals = await self.measures.write("arrival", window)
+        arrivals = await self.measures.write("arrival", window, window[1])
         await self.measures.write_estimates(window, rollups)
         await policing.slide_closed(window, judged, outcomes, arrivals)
         return bool(rollups)
@@ -331,7 +337,8 @@ class _Evaluation:
             seen=seen_outcome,
             before=timestamp(closed_ms),
         )
-        self.touched_cohorts |= grains | {delta.cohort_start for delta in (*outcomes, *fresh)}
+        cohorts = grains | {delta.cohort_start for delta in (*outcomes, *fresh)}
+        self.touched_cohorts |= dict.fromkeys(cohorts, closed_ms)
         touched = {(Group(delta.version, delta.segment), self._grain(delta.pane_start)) for delta in panes}
         for window in sorted({*self._closed_windows(grains, closed_ms), *await self._windows_reaching(grains)}):
             await self._restate_distributions(window, touched)
@@ -339,7 +346,7 @@ class _Evaluation:
             await self.measures.write_estimates(window, await self.store.load(("features",), *window))
         arrivals = grains | {self._grain(delta.arrival_start) for delta in outcomes}
         for window in self._closed_windows(arrivals, closed_ms):
-            await self.measures.write("arrival", window)
+            await self.measures.write("arrival", window, window[1])
 
     async def _windows_reaching(self, grains: set[int]) -> list[tuple[int, int]]:
         """Return the windows that were judged over some grains, be it that they reached back over them."""
@@ -404,4 +411,5 @@ class _Evaluation:
     async def _write_cohorts(self, closed_ms: int) -> None:
         """Write the cohort metrics of every closed window that was touched, with all labels that are here."""
         for window in self._closed_windows(self.touched_cohorts, closed_ms):
-            await self.measures.write("cohort", window)
+            touched_ms = [self.touched_cohorts.get(ms, window[1]) for ms in grains_of(*window, self.model.grain_ms)]
+            await self.measures.write("cohort", window, max(touched_ms))

@@ -153,7 +153,7 @@ def performance_findings(
                 segment = segment_name(item.group.segment)
                 is_whole = arrivals_are_whole or item.basis == "cohort"
                 of = [
-                    (name, item.metrics[name], floor)
+                    (name, item.as_judged(name), floor)
                     for name, floor in performance.floor.items()
                     if is_whole or _is_pure(name)
                 ]

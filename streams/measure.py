@@ -9,8 +9,10 @@ from typing import Any, Literal
 from detectors.profile import Profile
 from detectors.summaries import Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
+from labels_join.delays import Corrected, corrected, strata_of
 from labels_join.estimate import estimated_metrics
 from labels_join.performance import labels_by_class, metrics_of
+from streams.delays import LabelDelays
 from streams.monitored import MonitoredModel, Profiles
 from streams.panes import NO_PROFILE, PaneLayout
 from streams.results import MeasuredGroup, drop_metrics, write_metrics
@@ -27,6 +29,8 @@ class Measures:
     ----------
     layouts
         By version code: the profile in force and its layout.
+    delays
+        How late labels are, as of the slides that were closed.
     """
 
     def __init__(
@@ -36,20 +40,27 @@ class Measures:
         model: MonitoredModel,
         store: RollupStore,
         layouts: Mapping[int, tuple[int, PaneLayout]],
+        delays: LabelDelays,
     ) -> None:
+        self._delays = delays
         self._connection = connection
         self._profiles = profiles
         self._model = model
         self._store = store
         self._layouts = layouts
 
-    async def write(self, basis: Basis, window: tuple[int, int]) -> list[MeasuredGroup]:
+    async def write(self, basis: Basis, window: tuple[int, int], as_of_ms: int) -> list[MeasuredGroup]:
         """Write the metrics of a window with all labels that are here, and return them.
 
         Arrival windows are closed, so all their outcomes are in rollups; those of a cohort may be waiting.
+
+        Parameters
+        ----------
+        as_of_ms
+            End of the slide that brought the window's last label: so late is it when correcting for late labels.
         """
         waiting = await self._waiting_outcomes(window) if basis == "cohort" and self._model.settings.has_labels else ()
-        measured, emptied = await self._measure(basis, window, waiting)
+        measured, emptied = await self._measure(basis, window, waiting, as_of_ms)
         await write_metrics(self._connection, self._model, measured)
         await drop_metrics(self._connection, self._model, window[1], basis, emptied)
         return measured
@@ -82,9 +93,9 @@ class Measures:
             )
         await write_metrics(self._connection, self._model, measured)
 
-    async def closed_cohort(self, window: tuple[int, int]) -> list[MeasuredGroup]:
+    async def closed_cohort(self, window: tuple[int, int], as_of_ms: int) -> list[MeasuredGroup]:
         """Return a cohort's metrics as of the slide that was closed last, whatever came to the store since then."""
-        measured, _ = await self._measure("cohort", window, ())
+        measured, _ = await self._measure("cohort", window, (), as_of_ms)
         return measured
 
     async def labels_by_class(self, profile_id: int, vectors: list[bytes]) -> dict[str, int]:
@@ -94,7 +105,7 @@ class Measures:
         return labels_by_class(vector, layout.profile, self._model.settings.positive_class)
 
     async def _measure(
-        self, basis: Basis, window: tuple[int, int], waiting: Iterable[Any]
+        self, basis: Basis, window: tuple[int, int], waiting: Iterable[Any], as_of_ms: int
     ) -> tuple[list[MeasuredGroup], list[Group]]:
         """Return the metrics of a window under whatever profiles, and the groups that have nothing to measure."""
         performance, labels = self._model.settings.performance, self._model.settings.labels
@@ -102,10 +113,14 @@ class Measures:
             return [], []
         n_predictions = await self._store.count_predictions(*window)
         outcomes: dict[Group, dict[int, list[Rollup]]] = defaultdict(lambda: defaultdict(list))
+        by_grain: dict[Group, dict[tuple[int, int], list[bytes]]] = defaultdict(lambda: defaultdict(list))
         for key, rollup in (await self._store.load((basis,), *window)).items():
             outcomes[key.group][key.profile_id].append(rollup)
+            by_grain[key.group][key.grain_ms, key.profile_id].append(rollup.vector)
         for delta in waiting:
-            outcomes[Group(delta.version, delta.segment)][delta.profile_id].append(Rollup(delta.n, delta.vector))
+            group = Group(delta.version, delta.segment)
+            outcomes[group][delta.profile_id].append(Rollup(delta.n, delta.vector))
+            by_grain[group][delta.cohort_start, delta.profile_id].append(delta.vector)
         measured, emptied = [], []
         for group in sorted({*outcomes, *(n_predictions if basis == "cohort" else ())}):
             n_labelled = sum(part.n for parts in outcomes[group].values() for part in parts)
@@ -118,8 +133,28 @@ class Measures:
             merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
             metrics = metrics_of(merged, self._model.settings.positive_class, performance.metrics)
             sizes = n_predictions.get(group, 0), n_labelled
-            measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share))
+            late = await self._corrected(group, by_grain[group], as_of_ms) if basis == "cohort" else None
+            measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share, late))
         return measured, emptied
+
+    async def _corrected(
+        self, group: Group, by_grain: Mapping[tuple[int, int], list[bytes]], as_of_ms: int
+    ) -> Corrected:
+        """Correct a cohort's metrics for late labels, by the delays of all traffic of its version."""
+        settings = self._model.settings
+        assert settings.performance is not None
+        curves = self._delays.curves(group.version, as_of_ms)
+        in_force = self._layouts.get(group.version)
+        if isinstance(curves, str) or in_force is None or any(of != in_force[0] for _, of in by_grain):
+            return Corrected({}, None, None, curves if isinstance(curves, str) else "it began under another reference")
+        profile = in_force[1].profile
+        grains = []
+        for (grain_ms, profile_id), vectors in sorted(by_grain.items()):
+            vector = await self._store.merge_vectors("cohort", profile_id, vectors)
+            age_ms = max(0, self._delays.known_at(as_of_ms) - grain_ms - self._model.grain_ms)
+            grains.append((age_ms, strata_of(vector, profile, settings.positive_class)))
+        classes = ("negative", "positive") if profile.task == "binary" else profile.classes
+        return corrected(curves, grains, settings.performance.metrics, classes)
 
     async def _outcomes(self, basis: Basis, profile_id: int, parts: Iterable[Rollup]) -> tuple[Ints, Profile]:
         layout = await self._profiles.layout(self._connection, profile_id)

@@ -244,7 +244,7 @@ class Policing:
         """Measure the cohort windows that are due at the end of a slide and hold anything, by version."""
         due = {version: await self._take_due(version, end_ms) for version in versions}
         windows = sorted({window for of in due.values() for window in of}, key=lambda window: window[1])
-        measured = {window: _by_version(await self._measures.closed_cohort(window)) for window in windows}
+        measured = {window: _by_version(await self._measures.closed_cohort(window, end_ms)) for window in windows}
         return {version: [item for window in due[version] for item in measured[window][version]] for version in due}
 
     async def _take_due(self, version: int, end_ms: int) -> list[tuple[int, int]]:

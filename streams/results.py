@@ -9,12 +9,15 @@ from typing import Any
 from detectors.metrics import Estimate
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run, timestamp
+from labels_join.delays import Corrected
 from streams.monitored import MonitoredModel
 from streams.rollups import Group
 from streams.verdicts import Verdict
 
 NO_CHANGE_MS = -62_135_596_800_000
 """Year 1: stands for "no change found" on its way into the store, where arrays hold no nulls."""
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class MeasuredGroup:
     ----------
     kept_share
         The share of ids that is joined with labels at all, `labels.keep_share`.
+    corrected
+        Of a cohort: what its metrics would be if no label were late.
     """
 
     window: tuple[int, int]
@@ -54,11 +59,37 @@ class MeasuredGroup:
     n_predictions: int
     n_labelled: int
     kept_share: float
+    corrected: Corrected | None = None
 
     @property
     def coverage(self) -> float | None:
         """Share of the kept predictions that have a label, at most 1; None without predictions."""
         return min(1.0, self.n_labelled / (self.n_predictions * self.kept_share)) if self.n_predictions else None
+
+    def as_judged(self, metric: str) -> Estimate:
+        """Return what is held against a floor: the metric corrected for late labels, if that is known."""
+        if self.corrected is not None and metric in self.corrected.metrics:
+            return self.corrected.metrics[metric]
+        return self.metrics[metric]
+
+    def correction(self, metric: str) -> tuple[float, float, float, int, float, int]:
+        """Return (corrected, low, high, n_effective, expected coverage, mature at), with what stands for nulls."""
+        of = self.corrected
+        if of is None or of.mature_after_ms is None:
+            return NAN, NAN, NAN, -1, NAN, NO_CHANGE_MS
+        estimate = of.metrics.get(metric)
+        mature_ms = self.window[1] + of.mature_after_ms
+        if estimate is None:
+            return NAN, NAN, NAN, -1, _or_nan(of.expected_coverage), mature_ms
+        numbers = (_or_nan(estimate.value), _or_nan(estimate.low), _or_nan(estimate.high))
+        return *numbers, estimate.n, _or_nan(of.expected_coverage), mature_ms
+
+    def reason(self, metric: str) -> str:
+        """Return why there is no value, no interval, or no correction; nothing where all are there."""
+        why = self.metrics[metric].reason
+        if why is None and self.corrected is not None and self.corrected.reason is not None:
+            return f"not corrected for late labels: {self.corrected.reason}"
+        return why or ""
 
 
 async def write_verdicts(
@@ -96,6 +127,7 @@ async def write_metrics(connection: Connection, model: MonitoredModel, measured:
     found = [(item, metric, estimate) for item in measured for metric, estimate in item.metrics.items()]
     if not found:
         return
+    corrections = [item.correction(metric) for item, metric, _ in found]
     await run(
         connection,
         "save_performance",
@@ -112,7 +144,13 @@ async def write_metrics(connection: Connection, model: MonitoredModel, measured:
         n_predictions=pg_array("int8", [item.n_predictions for item, _, _ in found]),
         n_labelled=pg_array("int8", [item.n_labelled for item, _, _ in found]),
         coverage=pg_array("float8", [_or_nan(item.coverage) for item, _, _ in found]),
-        reason=[estimate.reason or "" for _, _, estimate in found],
+        reason=[item.reason(metric) for item, metric, _ in found],
+        corrected=pg_array("float8", [of[0] for of in corrections]),
+        corrected_low=pg_array("float8", [of[1] for of in corrections]),
+        corrected_high=pg_array("float8", [of[2] for of in corrections]),
+        n_effective=pg_array("int8", [of[3] for of in corrections]),
+        expected_coverage=pg_array("float8", [of[4] for of in corrections]),
+        mature_at=pg_array("timestamptz", [of[5] for of in corrections]),
     )
 
 

@@ -243,9 +243,9 @@ async def test_every_cohort_window_is_judged_once_in_order(
     judged: list[tuple[float, float]] = []
     closed_cohort = Measures.closed_cohort
 
-    async def noted(self: Measures, window: tuple[int, int]) -> list[MeasuredGroup]:
+    async def noted(self: Measures, window: tuple[int, int], as_of_ms: int) -> list[MeasuredGroup]:
         judged.append(tuple((ms - START_MS) / MINUTE for ms in window))  # type: ignore[arg-type]
-        return await closed_cohort(self, window)
+        return await closed_cohort(self, window, as_of_ms)
 
     monkeypatch.setattr(Measures, "closed_cohort", noted)
     made = await lab(

@@ -38,7 +38,8 @@ VIEWS = {
     "v_drift": "model version segment feature window_start window_end detector score threshold p_value n_reference "
     "n_current level revision",
     "v_performance": "model version segment window_start window_end basis metric value low high n_predictions "
-    "n_labelled coverage revision reason",
+    "n_labelled coverage revision reason corrected corrected_low corrected_high n_effective expected_coverage "
+    "mature_at",
     "v_events": "event_id type model version segment episode_id occurred_at published_at payload",
     "v_alarms": "model version period_start period_end looks budget expected episodes",
     "v_episodes": "episode_id model version opened_at closed_at kind severity causes acknowledged_by",

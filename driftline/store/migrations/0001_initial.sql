@@ -373,10 +373,28 @@ create table driftline.performance (
     n_labelled bigint not null,
     coverage float8,
     reason text,
+    corrected float8,
+    corrected_low float8,
+    corrected_high float8,
+    n_effective bigint,
+    expected_coverage float8,
+    mature_at timestamptz,
     revision integer not null default 1,
     primary key (model_id, segment, window_end, version, basis, metric) include (value)
 );
 comment on column driftline.performance.reason is 'why there is no value, or no interval';
+
+create table driftline.label_delay (
+    model_id smallint not null,
+    version smallint not null,
+    block_start timestamptz not null,
+    watched_since timestamptz not null,
+    spec text not null,
+    n_classes smallint not null,
+    content bytea not null,
+    primary key (model_id, version, block_start)
+);
+comment on table driftline.label_delay is 'labels by block of cohorts, age, true class and score group, see labels_join/delays.py';
 
 -- From verdict to message: episodes, what goes out, what came of it.
 
@@ -539,7 +557,8 @@ select s.model, v.name as version, s.segment,
 create view driftline.v_performance as
 select s.model, v.name as version, s.segment,
        p.window_start, p.window_end, p.basis, p.metric, p.value, p.low, p.high,
-       p.n_predictions, p.n_labelled, p.coverage, p.revision, p.reason
+       p.n_predictions, p.n_labelled, p.coverage, p.revision, p.reason,
+       p.corrected, p.corrected_low, p.corrected_high, p.n_effective, p.expected_coverage, p.mature_at
   from driftline.performance p
   join driftline.v_segments s on s.model_id = p.model_id and s.code = p.segment
   left join driftline.name v on v.model_id = p.model_id and v.kind = 'version' and v.code = p.version;

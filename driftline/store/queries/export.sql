@@ -12,7 +12,9 @@ select model, version, segment, feature,
 select model, version, segment,
        to_char(window_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as window_start,
        to_char(window_end at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as window_end,
-       basis, metric, value, low, high, n_predictions, n_labelled, coverage, revision, reason
+       basis, metric, value, low, high, n_predictions, n_labelled, coverage, revision, reason,
+       corrected, corrected_low, corrected_high, n_effective, expected_coverage,
+       to_char(mature_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as mature_at
   from driftline.v_performance
  order by model, version, driftline.v_performance.window_end, segment, basis, metric;
 

@@ -118,7 +118,7 @@ returning version, segment, cohort_start, arrival_start, late, profile_id, n, ve
 
 -- name: waiting_outcomes
 -- Outcomes of some cohorts whose arrival windows are still open.
-select version, segment, profile_id, n, vector
+select version, segment, cohort_start, profile_id, n, vector
   from driftline.outcome
  where model_id = %(model_id)s and cohort_start = any (%(cohort_starts)s);
 
@@ -221,25 +221,57 @@ select distinct window_start, window_end
 -- name: save_performance
 -- Writes metrics; one that changes an earlier row of the same window raises its revision.
 insert into driftline.performance (model_id, window_end, window_start, version, segment, basis, metric, value, low, high,
-                                   n_predictions, n_labelled, coverage, reason)
+                                   n_predictions, n_labelled, coverage, reason, corrected, corrected_low, corrected_high,
+                                   n_effective, expected_coverage, mature_at)
 select %(model_id)s, i.window_end, i.window_start, i.version, i.segment, i.basis, i.metric,
        nullif(i.value, 'NaN'), nullif(i.low, 'NaN'), nullif(i.high, 'NaN'), i.n_predictions, i.n_labelled,
-       nullif(i.coverage, 'NaN'), nullif(i.reason, '')
+       nullif(i.coverage, 'NaN'), nullif(i.reason, ''), nullif(i.corrected, 'NaN'), nullif(i.corrected_low, 'NaN'),
+       nullif(i.corrected_high, 'NaN'), nullif(i.n_effective, -1), nullif(i.expected_coverage, 'NaN'),
+       case when i.mature_at > '1900-01-01' then i.mature_at end
   from unnest(%(window_end)s::timestamptz[], %(window_start)s::timestamptz[], %(version)s::smallint[],
               %(segment)s::smallint[], %(basis)s::text[], %(metric)s::text[], %(value)s::float8[], %(low)s::float8[],
               %(high)s::float8[], %(n_predictions)s::bigint[], %(n_labelled)s::bigint[], %(coverage)s::float8[],
-              %(reason)s::text[])
+              %(reason)s::text[], %(corrected)s::float8[], %(corrected_low)s::float8[], %(corrected_high)s::float8[],
+              %(n_effective)s::bigint[], %(expected_coverage)s::float8[], %(mature_at)s::timestamptz[])
        i (window_end, window_start, version, segment, basis, metric, value, low, high, n_predictions, n_labelled, coverage,
-          reason)
+          reason, corrected, corrected_low, corrected_high, n_effective, expected_coverage, mature_at)
 on conflict (model_id, window_end, version, segment, basis, metric)
 do update set window_start = excluded.window_start, value = excluded.value, low = excluded.low, high = excluded.high,
               n_predictions = excluded.n_predictions, n_labelled = excluded.n_labelled, coverage = excluded.coverage,
-              reason = excluded.reason, revision = performance.revision + 1
+              reason = excluded.reason, corrected = excluded.corrected, corrected_low = excluded.corrected_low,
+              corrected_high = excluded.corrected_high, n_effective = excluded.n_effective,
+              expected_coverage = excluded.expected_coverage, mature_at = excluded.mature_at,
+              revision = performance.revision + 1
  where (performance.window_start, performance.value, performance.low, performance.high, performance.n_predictions,
-        performance.n_labelled, performance.coverage, performance.reason)
+        performance.n_labelled, performance.coverage, performance.reason, performance.corrected,
+        performance.corrected_low, performance.corrected_high, performance.n_effective,
+        performance.expected_coverage, performance.mature_at)
        is distinct from
        (excluded.window_start, excluded.value, excluded.low, excluded.high, excluded.n_predictions, excluded.n_labelled,
-        excluded.coverage, excluded.reason);
+        excluded.coverage, excluded.reason, excluded.corrected, excluded.corrected_low, excluded.corrected_high,
+        excluded.n_effective, excluded.expected_coverage, excluded.mature_at);
+
+-- name: label_delays
+-- How late the labels of a model's versions were, by block of cohorts.
+select version, block_start, watched_since, spec, n_classes, content from driftline.label_delay
+ where model_id = %(model_id)s order by version, block_start;
+
+-- name: save_label_delays
+-- Puts blocks in the place of what they were counted on from.
+insert into driftline.label_delay (model_id, version, block_start, watched_since, spec, n_classes, content)
+select %(model_id)s, i.*
+  from unnest(%(version)s::smallint[], %(block_start)s::timestamptz[], %(watched_since)s::timestamptz[], %(spec)s::text[],
+              %(n_classes)s::smallint[], %(content)s::bytea[])
+       i (version, block_start, watched_since, spec, n_classes, content)
+on conflict (model_id, version, block_start)
+do update set watched_since = excluded.watched_since, spec = excluded.spec, n_classes = excluded.n_classes,
+              content = excluded.content;
+
+-- name: drop_label_delays
+-- Forgets blocks of cohorts that are older than two horizons.
+delete from driftline.label_delay d
+ using unnest(%(version)s::smallint[], %(block_start)s::timestamptz[]) i (version, block_start)
+ where d.model_id = %(model_id)s and d.version = i.version and d.block_start = i.block_start;
 
 -- name: drop_performance
 -- Takes back the metrics of a window in which corrections left nothing to measure.
