@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long simulate demo bench bench-store check lock
+.PHONY: help setup test test-long simulate demo bench bench-store calibrate check lock
 check test test-long simulate: export NO_COLOR = 1
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make demo    run everything on this machine: events, drift, late labels, live metrics"
 	@echo "make test    run the tests; ARGS go to pytest: make test ARGS='tests/unit -k panes'"
 	@echo "make check   what a change must pass besides tests: format, lint, types, import contracts, documentation"
+	@echo "make calibrate  count false alarms of all window statistics: docs/benchmarks/calibration.md; ARGS='--windows 400'"
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
@@ -56,6 +57,9 @@ test-long: setup
 	@$(BIN)/python -m venv --clear .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r $<
 	@touch $@
+
+calibrate: setup
+	@$(BIN)/python -m benchmarks.calibration $(ARGS)
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)

@@ -76,15 +76,11 @@ class Histograms(NamedTuple):
             ends.append((summed - before) / rows)
         return begins[1] - begins[0], ends[1] - ends[0]
 
-    def has_single_row(self) -> BoolArray:
-        """Return which features have a bin with a single current row."""
-        single: BoolArray = np.logical_or.reduceat(self.current == 1, self.starts)
-        return single
-
-    def without_odd_row(self) -> Histograms:
-        """Return the only feature without the single row whose bin is the emptiest in the reference."""
-        odd = np.argmin(np.where(self.current == 1, self.reference, np.inf))
-        return self._replace(current=self.current - (np.arange(self.current.size) == odd))
+    def odd_rows(self, significance: float) -> BoolArray:
+        """Return the bins whose current rows would be significant even if there were only one of them in its bin."""
+        rows, reference_rows = self._rows(self.current), self._rows(self.reference)
+        rare = rows * (self.reference + 1.0) <= significance * (rows + reference_rows)
+        return (self.current > 0) & rare
 
     def _rows(self, counts: Counts) -> Counts:
         return np.repeat(np.maximum(np.add.reduceat(counts, self.starts, axis=-1), 1), self.lengths(), axis=-1)

@@ -103,7 +103,7 @@ def judge(
     count is at least 5; else a gamma distribution with the exact conditional mean and variance; else, for a feature
     that this makes suspicious and whose score is at least half the gate, a simulation given both margins. For
     Kolmogorov-Smirnov, Wasserstein and L-infinity, bounds from the normal limit tell which features are suspicious,
-    and these are simulated. What would be drift because of a single row in its bin is judged without that row.
+    and these are simulated. If exactly one row lies where a single row is significant, it is left out.
 
     References
     ----------
@@ -133,14 +133,17 @@ def judge(
     matters = scores >= gates - effect / 2
     tables = tables_of(of.reference, of.current, of.starts)
     p_values, criticals = _evidence(distance, _Look(of, tables, scores, spread, matters, significance, seed))
-    counts = (p_values <= significance) & matters
-    for index in np.flatnonzero(counts & of.has_single_row() if counts.any() else counts).tolist():
-        rest = of.feature(index).without_odd_row()
-        rest_tables = tables_of(rest.reference, rest.current, rest.starts)
-        rest_look = _Look(
-            rest, rest_tables, distance.score(rest), spread[[index]], matters[[index]], significance, seed
-        )
-        p_without = float(_evidence(distance, rest_look)[0][0])
+    doubtful = (p_values <= significance) & matters
+    if doubtful.any():
+        odd = of.odd_rows(significance)
+        doubtful &= np.add.reduceat(of.current * odd, of.starts) == 1
+        rest = of._replace(current=of.current - odd * 1)
+    for index in np.flatnonzero(doubtful).tolist():
+        alone = rest.feature(index)
+        rest_tables = tables_of(alone.reference, alone.current, alone.starts)
+        at = [index]
+        look = _Look(alone, rest_tables, distance.score(alone), spread[at], matters[at], significance, seed)
+        p_without = float(_evidence(distance, look)[0][0])
         if p_without > significance:
             p_values[index] = p_without
 
