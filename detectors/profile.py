@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.canonical import canonical
+from detectors.reconstruction import Components
 
 Task = Literal["binary", "multiclass", "regression"]
 FloatArray = NDArray[np.float64]
@@ -142,6 +143,8 @@ class Profile:
         The delay within which nine of ten reference labels came, if known.
     segments
         The segments that the reference has rows of, by name; each is compared with its own counts.
+    reconstruction
+        The directions in which the reference hardly varies, if its reconstruction error is watched.
     """
 
     task: Task
@@ -153,6 +156,7 @@ class Profile:
     error_scale: float
     label_delay_p90_ms: int | None
     segments: tuple[SegmentCounts, ...] = ()
+    reconstruction: Components | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -176,7 +180,10 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the profile as canonical JSON: sorted keys, no blanks, floats by their shortest exact text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        fields = asdict(self)
+        if self.reconstruction is None:
+            del fields["reconstruction"]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -186,7 +193,9 @@ class Profile:
         score_counts = tuple((int(s), int(p), int(t), int(count)) for s, p, t, count in fields["score_counts"])
         segments = tuple(SegmentCounts(segment["name"], tuple(segment["counts"])) for segment in fields["segments"])
         tuples = {"classes": tuple(fields["classes"]), "score_edges": tuple(fields["score_edges"])}
-        parts = {"features": features, "score_counts": score_counts, "segments": segments}
+        parts: dict[str, Any] = {"features": features, "score_counts": score_counts, "segments": segments}
+        if given := fields.get("reconstruction"):
+            parts["reconstruction"] = Components(tuple(given["names"]), tuple(map(tuple, given["directions"])))
         return cls(**{**fields, **tuples, **parts})
 
     @cached_property

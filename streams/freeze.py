@@ -99,6 +99,7 @@ async def _freeze(
             categories_max=categories_max,
             segments=model.settings.segments,
             segments_max=model.names_max["segment"],
+            reconstruction=model.settings.drift.reconstruction,
         )
         profile_id = await put_profile_in_force(connection, model, name, profile)
         counted = count_predictions(batch.time_ms, reference.version, reference.segments, reference.late, pane_ms)

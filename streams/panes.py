@@ -7,7 +7,7 @@ histogram of score x predicted class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,12 +16,14 @@ import numpy as np
 from detectors.profile import (
     PREDICTION,
     SCORE,
+    FeatureProfile,
     Profile,
     bin_categorical,
     bin_numeric,
     bin_score,
     standardised_steps,
 )
+from detectors.reconstruction import RECONSTRUCTION, errors
 from detectors.summaries import GroupedRows, group_rows, sparse_by_summary
 from driftline.events import Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
 
@@ -114,7 +116,7 @@ def summarise_predictions(
     n = np.bincount(grouped.fine, minlength=grouped.n_fine)
     dense = np.zeros((grouped.n_fine, layout.width), np.int64)
     everything = None if batch.has_features.all() else batch.has_features
-    _count_features(dense, grouped.fine, batch.features, everything, layout)
+    _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), everything, layout)
     _count_features(dense, grouped.fine, prediction_and_score, None, layout)
     if not layout.score_bins:
         return _deltas(grouped, n, dense, None)
@@ -131,7 +133,7 @@ def summarise_features(
     """Summarise features that came apart from their predictions into pane deltas; parameters as for predictions."""
     grouped = group_rows(version, segments, batch.time_ms // pane_ms * pane_ms, late)
     dense = np.zeros((grouped.n_fine, layout.width), np.int64)
-    _count_features(dense, grouped.fine, batch.features, None, layout)
+    _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), None, layout)
     return _deltas(grouped, np.zeros(grouped.n_fine, np.int64), dense, None)
 
 
@@ -147,6 +149,26 @@ def class_indices(column: Coded, profile: Profile) -> Ints:
     index = {name: place for place, name in enumerate(profile.classes)}
     places = np.array([*(index.get(value, -1) for value in column.values), -1, -1], np.int64)
     return places[column.codes]
+
+
+def with_reconstruction(columns: dict[str, FeatureColumn], profile: Profile) -> dict[str, FeatureColumn]:
+    """Add each event's reconstruction error to its features, if the reference has components for it."""
+    if profile.reconstruction is None or not columns:
+        return columns
+    features = [feature for feature in profile.features if feature.name in profile.reconstruction.names]
+    error = errors(profile.reconstruction, steps_of(features, columns))
+    return columns | {RECONSTRUCTION: Numeric(error, np.zeros(len(error), np.bool_))}
+
+
+def steps_of(features: Sequence[FeatureProfile], columns: Mapping[str, FeatureColumn]) -> Ints:
+    """Return the standardised steps of numeric features, shape ``(rows, features)``; 0 where one did not come."""
+    n_rows = next(len(of.codes if isinstance(of, Coded) else of.values) for of in columns.values())
+    steps = np.zeros((n_rows, len(features)), np.int64)
+    for place, feature in enumerate(features):
+        column = columns.get(feature.name)
+        if isinstance(column, Numeric):
+            steps[:, place] = standardised_steps(feature, column.values)
+    return steps
 
 
 def _count_features(

@@ -27,6 +27,7 @@ from detectors.profile import (
     numeric_feature,
 )
 from detectors.profile import Coded as ProfileCoded
+from detectors.reconstruction import RECONSTRUCTION, errors, fit
 from detectors.summaries import ALL_TRAFFIC
 from driftline.errors import InputError, problem_line
 from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, Ints, PredictionBatch
@@ -46,7 +47,7 @@ from streams.decode.files import (
 )
 from streams.decode.shapes import EventShape, event_shape
 from streams.monitored import REST_NAMES
-from streams.panes import pane_layout, summarise_predictions
+from streams.panes import pane_layout, steps_of, summarise_predictions
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""
@@ -104,6 +105,7 @@ def profile_from_table(table: pa.Table, settings: ModelSettings, limits: LimitSe
         categories_max=limits.categories_max,
         segments=settings.segments,
         segments_max=limits.segments_max,
+        reconstruction=settings.drift.reconstruction,
     )
 
 
@@ -136,6 +138,7 @@ def profile_from_batch(
     categories_max: int,
     segments: Sequence[str] = (),
     segments_max: int = 0,
+    reconstruction: bool = False,
 ) -> Profile:
     """Freeze a batch of predictions as the reference.
 
@@ -153,12 +156,22 @@ def profile_from_batch(
         The names of the batch's segments.
     segments_max
         Segments kept, the largest; the rest of each name is other, besides what is missing.
+    reconstruction
+        Whether the error of reconstructing an event from the reference's components is a feature too.
     """
     columns = batch.features if batch.raw_features is None else columns_from_raw(batch.raw_features, types)
     profiles = [
         _feature_profile(feature.name, columns[feature.name].take(batch.has_features), bins, categories_max)
         for feature in types
     ]
+    components = None
+    numeric = [profile for profile in profiles if profile.kind == "numeric"]
+    if reconstruction and numeric:
+        steps = steps_of(numeric, columns)[batch.has_features]
+        components = fit([profile.name for profile in numeric], steps)
+        if components is not None:
+            error = errors(components, steps)
+            profiles.append(numeric_feature(RECONSTRUCTION, error, np.zeros(len(error), np.bool_), bins))
     profiles.append(_feature_profile(PREDICTION, batch.prediction, bins, categories_max))
     score = batch.score if np.isfinite(batch.score).any() else None
     if score is not None:
@@ -170,6 +183,7 @@ def profile_from_batch(
         score=score,
         label=None if labels is None else _outcome(labels),
     )
+    profile = replace(profile, reconstruction=components)
     counts = _segment_counts(replace(batch, features=dict(columns)), profile, segments, segments_max)
     return replace(profile, segments=counts)
 

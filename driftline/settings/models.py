@@ -114,6 +114,7 @@ class DriftSettings(Section):
 
     detectors: Annotated[tuple[Detector, ...], Unique] = ("psi", "adwin")
     bins: int = Field(default=10, ge=2, le=100)
+    reconstruction: bool = False
     significance: float | None = Field(default=None, gt=0, lt=1)
     psi: EffectSettings = EffectSettings(effect=0.1)
     js: EffectSettings = EffectSettings(effect=0.13)
