@@ -62,9 +62,22 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     of = "" if segment in ALL_TRAFFIC else f" of {segment}"
     if "metric" in cause:
         numbers = _numbers((cause.get("basis", "value"), cause.get("value")), ("floor", cause.get("floor")))
-        return f"{cause['metric']}{of}{numbers}"
+        return f"{cause['metric']}{of}{numbers}{_why_worse(cause)}"
     numbers = _numbers((cause.get("detector", "score"), cause.get("score")), ("drift from", cause.get("threshold")))
     return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}{_why(cause)}"
+
+
+def _why_worse(cause: Mapping[str, Any]) -> str:
+    """Say whether other inputs or other answers made a metric worse, which segment did most, and what is broken."""
+    by = {of["by"]: of for of in cause.get("because", ())}
+    score = by.get("score")
+    told = "" if score is None else f": other inputs {score['inputs']:+.2f}, other answers {score['relation']:+.2f}"
+    parts = [part for of in by.values() for part in of.get("parts", ())]
+    most = max(parts, key=lambda part: abs(part["inputs"] + part["relation"]), default=None)
+    if most is not None:
+        told += f", {most['segment']} {most['inputs'] + most['relation']:+.2f}"
+    breaks = cause.get("breaks", ())
+    return f"{told}; broken pipeline? {', '.join(breaks[:3])}" if breaks else told
 
 
 def _why(cause: Mapping[str, Any]) -> str:

@@ -98,6 +98,18 @@ class Measures:
         measured, _ = await self._measure("cohort", window, (), as_of_ms)
         return measured
 
+    async def outcomes(self, basis: Basis, stretch: tuple[int, int], version: int) -> dict[int, Ints]:
+        """Return the merged outcomes of a version's segments in a stretch of closed slides, under its reference."""
+        profile_id = self._layouts[version][0]
+        found: dict[int, list[bytes]] = defaultdict(list)
+        for key, rollup in (await self._store.load((basis,), *stretch)).items():
+            if key.group.version == version and key.profile_id == profile_id:
+                found[key.group.segment].append(rollup.vector)
+        return {
+            segment: await self._store.merge_vectors(basis, profile_id, vectors)
+            for segment, vectors in sorted(found.items())
+        }
+
     async def labels_by_class(self, profile_id: int, vectors: list[bytes]) -> dict[str, int]:
         """Return how many labels of each true class some outcome vectors hold."""
         vector = await self._store.merge_vectors("arrival", profile_id, vectors)

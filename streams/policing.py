@@ -26,18 +26,23 @@ from labels_join.maturity import (
     maturity_from_json,
     with_delays,
 )
+from labels_join.terms import is_ratio, terms
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
-from retraining.state import Kind, PolicyState, from_json, to_json
+from retraining.state import Evidence, Kind, PolicyState, from_json, to_json
 from streams.decisions import write_decisions
 from streams.evidence import drift_findings, performance_findings
-from streams.measure import Measures
-from streams.monitored import MonitoredModel
+from streams.measure import Basis, Measures
+from streams.monitored import ALL_SEGMENTS, MonitoredModel
 from streams.panes import PaneLayout
 from streams.results import JudgedGroup, MeasuredGroup
 from streams.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.watermarks import LATEST_MS
+from streams.why import performance_why
 from streams.windows import floor_to, last_end, windows_with
+
+BASELINE_LENGTHS = 8
+"""A broken floor is explained against so many windows' lengths before it, without the last."""
 
 COHORTS_A_SLIDE_MAX = 16
 """How many cohort windows one slide may judge; the others follow with the next slides."""
@@ -148,7 +153,9 @@ class Policing:
                     self._segment,
                     self._known[version].policy.drift.streaks,
                 ),
-                "performance": self._performance_findings(version, measured, window[1]),
+                "performance": await self._explained(
+                    version, self._performance_findings(version, measured, window[1]), judged_of[version]
+                ),
             }
             self._spend(version, window[1], judged_of[version])
             self._decide(version, window, findings)
@@ -221,6 +228,35 @@ class Policing:
         is_whole = maturity is not None and arrivals_are_whole(maturity, self._maturity_spec(version), end_ms)
         performance = self._model.settings.performance
         return performance_findings(performance, measured, self._segment, arrivals_are_whole=is_whole)
+
+    async def _explained(self, version: int, findings: Findings, judged: Iterable[JudgedGroup]) -> Findings:
+        """Say of each broken floor of all traffic where it comes from, against the windows before."""
+        breaks = sorted({name for item in judged for name, why in item.why.items() if "break" in why})
+        evidence = [
+            replace(
+                item, detail={**item.detail, **await self._why(version, item), **({"breaks": breaks} if breaks else {})}
+            )
+            if item.level == "drift" and item.cause.segment == ALL_SEGMENTS
+            else item
+            for item in findings.evidence
+        ]
+        return replace(findings, evidence=tuple(evidence))
+
+    async def _why(self, version: int, item: Evidence) -> dict[str, Any]:
+        basis: Basis = "cohort" if item.cause.basis == "cohort" else "arrival"
+        length_ms, profile = item.end_ms - item.start_ms, self._layouts[version][1].profile
+        if not is_ratio(profile, item.cause.name):
+            return {}
+        # The window before may be in trouble already: it is left out.
+        before = (item.start_ms - BASELINE_LENGTHS * length_ms, item.start_ms - length_ms)
+        sides = []
+        for stretch in (before, (item.start_ms, item.end_ms)):
+            outcomes = await self._measures.outcomes(basis, stretch, version)
+            positive = self._model.settings.positive_class
+            sides.append(
+                {self._segment(code): terms(of, profile, positive, item.cause.name) for code, of in outcomes.items()}
+            )
+        return performance_why(sides[0], sides[1], self._model.settings.segments)
 
     async def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
         """Count how long the labels took that arrived in a slide."""

@@ -1,10 +1,13 @@
-"""Why did a window's features drift? What causes show of it, from the counts that the verdicts were made of. Pure."""
+"""Why did a window's features drift, or a metric fall? What causes show of it, from counts alone. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from detectors.decomposition import Decomposition, decompose
 from detectors.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
 from detectors.summaries import Ints
 from streams.panes import PaneLayout
@@ -53,3 +56,61 @@ def explanations(
         ]
         found[feature.name] = {"bins": moved} | ({} if broken is None else {"break": broken})
     return found
+
+
+PARTS_TOLD_MAX = 5
+"""Of the parts of a metric's change, those that matter most."""
+
+SCORE_PARTS = 10
+
+
+def performance_why(before: Mapping[str, Ints], after: Mapping[str, Ints], segments: Sequence[str]) -> dict[str, Any]:
+    """Explain the change of a metric, by stretches of the score and by each kind of segment.
+
+    Parameters
+    ----------
+    before, after
+        By segment (`*` for all traffic), numerator and denominator of the metric by score bin.
+    segments
+        The kinds of segments, such as `SEX`.
+
+    Returns
+    -------
+    Nothing where one side has no denominator; else `baseline`, the value before; `change`; and `because`, of the score
+    and of each kind of segment, what other inputs (`inputs`) and other answers (`relation`) did, which add up to the
+    change, and the segments that did most.
+    """
+    sides = [side.get("*", np.zeros((1, 2), np.int64)) for side in (before, after)]
+    totals = [side.sum(axis=0) for side in sides]
+    if not all(of[1] for of in totals):
+        return {}
+    stretches = [_stretches(side) for side in sides]
+    because = [{"by": "score", **_of_all(decompose(*stretches))}]
+    for name in segments:
+        values = sorted(value for value in {*before, *after} if value.startswith(f"{name}="))
+        parts = [
+            np.array([side[value].sum(axis=0) if value in side else (0, 0) for value in values], np.int64).reshape(
+                -1, 2
+            )
+            for side in (before, after)
+        ]
+        if not all(of[:, 1].sum() for of in parts):
+            continue
+        found = decompose(*parts)
+        told = np.argsort(-np.abs(found.mix + found.rate), kind="stable")[:PARTS_TOLD_MAX].tolist()
+        each = [
+            {"segment": values[at], "inputs": float(found.mix[at]), "relation": float(found.rate[at])} for at in told
+        ]
+        because.append({"by": name, **_of_all(found), "parts": each})
+    baseline, value = (float(of[0] / of[1]) for of in totals)
+    return {"baseline": baseline, "change": value - baseline, "because": because}
+
+
+def _stretches(by_score: Ints) -> Ints:
+    """Return the sums of a few stretches of the score, and last of what has no score."""
+    scored = np.array_split(by_score[:-1], SCORE_PARTS)
+    return np.stack([*(of.sum(axis=0) for of in scored), by_score[-1]])
+
+
+def _of_all(found: Decomposition) -> dict[str, float]:
+    return {"inputs": float(found.mix.sum()), "relation": float(found.rate.sum())}

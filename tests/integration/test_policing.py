@@ -187,6 +187,41 @@ async def test_a_broken_floor_makes_an_episode_of_its_own_by_arrival_and_by_coho
     assert causes["arrival"]["value"] == 0.0
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "recall", "precision", "f1"])
+async def test_a_broken_floor_is_explained_by_segments_and_scores_and_the_parts_add_up(
+    connection: Connection, metric: str
+) -> None:
+    """From minute 6 on, a third of those of plan b is answered wrongly, and `x` comes in another unit."""
+    performance = {"metrics": [metric], "floor": {metric: 0.9}, "min_labelled": 100, "judge_after": "1m"}
+    drift = {"detectors": ["psi"]}
+    made = await lab(connection, {"drift": drift, "performance": performance, "segments": ["plan"]})
+    for number in range(9):
+        events = minute(number)
+        labels = labels_of(events, 0)
+        for row, event in enumerate(events):
+            event["segment"] = {"plan": "ab"[row // 2 % 2]}
+            if number >= 6:
+                event["features"]["x"] *= 1000
+                labels[row]["label"] ^= row // 2 % 2 == 1 and row % 3 == 0
+        await made.commit("predictions", *events)
+        await made.commit("labels", *labels)
+    await made.close()
+
+    [episode] = [of for of in (await everything(made))["v_episodes"] if of["kind"] == "performance"]
+    for cause in (of for of in episode["causes"] if of["segment"] == "*"):
+        assert cause["baseline"] == 1.0
+        assert cause["change"] == pytest.approx(cause["value"] - 1.0, abs=1e-12)
+        by = {of["by"]: of for of in cause["because"]}
+        assert set(by) == {"score", "plan"}
+        assert all(of["inputs"] + of["relation"] == pytest.approx(cause["change"], abs=1e-12) for of in by.values())
+        parts = {of["segment"]: of for of in by["plan"]["parts"]}
+        assert sum(of["inputs"] + of["relation"] for of in parts.values()) == pytest.approx(cause["change"], abs=1e-12)
+        # Those of plan a are answered as before, so all of it lies with plan b, and none with what comes.
+        assert parts["plan=b"]["relation"] == pytest.approx(cause["change"], rel=0.2)
+        assert parts["plan=a"]["relation"] == 0.0
+        assert cause["breaks"] == ["x"]
+
+
 async def test_a_cohort_is_judged_by_the_labels_that_arrived_in_time_whatever_is_in_the_store(
     connection: Connection,
 ) -> None:
