@@ -20,7 +20,7 @@ help:
 	@echo "make calibrate  count false alarms of all window statistics: docs/benchmarks/calibration.md; ARGS='--windows 400'"
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
-	@echo "make test-long  compare live workers with a replay on all 208,892 rows of the employment data, not on 60,000"
+	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
@@ -50,7 +50,8 @@ check: setup
 	@$(BIN)/python -m pytest -q --collect-only tests >.venv/collected.txt || { cat .venv/collected.txt; exit 1; }
 
 test-long: setup
-	@DRIFTLINE_TEST_ROWS=208892 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py $(ARGS)
+	@DRIFTLINE_TEST_ROWS=208892 DRIFTLINE_TEST_SEEDS=200 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py \
+		tests/unit/test_lagging_class.py $(ARGS)
 
 .venv-peers/installed.stamp: benchmarks/peers/requirements.lock | .venv/bin/python
 	@echo "installing what benchmarks compare with (a minute or two)"
