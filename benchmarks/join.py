@@ -33,7 +33,7 @@ from driftline.embedded import embedded_postgres
 from tests.support.monitors import migrate_store
 
 STORED = 5_000_000
-LABELS = 100_000
+LABELS = 60_000
 SLICES = 3
 SEED = 11
 EVENTS_A_SECOND = 2
@@ -42,7 +42,6 @@ EVENTS_A_SECOND = 2
 EVENTS_A_MESSAGE = 5_000
 MEMORY_MIB_MAX = 384
 CONTROL_GROUPS = Path("/sys/fs/cgroup/memory")
-KEPT_COLUMNS = ("prediction_id", "model", "version", "timestamp", "prediction", "score")
 COUNTED = "select reason, sum(n)::bigint from driftline.v_counts group by 1"
 
 
@@ -93,7 +92,7 @@ class _Join:
 
 def measure_join(stage: Stage) -> Measured:
     """Fill a store and join labels with it."""
-    events = replace(traffic.make_traffic(STORED, SEED, events_a_second=EVENTS_A_SECOND), seed=SEED)
+    events = traffic.make_traffic(STORED, SEED, events_a_second=EVENTS_A_SECOND)
     predictions = stage.new_topic("join-predictions")
     places = np.arange(STORED) % PARTITIONS
     send(
@@ -134,11 +133,10 @@ def _model(stage: Stage) -> dict[str, Any]:
 
 
 def _table(events: Traffic) -> pa.Table:
-    """Keep one feature: what else a prediction says is not stored."""
-    full = traffic.predictions_table(events)
-    amount = pa.array(events.pool.numeric["amount"][events.row])
-    features = pa.StructArray.from_arrays([amount], ["amount"])
-    return full.select(KEPT_COLUMNS).append_column("features", features)
+    """Give the predictions with one feature: what else they say is not stored."""
+    whole = events.pool
+    few = replace(whole, numeric={"amount": whole.numeric["amount"]}, categorical={}, region=whole.region[:0])
+    return traffic.predictions_table(replace(events, pool=few))
 
 
 def _slices(events: Traffic) -> list[Traffic]:

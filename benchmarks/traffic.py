@@ -10,7 +10,7 @@ each event's text anew would take longer than measuring it. Ids and times are ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -212,24 +212,26 @@ def _arrow_stream(table: pa.Table) -> bytes:
 
 
 def predictions_table(traffic: Traffic) -> pa.Table:
-    """Give the predictions as a table with the fields of the event contract."""
+    """Give the predictions as a table with the fields of the event contract; without regions there is no segment."""
     pool, row = traffic.pool, traffic.row
     features = {name: pa.array(values[row]) for name, values in pool.numeric.items()}
-    for name, codes in pool.categorical.items():
-        features[name] = pa.array(np.array(CATEGORIES[name])[codes[row]])
+    features |= {name: _texts(CATEGORIES[name], codes[row]) for name, codes in pool.categorical.items()}
+    regions = [_texts(REGIONS, pool.region[row])] if len(pool.region) else []
     score = traffic.score
-    return pa.table(
-        {
-            "prediction_id": pa.array([_id(traffic.seed, event) for event in range(len(traffic))]),
-            "model": pa.array([MODEL]).take(pa.array(np.zeros(len(row), np.int8))),
-            "version": pa.array([VERSION]).take(pa.array(np.zeros(len(row), np.int8))),
-            "timestamp": traffic.time_ms,
-            "prediction": (score >= 0.5).astype(np.int64),
-            "score": score,
-            "segment": pa.StructArray.from_arrays([pa.array(np.array(REGIONS)[pool.region[row]])], ["region"]),
-            "features": pa.StructArray.from_arrays(list(features.values()), list(features)),
-        }
-    )
+    columns = {
+        "prediction_id": pa.array([_id(traffic.seed, event) for event in range(len(traffic))]),
+        "model": _texts((MODEL,), np.zeros(len(row), np.int8)),
+        "version": _texts((VERSION,), np.zeros(len(row), np.int8)),
+        "timestamp": traffic.time_ms,
+        "prediction": (score >= 0.5).astype(np.int64),
+        "score": score,
+        "features": pa.StructArray.from_arrays(list(features.values()), list(features)),
+    }
+    return pa.table(columns | ({"segment": pa.StructArray.from_arrays(regions, ["region"])} if regions else {}))
+
+
+def _texts(values: Sequence[str], codes: Ints) -> pa.Array:
+    return pa.array(values).take(pa.array(codes))
 
 
 def labels_table(traffic: Traffic) -> pa.Table:
@@ -237,7 +239,7 @@ def labels_table(traffic: Traffic) -> pa.Table:
     return pa.table(
         {
             "prediction_id": pa.array([_id(traffic.seed, event) for event in traffic.labelled.tolist()]),
-            "model": pa.array([MODEL]).take(pa.array(np.zeros(len(traffic.labelled), np.int8))),
+            "model": _texts((MODEL,), np.zeros(len(traffic.labelled), np.int8)),
             "timestamp": traffic.label_time_ms,
             "label": traffic.label,
         }
