@@ -41,10 +41,8 @@ def _look_up(name: str) -> None:
     if find_spec("river") is None:
         refuse_value(f"{name} needs river, which is not installed: pip install 'driftline[river]'")
     drift, base = import_module("river.drift"), import_module("river.base")
-    kinds = {each: getattr(drift, each) for each in drift.__all__}
-    known = sorted(
-        each for each, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, base.DriftDetector)
-    )
+    classes = {each: kind for each, kind in vars(drift).items() if isinstance(kind, type)}
+    known = sorted(each for each, kind in classes.items() if issubclass(kind, base.DriftDetector))
     if name.removeprefix(PLUGIN_PREFIX) not in known:
         refuse_value(f"{name} is no drift detector of river; it has {', '.join(known)}")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from detectors.adwin import EVENTS_MAX, Cut
@@ -11,6 +12,7 @@ from detectors.plugin import MEANS_MAX
 from detectors.profile import numeric_feature, standardised_steps
 from detectors.sequential import SEQUENTIAL, Bank, make_bank
 from driftline.settings.detectors import SEQUENTIAL_DETECTORS
+from driftline.settings.models import DriftSettings
 
 DELTA = 0.002
 PLUGINS = ("river.drift.PageHinkley", "river.drift.KSWIN")
@@ -51,6 +53,19 @@ def alarms(bank: Bank, panes: Panes) -> list[int]:
 
 def test_the_registry_and_the_settings_name_the_same() -> None:
     assert tuple(SEQUENTIAL) == SEQUENTIAL_DETECTORS
+
+
+def test_a_configuration_may_name_ours_and_rivers_and_is_told_why_not_others() -> None:
+    allowed = ("psi", "cusum", "river.drift.KSWIN")
+    assert DriftSettings(detectors=allowed).sequential == ("cusum", "river.drift.KSWIN")
+    for name, why in {
+        "eddm": "order",
+        "river.drift.binary.DDM": "order",
+        "river.drift.Nothing": "no drift detector of river",
+        "kolmogorov": "is no detector",
+    }.items():
+        with pytest.raises(ValidationError, match=why):
+            DriftSettings(detectors=(name,))
 
 
 @ALL
