@@ -167,7 +167,8 @@ class Policing:
             version = min(left, key=lambda version: left[version])
             cohorts = (await self._mature_cohorts([version], left[version]))[version]
             window = (left[version] - self._model.settings.windows.length_ms, left[version])
-            self._decide(version, window, {"performance": self._performance_findings(version, cohorts, left[version])})
+            findings = await self._explained(version, self._performance_findings(version, cohorts, left[version]), ())
+            self._decide(version, window, {"performance": findings})
             due[version] = await self._next_due(version)
 
     async def save(self) -> None:
