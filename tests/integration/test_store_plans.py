@@ -93,7 +93,10 @@ async def test_a_prediction_is_looked_for_in_the_partitions_of_its_horizon_by_it
     found = await month.execute("select key from driftline.prediction limit 3")
     keys = [key for (key,) in await found.fetchall()]
 
-    plan = await plan_of(month, sql("predictions_of_keys"), row=[0, 1, 2], key=keys, horizons_s=[30 * 86_400])
+    any_time = {"earliest": [START] * 3, "latest": [START + timedelta(days=40)] * 3}
+    plan = await plan_of(
+        month, sql("predictions_of_keys"), row=[0, 1, 2], key=keys, horizons_s=[30 * 86_400], **any_time
+    )
 
     read = scanned(plan, "prediction")
     assert {of["Node Type"] for of in read} == {"Index Scan"}
