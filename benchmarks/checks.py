@@ -18,8 +18,8 @@ from benchmarks.stage import WrongAnswerError
 from benchmarks.traffic import MODEL, Traffic
 
 SETTLES_S_MAX = 60
-TEXTS = {"model", "version", "segment", "feature", "detector", "level", "basis", "metric"}
-TIMES = {"window_start", "window_end"}
+TEXTS = {"model", "version", "segment", "feature", "detector", "level", "basis", "metric", "reason"}
+TIMES = {"window_start", "window_end", "mature_at"}
 
 COUNTS = "select reason, sum(n)::bigint from driftline.v_counts where model = %s group by 1"
 IN_PANES = """

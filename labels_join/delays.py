@@ -41,6 +41,7 @@ MATURE_SHARE = 0.95
 YOUNG = "no cohort is as old as the horizon yet: nobody can know how many labels are still to come"
 SPARSE = f"fewer than {CLASS_LABELS_MIN} labels of some class have come to cohorts as old as the horizon"
 TOO_YOUNG = "too few of its labels can be in by now"
+NO_LABEL = "no label is in yet"
 
 
 def strata_of(vector: Ints, profile: Profile, positive_class: str | None) -> Ints:
@@ -245,7 +246,7 @@ def corrected(
     curves
         What is known of delays, or why nothing is.
     grains
-        Of each of the window's grains its age, and its pairs as `strata_of` returns them.
+        Of each of the window's grains that has pairs its age, and the pairs as `strata_of` returns them.
     wanted
         Names of metrics; those that follow from counts of predicted and true classes are corrected.
     classes
@@ -264,6 +265,8 @@ def corrected(
     """
     if isinstance(curves, str):
         return Corrected({}, None, None, curves)
+    if not grains:
+        return Corrected({}, None, curves.mature_after_ms, NO_LABEL)
     at = [(counts, *curves.at(age_ms)) for age_ms, counts in grains]
     if any((1.0 / np.maximum(share, 1e-9) > WEIGHT_MAX).any() for _, share, _, _ in at):
         return Corrected({}, min(of_all for *_, of_all in at), curves.mature_after_ms, TOO_YOUNG)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
 BUGS = {
     "in the agent": """
 import streams.worker
-async def process(self, fetch):
+async def process(self, *arguments):
     raise RuntimeError("unforeseen")
 streams.worker.Worker.process = process
 """,

@@ -13,8 +13,9 @@ from psycopg import sql
 
 from driftline.store.connection import connect
 from driftline.store.migrate import migrate
+from tests.simulation.left import differences
 from tests.simulation.traffic import draw_traffic
-from tests.simulation.world import Fault, careful_reader, differences, disturbed, draw_faults
+from tests.simulation.world import Fault, careful_reader, disturbed, draw_faults
 from tests.support.postgres import fresh_database
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,14 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 from unittest.mock import patch
 
-import psycopg
 from faust.types.tuples import TP
-from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from driftline.events import FeatureType
 from driftline.settings import Settings
-from driftline.settings.services import KafkaTopics
 from driftline.store.connection import SERVICE_TROUBLE, Connection, connect
 from streams.commit import Pipeline
 from streams.decode.decoder import Decoder
@@ -28,13 +24,13 @@ from streams.positions import LogPositions
 from streams.publish import Message
 from streams.relay import relay_messages
 from streams.worker import Worker, WorkerParts
+from tests.simulation.left import OUT_TOPICS, Left, outbox_of, rows_of
 from tests.simulation.stage import Actor, SimPool, Stage, StuckError, this_actor
 from tests.simulation.traffic import Traffic, reference
 from tests.support.pipelines import lab, settings_of
 
 TOPICS = ("predictions", "features", "labels")
 PROCESSES = ("one", "two")
-OUT_TOPICS = (KafkaTopics().drift, KafkaTopics().retraining)
 RECORDS_A_FETCH = (1, 2, 5, 20, 80)
 HELD_FOR_TURNS = 150
 FAULTS_MAX = 30
@@ -74,26 +70,6 @@ def draw_faults(seed: int) -> tuple[Fault, ...]:
     return tuple(sorted(Fault(chance.randrange(LAST_FAULT), chance.choice(KINDS), chance.random()) for _ in range(n)))
 
 
-@dataclass(frozen=True)
-class Left:
-    """What a history leaves behind, in forms that compare with `==`.
-
-    Parameters
-    ----------
-    outbox
-        The messages to be sent, in order.
-    sent
-        By topic, the messages that arrived, in order; some more than once.
-    turns
-        How many turns were taken.
-    """
-
-    rows: dict[str, list[tuple[Any, ...]]]
-    outbox: list[Any]
-    sent: dict[str, list[bytes]]
-    turns: int = 0
-
-
 async def careful_reader(url: str, traffic: Traffic) -> Left:
     """Read each partition once, as a whole, then close every window: nothing goes wrong, nothing happens at once."""
     settings = settings_of("m", traffic.model)
@@ -117,7 +93,7 @@ async def careful_reader(url: str, traffic: Traffic) -> Left:
         with _no_waiting():
             while stopped := await stage.settle():
                 stopped[0].go()
-        return Left(await _rows_of(connection), [], {})
+        return Left(await rows_of(connection), [], {})
 
 
 async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Fault]) -> Left:
@@ -140,7 +116,7 @@ async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Faul
             finally:
                 await stage.end()
         assert not stage.deadlocks, stage.deadlocks
-        return Left(await _rows_of(connection), await _outbox(connection), dict(world.sent), world.turn)
+        return Left(await rows_of(connection), await outbox_of(connection), dict(world.sent), world.turn)
 
 
 @contextmanager
@@ -322,80 +298,3 @@ def _decoder(settings: Settings) -> Decoder:
     kinds = {"predictions": "prediction", "labels": "label", "features": "feature"}
     routes = {topic: TopicRoute(topic, cast(Any, {kind: ("m",)})) for topic, kind in kinds.items()}
     return Decoder({"m": event_shape("m", model, types)}, routes, settings.limits, b"secret")
-
-
-TOLD = {
-    "drift": "select * from driftline.v_drift",
-    "performance": "select * from driftline.v_performance",
-    "episodes": """select episode_id, version, kind, severity, causes::text as causes, opened_at, closed_at, closed_as
-                     from driftline.episode""",
-    "messages": "select event_id, type, topic, payload::text as payload from driftline.outbox",
-    "counts": """select model, reason, sum(n)::bigint as n, case when reason <> 'pair' then topic end as topic,
-                        case when reason <> 'pair' then partition end as partition
-                   from driftline.v_counts group by 1, 2, 4, 5""",
-    "dead letters": """select reason, detail, topic, partition, record_offset, element, payload
-                         from driftline.v_dead_letters""",
-    "positions": "select topic, partition, next from driftline.stream_offset",
-    "predictions": """select key, event_time, c.name as prediction, score, has_features, late
-                        from driftline.prediction p
-                        join driftline.name c
-                          on c.model_id = p.model_id and c.kind = 'class' and c.code = p.prediction""",
-    "labels": """select key, event_time, c.name as label, late
-                   from driftline.label l
-                   join driftline.name c on c.model_id = l.model_id and c.kind = 'class' and c.code = l.label""",
-}
-"""What is compared: all that people and programs are told, and the rows of the log; codes and revisions may differ, and
-a pair is counted where the second of the two was read."""
-
-
-async def _rows_of(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    found = {}
-    for name, query in TOLD.items():
-        async with psycopg.AsyncCursor(connection, row_factory=dict_row) as cursor:
-            rows = await (await cursor.execute(query.encode())).fetchall()
-        kept = [tuple((key, str(value)) for key, value in row.items() if key != "revision") for row in rows]
-        found[name] = sorted(kept)
-    return found
-
-
-async def _outbox(connection: Connection) -> list[Any]:
-    query = b"select event_id, topic, episode_id, payload from driftline.outbox order by sequence"
-    return await (await connection.execute(query)).fetchall()
-
-
-def differences(traffic: Traffic, expected: Left, left: Left) -> list[str]:
-    """Say in what a history differs from the careful reader's, the first few of each kind; none if in nothing."""
-    found = []
-    # When late events restate a window, what the policy had decided by then depends on when that was.
-    compared = [name for name in TOLD if not (traffic.is_late and name in ("episodes", "messages"))]
-    for name in compared:
-        only = Counter(left.rows[name])
-        only.subtract(Counter(expected.rows[name]))
-        found += [f"{name}: {'one too many' if n > 0 else 'missing'}: {dict(row)}" for row, n in only.items() if n][:3]
-    counted = {dict(row)["reason"]: int(dict(row)["n"]) for row in left.rows["counts"]}
-    for name, n, made in (
-        ("predictions", len(left.rows["predictions"]), traffic.n_predictions),
-        ("pairs", counted.get("pair"), traffic.n_pairs),
-    ):
-        if n != made:
-            found.append(f"{name}: {n} are kept, {made} were made")
-    return found + ([] if traffic.is_late else _undelivered(left))
-
-
-def _undelivered(left: Left) -> list[str]:
-    """Compare what arrived with the outbox: all of it as it stands there, and of each episode in order."""
-    problems = []
-    for topic in OUT_TOPICS:
-        own = [message for message in left.outbox if message.topic == topic]
-        payloads = {message.event_id: message.payload for message in own}
-        arrived = [json.loads(value) for value in left.sent.get(topic, ())]
-        problems += [f"{topic}: {m['id']} is not what was to be sent" for m in arrived if payloads.get(m["id"]) != m]
-        first = list(dict.fromkeys(message["id"] for message in arrived))
-        problems += [
-            f"{topic}: {message.event_id} never arrived" for message in own if message.event_id not in set(first)
-        ]
-        for episode_id in {message.episode_id for message in own}:
-            wanted = [message.event_id for message in own if message.episode_id == episode_id]
-            if [event_id for event_id in first if event_id in set(wanted)] != wanted:
-                problems.append(f"{topic}: messages of episode {episode_id} arrived in another order")
-    return problems[:3]

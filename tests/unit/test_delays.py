@@ -6,6 +6,7 @@ import pytest
 from detectors.profile import Profile
 from labels_join.delays import (
     MATURE_SHARE,
+    NO_LABEL,
     SPARSE,
     TOO_YOUNG,
     YOUNG,
@@ -121,6 +122,13 @@ def test_labels_that_can_hardly_be_in_are_not_made_up_for() -> None:
     of = corrected(curves, [(0, nothing)], TRUTH, CLASSES)
     assert (of.metrics, of.reason) == ({}, TOO_YOUNG)
     assert of.expected_coverage == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_window_without_a_label_says_so() -> None:
+    delays, _ = watched(3, 180, 1)
+    curves = delay_curves(SPEC, delays, 182 * DAY)
+    assert isinstance(curves, DelayCurves)
+    assert corrected(curves, [], TRUTH, CLASSES) == ({}, None, curves.mature_after_ms, NO_LABEL)
 
 
 def test_when_all_labels_are_in_nothing_is_corrected() -> None:
