@@ -90,9 +90,11 @@ async def test_relays_that_are_killed_or_stopped_lose_nothing_and_keep_each_epis
         )
         connection = await services.enter_async_context(await connect(postgres_url))
         names = [f"e{number}" for number in range(40)]
-        for name in names:
-            await say(connection, name, DETECTED, RECOVERED, topic=monitor.topic("drift"))
         with processes("relay", "relay", "relay", config=monitor.config, folder=tmp_path) as (killed, stopped, last):
+            for log in sorted(tmp_path.glob("relay-*.log")):
+                await until(lambda log=log: _logged(log, "relaying from"), "all relays to have started")
+            for name in names:
+                await say(connection, name, DETECTED, RECOVERED, topic=monitor.topic("drift"))
             await until(lambda: told(receiver, 5), "the relays to have begun")
             killed.kill()
             stopped.send_signal(signal.SIGSTOP)
