@@ -16,17 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from detectors.profile import (
-    PREDICTION,
-    SCORE,
-    FeatureProfile,
-    Profile,
-    SegmentCounts,
-    build_profile,
-    categorical_feature,
-    numeric_feature,
-)
-from detectors.profile import Coded as ProfileCoded
+from detectors.profile import PREDICTION, SCORE, FeatureProfile, Profile, SegmentCounts
+from detectors.profile_building import Coded as ProfileCoded
+from detectors.profile_building import build_profile, categorical_feature, numeric_feature
 from detectors.reconstruction import RECONSTRUCTION, errors, fit
 from detectors.summaries import ALL_TRAFFIC
 from driftline.errors import InputError, problem_line

@@ -6,7 +6,8 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from detectors.distances import DISTANCES, Histograms, histograms, line
-from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
+from detectors.profile import FeatureProfile, bin_numeric
+from detectors.profile_building import numeric_feature
 from detectors.tables import simulated_tables
 from detectors.windows import judge
 

@@ -8,7 +8,8 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from detectors.adwin import EVENTS_MAX, AdwinBank, AdwinSpec, Cut
-from detectors.profile import numeric_feature, standardised_steps
+from detectors.profile import standardised_steps
+from detectors.profile_building import numeric_feature
 
 ONE = np.ones(1)
 FLAGS = AdwinSpec()

@@ -8,18 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.profile import (
-    Coded,
-    FeatureProfile,
-    Profile,
-    bin_categorical,
-    bin_numeric,
-    bin_score,
-    build_profile,
-    categorical_feature,
-    numeric_feature,
-    standardised_steps,
-)
+from detectors.profile import FeatureProfile, Profile, bin_categorical, bin_numeric, bin_score, standardised_steps
+from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
 
 ROOT = Path(__file__).parents[2]
 

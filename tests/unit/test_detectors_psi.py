@@ -6,7 +6,8 @@ from scipy import stats
 
 from detectors import windows
 from detectors.distances import histograms, psi
-from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
+from detectors.profile import FeatureProfile, bin_numeric
+from detectors.profile_building import numeric_feature
 from detectors.tables import SIGNIFICANCE_MIN
 from detectors.windows import Drift
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from detectors.distances import DISTANCES, Histograms, histograms, line
-from detectors.profile import FeatureProfile, bin_numeric, numeric_feature
+from detectors.profile import FeatureProfile, bin_numeric
+from detectors.profile_building import numeric_feature
 from detectors.windows import Drift, judge
 from driftline.settings.detectors import WINDOW_DETECTORS, WindowDetector
 from driftline.settings.models import DriftSettings

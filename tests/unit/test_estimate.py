@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from detectors.profile import Coded, Profile, bin_score, build_profile, categorical_feature, numeric_feature
+from detectors.profile import Profile, bin_score
+from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
 from detectors.summaries import pack_cells
 from labels_join.estimate import ROWS_A_GROUP_MIN, estimated_metrics, why_not_estimated
 

@@ -6,7 +6,8 @@ from scipy import stats
 
 from detectors.distances import psi
 from detectors.explain import Break, moved_bins, pipeline_break
-from detectors.profile import bin_numeric, categorical_feature, numeric_feature, standardised_steps
+from detectors.profile import bin_numeric, standardised_steps
+from detectors.profile_building import categorical_feature, numeric_feature
 
 CHANCE = np.random.default_rng(11)
 REFERENCES = {

@@ -9,7 +9,8 @@ from scipy import stats
 
 from detectors.adwin import EVENTS_MAX, Cut
 from detectors.plugin import MEANS_MAX
-from detectors.profile import numeric_feature, standardised_steps
+from detectors.profile import standardised_steps
+from detectors.profile_building import numeric_feature
 from detectors.sequential import SEQUENTIAL, Bank, make_bank
 from driftline.settings.detectors import SEQUENTIAL_DETECTORS
 from driftline.settings.models import DriftSettings
