@@ -24,9 +24,9 @@ from driftline.events import Coded, FeatureType, Numeric, PredictionBatch
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect
 from driftline.store.migrate import migrate
+from streams.deltas import PanesOf, write_panes
 from streams.evaluate import evaluate
 from streams.merging import merge_passed_panes
-from streams.model_commit import PanesOf, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
 from streams.panes import PaneLayout, summarise_predictions
 from streams.reference import profile_from_batch

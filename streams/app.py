@@ -203,7 +203,7 @@ def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
             async for fetch in stream:
                 await room.acquire()
                 tp = TP(fetch.topic, fetch.partition)
-                last[tp] = asyncio.create_task(_take(app, worker, fetch, worker.begin(fetch), at, last.get(tp)))
+                last[tp] = asyncio.create_task(_take(app, worker, fetch, worker.fetches.begin(fetch), at, last.get(tp)))
                 last[tp].add_done_callback(lambda _: room.release())
         finally:
             for task in last.values():
@@ -235,7 +235,7 @@ async def _commit(
     tp, place = TP(fetch.topic, fetch.partition), (fetch.topic, fetch.partition)
     consumer = cast(WholeFetchConsumer, app.consumer)
     worker.health.begun(place)
-    position = await worker.process(fetch, decoding)
+    position = await worker.fetches.process(fetch, decoding)
     worker.health.ended(place, monotonic(), committed=position is None)
     if position is None:
         at.pop(tp, None)

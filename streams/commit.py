@@ -28,7 +28,8 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, row, rows, run, timestamp
-from streams.model_commit import ModelCommit, write_panes
+from streams.deltas import write_panes
+from streams.model_commit import ModelCommit
 from streams.monitored import MonitoredModel, Profiles
 from streams.prepared import PreparedModel, ensure_room, prepare
 from streams.watermarks import judge_times

@@ -17,15 +17,15 @@ found by where they lie; they restate the windows that were judged over them, at
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
-from driftline.store.arrays import pg_array
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
 from streams.delays import LabelDelays
+from streams.due import Due, due
 from streams.measure import Measures
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
@@ -83,7 +83,7 @@ async def evaluate(
     """
     if restate != "now":
         restate_after_ms = model.settings.windows.restate_after_ms if restate == "when due" else None
-        if not await _due(connection, [_Due.of(model, watermark_ms, restate_after_ms)]):
+        if not await due(connection, [Due.of(model, watermark_ms, restate_after_ms)]):
             return Progress(0, behind=False)
     async with connection.transaction():
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
@@ -93,48 +93,6 @@ async def evaluate(
         await rows(connection, "lock_panes_alone", bucket=model.bucket)
         await model.refresh_names(connection)
         return await _Evaluation(connection, profiles, model).run(watermark_ms, restate)
-
-
-async def evaluations_due(
-    connection: Connection, models: Iterable[MonitoredModel], watermarks_ms: Mapping[str, int | None]
-) -> set[str]:
-    """Name the models of which something can be closed or restated; one statement for all of them."""
-    asked = {
-        model.model_id: (model.name, _Due.of(model, watermark_ms, model.settings.windows.restate_after_ms))
-        for model in models
-        if (watermark_ms := watermarks_ms[model.name]) is not None
-    }
-    due = await _due(connection, [due for _, due in asked.values()])
-    return {asked[model_id][0] for model_id in due}
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """What is asked of one model: up to where it may be closed, and how long restatements wait, None for ever."""
-
-    model_id: int
-    closable_ms: int
-    restate_after_ms: int | None
-
-    @classmethod
-    def of(cls, model: MonitoredModel, watermark_ms: int, restate_after_ms: int | None) -> Self:
-        windows = model.settings.windows
-        closable_ms = last_end(watermark_ms - windows.allowed_lateness_ms, windows.length_ms, windows.slide_ms)
-        return cls(model.model_id, closable_ms, restate_after_ms)
-
-
-async def _due(connection: Connection, asked: Sequence[_Due]) -> set[int]:
-    """Look without a lock: to wait for the pane lock alone, and in vain, would hold up all writers every time."""
-    if not asked:
-        return set()
-    found = await rows(
-        connection,
-        "evaluations_due",
-        model_ids=pg_array("int2", [of.model_id for of in asked]),
-        closable=pg_array("timestamptz", [of.closable_ms for of in asked]),
-        restate_after_ms=[of.restate_after_ms for of in asked],
-    )
-    return {item.model_id for item in found}
 
 
 class _Evaluation:

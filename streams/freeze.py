@@ -14,7 +14,7 @@ from driftline.events import Coded, FeatureType, Ints
 from driftline.settings import ReferenceSettings
 from driftline.store.connection import Connection, rows, run
 from labels_join.join import all_pairs
-from streams.model_commit import PanesOf, write_outcomes, write_panes
+from streams.deltas import PanesOf, outcomes_of, write_outcomes, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
 from streams.panes import NO_PROFILE, count_predictions, summarise_predictions
 from streams.reference import infer_feature_types, profile_from_batch
@@ -144,4 +144,6 @@ async def _pair_all(
         return
     versions = [code for code, version in enumerate(model.names("version")) if reference_name(model, version) == name]
     pairs = await all_pairs(connection, model.joined(), versions, len(model.settings.segments))
-    await write_outcomes(connection, model, profile_id, await profiles.layout(connection, profile_id), pairs)
+    if len(pairs):
+        layout = await profiles.layout(connection, profile_id)
+        await write_outcomes(connection, outcomes_of(model, profile_id, layout, pairs))

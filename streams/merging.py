@@ -8,13 +8,17 @@ exact, and late deltas stay apart from the others, so no result depends on wheth
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from driftline.store.arrays import pg_array, pg_bytea_array
-from driftline.store.connection import Connection, rows, run, the_row, timestamp
+import numpy as np
+
+from driftline.store.connection import Connection, rows, the_row, timestamp
+from labels_join.outcomes import OutcomeDeltas
+from streams.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
 from streams.monitored import MonitoredModel, Profiles
-from streams.rollups import Kind, Rollup, RollupStore
+from streams.panes import PaneDeltas
+from streams.rollups import Kind, RollupStore
 from streams.windows import floor_to
 
 DELTAS_AT_ONCE_MAX = 2_000
@@ -48,66 +52,43 @@ async def merge_passed_panes(
             store = RollupStore(connection, profiles, model)
             panes = await rows(connection, "take_crowded_panes", **stretch, rows_max=DELTAS_AT_ONCE_MAX)
             outcomes = await rows(connection, "take_crowded_outcomes", **stretch, rows_max=DELTAS_AT_ONCE_MAX)
-            await _put_back_panes(connection, model, await _merged(store, "features", panes, _pane_of))
-            await _put_back_outcomes(connection, model, await _merged(store, "arrival", outcomes, _outcome_of))
+            merged = await _merged(store, "features", panes, _pane_of)
+            await write_panes(
+                connection, [PanesOf(model.model_id, of, PaneDeltas(*columns)) for of, columns in merged.items()]
+            )
+            for of, columns in (await _merged(store, "arrival", outcomes, _outcome_of)).items():
+                await write_outcomes(connection, OutcomesOf(model.model_id, of, OutcomeDeltas(*columns)))
         if not panes and not outcomes:
             return to_ms
 
 
-def _pane_of(delta: Any) -> tuple[int, int, int, bool, int]:
-    return delta.version, delta.segment, delta.pane_start, delta.late, delta.profile_id
+def _pane_of(delta: Any) -> tuple[int, int, int, bool]:
+    return delta.version, delta.segment, delta.pane_start, delta.late
 
 
-def _outcome_of(delta: Any) -> tuple[int, int, int, int, bool, int]:
-    return delta.version, delta.segment, delta.cohort_start, delta.arrival_start, delta.late, delta.profile_id
+def _outcome_of(delta: Any) -> tuple[int, int, int, int, bool]:
+    return delta.version, delta.segment, delta.cohort_start, delta.arrival_start, delta.late
 
 
-async def _merged(store: RollupStore, kind: Kind, deltas: Sequence[Any], key_of: Any) -> list[tuple[Any, Rollup]]:
-    """Add up the deltas that are alike; by key, so that they stand in the store as they will be read."""
-    alike: dict[Hashable, list[Any]] = defaultdict(list)
+async def _merged(
+    store: RollupStore, kind: Kind, deltas: Sequence[Any], key_of: Callable[[Any], tuple[int, ...]]
+) -> dict[int, tuple[Any, ...]]:
+    """Add up the deltas that are alike; by key, so that they stand in the store as they will be read.
+
+    Returns
+    -------
+    By profile, the columns of their keys, how many events they are of, and their vectors.
+    """
+    alike: dict[tuple[int, ...], list[Any]] = defaultdict(list)
     for delta in deltas:
-        alike[key_of(delta)].append(delta)
-    merged = []
-    for key, of in sorted(alike.items()):
-        vector = await store.merge_vectors(kind, of[0].profile_id, [delta.vector for delta in of])
-        merged.append((key, Rollup(sum(delta.n for delta in of), vector.tobytes())))
-    return merged
+        alike[delta.profile_id, *key_of(delta)].append(delta)
+    merged: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for (profile_id, *key), of in sorted(alike.items()):
+        vector = await store.merge_vectors(kind, profile_id, [delta.vector for delta in of])
+        merged[profile_id].append((*key, sum(delta.n for delta in of), vector.tobytes()))
+    return {profile_id: _columns(found) for profile_id, found in merged.items()}
 
 
-async def _put_back_panes(connection: Connection, model: MonitoredModel, merged: Sequence[tuple[Any, Rollup]]) -> None:
-    if not merged:
-        return
-    version, segment, pane_start, late, profile_id = zip(*(key for key, _ in merged), strict=True)
-    await run(
-        connection,
-        "add_panes",
-        model_id=pg_array("int2", [model.model_id] * len(merged)),
-        version=pg_array("int2", version),
-        segment=pg_array("int2", segment),
-        pane_start=pg_array("timestamptz", pane_start),
-        late=pg_array("bool", late),
-        profile_id=pg_array("int4", profile_id),
-        n=pg_array("int8", [rollup.n for _, rollup in merged]),
-        vector=pg_bytea_array([rollup.vector for _, rollup in merged]),
-    )
-
-
-async def _put_back_outcomes(
-    connection: Connection, model: MonitoredModel, merged: Sequence[tuple[Any, Rollup]]
-) -> None:
-    if not merged:
-        return
-    version, segment, cohort_start, arrival_start, late, profile_id = zip(*(key for key, _ in merged), strict=True)
-    await run(
-        connection,
-        "add_outcomes",
-        model_id=model.model_id,
-        version=pg_array("int2", version),
-        segment=pg_array("int2", segment),
-        cohort_start=pg_array("timestamptz", cohort_start),
-        arrival_start=pg_array("timestamptz", arrival_start),
-        late=pg_array("bool", late),
-        profile_id=pg_array("int4", profile_id),
-        n=pg_array("int8", [rollup.n for _, rollup in merged]),
-        vector=pg_bytea_array([rollup.vector for _, rollup in merged]),
-    )
+def _columns(found: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    *columns, vectors = zip(*found, strict=True)
+    return (*map(np.array, columns), list(vectors))

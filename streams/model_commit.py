@@ -9,15 +9,14 @@ features, the one that stands first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from driftline.events import Bytes, Ints, Mask
-from driftline.store.arrays import pg_array, pg_bytea_array
-from driftline.store.connection import Connection, run
+from driftline.store.connection import Connection
 from labels_join.join import (
     Added,
     add_labels,
@@ -26,24 +25,16 @@ from labels_join.join import (
     features_counted_before,
     repeated_predictions,
 )
-from labels_join.outcomes import Pairs, summarise_outcomes
+from labels_join.outcomes import Pairs
 from labels_join.repeats import comes_after, first_in_batch, kept_by_share
+from streams.deltas import PanesOf, outcomes_of, write_outcomes
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
-from streams.panes import PaneDeltas, PaneLayout, summarise_features, summarise_predictions
+from streams.panes import summarise_features, summarise_predictions
 from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
 from streams.warm_up import keep_for_reference, with_columns
 
 InForce = Mapping[tuple[int, str], int]
 """Profile ids by (model id, version or `*`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PanesOf:
-    """Pane deltas of one model under one profile."""
-
-    model_id: int
-    profile_id: int
-    deltas: PaneDeltas
 
 
 @dataclass(slots=True)
@@ -223,7 +214,7 @@ class ModelCommit:
             if profile_id is None:
                 continue  # all pairs so far are summarised at once when the reference is complete
             layout = await self.profiles.layout(self.connection, profile_id)
-            await write_outcomes(self.connection, self.model, profile_id, layout, pairs.take(chosen))
+            await write_outcomes(self.connection, outcomes_of(self.model, profile_id, layout, pairs.take(chosen)))
 
     def _by_profile(self, version: Ints, in_force: InForce) -> dict[int | None, Any]:
         """Return, by profile id (None while the reference is still collected), which rows belong to it."""
@@ -237,46 +228,3 @@ class ModelCommit:
     def _count(self, reason: str, n: int) -> None:
         if n:
             self.counts[self.model.name, reason] += n
-
-
-async def write_panes(connection: Connection, panes: Sequence[PanesOf]) -> None:
-    """Insert pane deltas of any number of models at once; the caller holds their pane locks."""
-    if not panes:
-        return
-    sizes = [len(of.deltas) for of in panes]
-    await run(
-        connection,
-        "add_panes",
-        model_id=pg_array("int2", np.repeat([of.model_id for of in panes], sizes)),
-        version=pg_array("int2", np.concatenate([of.deltas.version for of in panes])),
-        segment=pg_array("int2", np.concatenate([of.deltas.segment for of in panes])),
-        pane_start=pg_array("timestamptz", np.concatenate([of.deltas.start_ms for of in panes])),
-        late=pg_array("bool", np.concatenate([of.deltas.late for of in panes])),
-        profile_id=pg_array("int4", np.repeat([of.profile_id for of in panes], sizes)),
-        n=pg_array("int8", np.concatenate([of.deltas.n for of in panes])),
-        vector=pg_bytea_array([vector for of in panes for vector in of.deltas.vectors]),
-    )
-
-
-async def write_outcomes(
-    connection: Connection, model: MonitoredModel, profile_id: int, layout: PaneLayout, pairs: Pairs
-) -> None:
-    """Summarise pairs and insert their outcome deltas; the caller holds the model's pane lock."""
-    if not len(pairs):
-        return
-    pane_ms = model.settings.windows.pane_ms
-    positive = model.settings.positive_class
-    deltas = summarise_outcomes(pairs, layout.profile, model.class_names, model.grain_ms, pane_ms, positive)
-    await run(
-        connection,
-        "add_outcomes",
-        model_id=model.model_id,
-        version=pg_array("int2", deltas.version),
-        segment=pg_array("int2", deltas.segment),
-        cohort_start=pg_array("timestamptz", deltas.cohort_ms),
-        arrival_start=pg_array("timestamptz", deltas.arrival_ms),
-        late=pg_array("bool", deltas.late),
-        profile_id=pg_array("int4", np.full(len(deltas), profile_id)),
-        n=pg_array("int8", deltas.n),
-        vector=pg_bytea_array(deltas.vectors),
-    )

@@ -19,8 +19,8 @@ from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.results import JudgedGroup
 from streams.rollups import Group, Kind, RollupStore
+from streams.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.spending import cut_delta
-from streams.verdicts import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.watermarks import BEFORE_ALL_MS
 
 _log = logging.getLogger("driftline.sequence")

@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
 
 BUGS = {
     "in the agent": """
-import streams.worker
+import streams.fetches
 async def process(self, *arguments):
     raise RuntimeError("unforeseen")
-streams.worker.Worker.process = process
+streams.fetches.Fetches.process = process
 """,
     "in the fetcher": """
 import streams.transport

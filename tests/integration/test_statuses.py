@@ -17,10 +17,11 @@ from driftline.settings.services import KafkaTopics, LimitSettings
 from driftline.store.connection import Connection, open_pool, run, timestamp
 from retraining.statuses import Status, status_event
 from streams.decode.messages import Refused
+from streams.fetches import WorkerParts
 from streams.positions import LogPositions
 from streams.statuses import read_status, read_statuses
 from streams.transport import Fetch
-from streams.worker import Worker, WorkerParts
+from streams.worker import Worker
 from tests.support.desk import NoBroker
 from tests.support.events import Message, records
 from tests.support.live import rows_of
@@ -46,7 +47,7 @@ class StatusDesk:
         values = [_value(message) for message in messages]
         first = self._next if start is None else start
         fetched = records(*(Message(value, (), offset, START_MS) for offset, value in enumerate(values, first)))
-        fenced = await self._worker.process(Fetch(TOPIC, 0, first, first + len(fetched), fetched))
+        fenced = await self._worker.fetches.process(Fetch(TOPIC, 0, first, first + len(fetched), fetched))
         self._next = first + len(fetched) if fenced is None else fenced
         return fenced
 

@@ -19,11 +19,12 @@ from driftline.store.connection import SERVICE_TROUBLE, Connection, connect
 from streams.commit import Pipeline
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import TopicRoute, event_shape
+from streams.fetches import WorkerParts
 from streams.monitored import Profiles, register_models
 from streams.positions import LogPositions
 from streams.publish import Message
 from streams.relay import relay_messages
-from streams.worker import Worker, WorkerParts
+from streams.worker import Worker
 from tests.simulation.left import OUT_TOPICS, Left, outbox_of, rows_of
 from tests.simulation.stage import Actor, SimPool, Stage, StuckError, this_actor
 from tests.simulation.traffic import Traffic, reference
@@ -86,7 +87,7 @@ async def careful_reader(url: str, traffic: Traffic) -> Left:
                 for tp in sorted(tp for tp in at if tp.topic == topic):
                     fetch = traffic.log.fetch((tp.topic, tp.partition), at[tp], 10**9)
                     assert fetch is not None
-                    assert await worker.process(fetch) is None
+                    assert await worker.fetches.process(fetch) is None
             await worker.close_windows()
 
         stage.enter("careful", "careful", read)
@@ -123,7 +124,7 @@ async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Faul
 def _no_waiting() -> Iterator[None]:
     """Try again at once: how long is waited is nothing that matters here."""
     with ExitStack() as patches:
-        patches.enter_context(patch("streams.worker.BACK_OFF_S", (0.0,)))
+        patches.enter_context(patch("streams.fetches.BACK_OFF_S", (0.0,)))
         patches.enter_context(patch("streams.positions.RETRY_S", 0.0))
         yield
 
@@ -236,7 +237,7 @@ class _World:
             tp = chance.choice(ready)
             fetch = self.traffic.log.fetch(tp, at[tp], chance.choice(RECORDS_A_FETCH))
             assert fetch is not None
-            position = await worker.process(fetch)
+            position = await worker.fetches.process(fetch)
             at[tp] = fetch.next if position is None else position
             self._tell("read")
 

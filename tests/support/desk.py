@@ -14,9 +14,10 @@ import psycopg
 from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
+from streams.fetches import WorkerParts
 from streams.positions import LogPositions
 from streams.transport import Fetch
-from streams.worker import Worker, WorkerParts
+from streams.worker import Worker
 from tests.support.events import Message, records
 from tests.support.live import rows_of
 from tests.support.pipelines import END_MS, START_MS, Lab, json_bytes, lab, settings_of
@@ -53,7 +54,7 @@ class Desk:
         """Hand over a fetch that begins at an offset."""
         named = (json_bytes({"model": "m"} | event) for event in events)
         fetched = records(*(Message(value, (), offset, record_ms) for offset, value in enumerate(named, start)))
-        return await self.worker.process(Fetch(TOPIC, partition, start, start + len(fetched), fetched))
+        return await self.worker.fetches.process(Fetch(TOPIC, partition, start, start + len(fetched), fetched))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the store."""

@@ -15,7 +15,8 @@ from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettin
 from labels_join.outcomes import Pairs, summarise_outcomes
 from streams.panes import PaneLayout, pane_layout, summarise_predictions
 from streams.reference import profile_from_batch
-from streams.verdicts import Pane, SequentialDetectors, Verdict, sequential_spec, series_layout, window_verdicts
+from streams.series import Pane, SequentialDetectors, sequential_spec, series_layout
+from streams.verdicts import Verdict, window_verdicts
 from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
 
 PANE_MS = 1_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,13 +11,13 @@ import pytest
 
 from driftline.errors import StateError
 from driftline.events import Decoded
-from streams import worker as module
+from streams.fetches import BURIED_IN_A_ROW_MAX, Fetches, _Refused
+from streams.health import Health
 from streams.transport import Fetch
-from streams.worker import BURIED_IN_A_ROW_MAX, Worker
 from tests.support.events import Message, records
 
 
-class PickyWorker(Worker):
+class PickyFetches(Fetches):
     """Refuses fetches that hold a bad record, and notes what is committed."""
 
     def __init__(self, bad: set[int]) -> None:
@@ -24,7 +25,7 @@ class PickyWorker(Worker):
             limits=SimpleNamespace(dead_letter_payload_bytes_max=10),
             privacy=SimpleNamespace(dead_letter_payloads="keep"),
         )
-        super().__init__(cast(Any, SimpleNamespace(settings=settings)), cast(Any, None))
+        super().__init__(cast(Any, SimpleNamespace(settings=settings)), cast(Any, None), Health(1), asyncio.Event())
         self.bad = bad
         self.committed: list[int] = []
         self.buried: list[int] = []
@@ -32,7 +33,7 @@ class PickyWorker(Worker):
     async def _try(self, fetch: Fetch, decoding: Any = None) -> Any:
         offsets = fetch.records.offsets.tolist()
         if self.bad.intersection(offsets):
-            return module._Refused("no")
+            return _Refused("no")
         self.committed += offsets
         return None
 
@@ -43,7 +44,7 @@ class PickyWorker(Worker):
         return
 
 
-class QuotingWorker(Worker):
+class QuotingFetches(Fetches):
     """Has a Postgres that quotes what it refuses, and that takes dead letters."""
 
     def __init__(self, *, may_quote: bool) -> None:
@@ -52,7 +53,7 @@ class QuotingWorker(Worker):
             privacy=SimpleNamespace(dead_letter_payloads="keep" if may_quote else "redact"),
         )
         parts = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(models={}))
-        super().__init__(cast(Any, parts), cast(Any, None))
+        super().__init__(cast(Any, parts), cast(Any, None), Health(1), asyncio.Event())
         self.details: list[str] = []
 
     def _decode(self, fetch: Fetch) -> Decoded:
@@ -72,24 +73,24 @@ def fetch(n: int) -> Fetch:
 
 
 async def test_a_refused_record_is_found_and_buried_and_the_rest_goes_on() -> None:
-    worker = PickyWorker({3, 17})
-    assert await worker.process(fetch(40)) is None
-    assert worker.buried == [3, 17]
-    assert worker.committed == [offset for offset in range(40) if offset not in (3, 17)]
+    fetches = PickyFetches({3, 17})
+    assert await fetches.process(fetch(40)) is None
+    assert fetches.buried == [3, 17]
+    assert fetches.committed == [offset for offset in range(40) if offset not in (3, 17)]
 
 
 async def test_where_record_after_record_is_refused_the_worker_stops_instead_of_burying_the_topic() -> None:
-    worker = PickyWorker(set(range(1_000)))
+    fetches = PickyFetches(set(range(1_000)))
     with pytest.raises(StateError, match="record after record is refused"):
-        await worker.process(fetch(1_000))
-    assert worker.buried == list(range(BURIED_IN_A_ROW_MAX))
+        await fetches.process(fetch(1_000))
+    assert fetches.buried == list(range(BURIED_IN_A_ROW_MAX))
 
 
 @pytest.mark.parametrize("may_quote", [True, False])
 async def test_what_postgres_quotes_of_a_record_is_told_only_where_messages_may_be_kept(
     may_quote: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = QuotingWorker(may_quote=may_quote)
-    assert await worker.process(fetch(1)) is None
+    fetches = QuotingFetches(may_quote=may_quote)
+    assert await fetches.process(fetch(1)) is None
     assert "InvalidTextRepresentation" in caplog.text
-    assert ["Ada" in told for told in (caplog.text, *worker.details)] == [may_quote, may_quote]
+    assert ["Ada" in told for told in (caplog.text, *fetches.details)] == [may_quote, may_quote]
