@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from driftline.errors import StateError
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool, timestamp
-from streams import worker as module
+from streams import fetches as module
 from streams.evaluate import Progress, evaluate
 from streams.monitored import MonitoredModel, Profiles
 from tests.support.desk import CLOSED, TOPIC, Desk, a_desk
