@@ -4,64 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
-from driftline.errors import ConfigurationError
-from driftline.events import FeatureType
 from driftline.store.connection import Connection, connect, rows
-from driftline.wiring.references import put_references_in_force
 from streams.accept import Accepted, Stretch, accept_stretch, find_model
-from streams.monitored import EVERY_VERSION
-from streams.reference import profile_from_batch
+from tests.support.accepting import accept, in_force, stream
 from tests.support.pipelines import (
     MINUTE,
     SECOND,
     START_MS,
     Event,
-    Lab,
     beside,
     lab,
     label,
     prediction,
-    put_reference_in_force,
     reference_events,
 )
 
 pytestmark = pytest.mark.postgres
-
-TYPES = (FeatureType("x", "numeric"), FeatureType("c", "categorical"))
-
-
-def stream(seed: int, n: int, from_ms: int, to_ms: int, **rest: Any) -> list[Event]:
-    """Make predictions in order of time that are unlike the reference: `x` is larger, and there is a category more."""
-    chance = np.random.default_rng(seed)
-    return [
-        prediction(
-            f"s{seed}-{row}",
-            int(at_ms),
-            int(chance.random() < 0.4),
-            score=round(float(chance.random()), 3),
-            features={"x": round(float(chance.normal(0.9, 0.3)), 3), "c": str(chance.choice(["a", "b", "new"]))},
-            **rest,
-        )
-        for row, at_ms in enumerate(np.sort(chance.integers(from_ms, to_ms, n)))
-    ]
-
-
-async def accept(made: Lab, from_ms: int, to_ms: int, version: str | None = None) -> Accepted:
-    stretch = Stretch(version, START_MS + from_ms, START_MS + to_ms)
-    model = await find_model(made.connection, made.model.name, made.model.settings)
-    return await accept_stretch(made.connection, model, stretch, "ann", "new prices")
-
-
-async def in_force(made: Lab, version: str = EVERY_VERSION) -> Profile | None:
-    found = await made.pipeline.profiles.in_force(made.connection, [made.model])
-    profile_id = found.get((made.model.model_id, version))
-    return None if profile_id is None else (await made.pipeline.profiles.layout(made.connection, profile_id)).profile
 
 
 def binned(events: list[Event]) -> list[tuple[int, ...]]:
@@ -271,72 +233,6 @@ async def test_beside_a_writer_and_an_evaluator_no_event_is_lost_doubled_or_judg
     ]
 
 
-def profile_of(made: Lab, events: list[Event]) -> Profile:
-    batch = made.decode("predictions", events).predictions[made.model.name]
-    return profile_from_batch(batch, TYPES, task="binary", bins=10, categories_max=50)
-
-
-async def restart(made: Lab, **files: list[Event]) -> None:
-    """Do what every worker does when it starts, with such reference files."""
-    named = {EVERY_VERSION if name == "every" else name: profile_of(made, events) for name, events in files.items()}
-    await put_references_in_force(made.connection, {made.model.name: made.model}, {made.model.name: named})
-
-
-async def test_it_stays_through_restarts_until_the_file_says_something_else(connection: Connection) -> None:
-    made = await lab(connection)
-    await made.commit("predictions", *stream(1, 100, 0, 2 * MINUTE))
-    await made.close(2 * MINUTE)
-    accepted = [(await accept(made, 0, to_ms)).new_digest for to_ms in (MINUTE, 2 * MINUTE)]
-    found = []
-
-    for file in (reference_events(), reference_events(), reference_events(50), reference_events()):
-        await restart(made, every=file)
-        found.append(await in_force(made))
-
-    files = [profile_of(made, reference_events(n)) for n in (50, 200)]
-    assert accepted[0] != accepted[1]
-    assert [profile.digest for profile in found if profile] == [accepted[1], accepted[1], *(of.digest for of in files)]
-
-
-async def test_one_version_alone_gets_a_reference_of_its_own_and_keeps_it_as_long_as_the_file_stays(
-    connection: Connection,
-) -> None:
-    made = await lab(connection)
-    await made.commit("predictions", *stream(1, 100, 0, MINUTE, version="v1"), *stream(2, 80, 0, MINUTE, version="v2"))
-    await made.close(MINUTE)
-
-    alone = await accept(made, 0, MINUTE, "v2")
-
-    assert (alone.reference, alone.versions, alone.events) == ("v2", ["v2"], 80)
-    await made.commit("predictions", *stream(3, 50, MINUTE, 2 * MINUTE, version="v1"))
-    await made.commit("predictions", *stream(4, 50, MINUTE, 2 * MINUTE, version="v2"))
-    await restart(made, every=reference_events())
-    await made.close(2 * MINUTE)
-    found = await made.drift(detector="psi", feature="x", window_end=2 * MINUTE)
-    assert [(row["version"], row["n_reference"], row["level"]) for row in found] == [
-        ("v1", 200, "drift"),
-        ("v2", 80, "ok"),
-    ]
-    # What is accepted for the others leaves it alone; another file does not.
-    others = await accept(made, 0, MINUTE)
-    assert (others.reference, others.versions) == (EVERY_VERSION, ["v1"])
-    assert (await in_force(made, "v2")).digest == alone.new_digest
-    await restart(made, every=reference_events(50))
-    assert await in_force(made, "v2") is None
-
-
-async def test_a_version_whose_own_reference_was_taken_from_the_configuration_shares_that_of_all_again(
-    connection: Connection,
-) -> None:
-    made = await lab(connection)
-    await put_reference_in_force(made, reference_events(60), "v1")
-
-    await restart(made, every=reference_events())
-
-    assert await in_force(made, "v1") is None
-    assert (await in_force(made)).n == 200
-
-
 async def test_a_stretch_over_an_earlier_acceptance_is_one_stretch(connection: Connection) -> None:
     made = await lab(connection)
     events = [stream(seed, 100, (seed - 1) * MINUTE, seed * MINUTE) for seed in (1, 2)]
@@ -352,64 +248,3 @@ async def test_a_stretch_over_an_earlier_acceptance_is_one_stretch(connection: C
     assert both.events == 200
     assert new is not None
     assert [feature.counts for feature in new.features[:2]] == binned([*events[0], *events[1]])
-
-
-@pytest.mark.parametrize(
-    ("from_ms", "to_ms", "version", "told"),
-    [
-        (MINUTE, MINUTE, None, "is not before 2024-01-01T00:01Z"),
-        (2 * MINUTE, MINUTE, None, "2024-01-01T00:02Z is not before 2024-01-01T00:01Z"),
-        (0, 11 * MINUTE, None, "--to: windows are closed up to .* only; wait, or use --to 2024-01-01T00:10Z"),
-        (5 * MINUTE + 1, 6 * MINUTE - 1, None, "holds no whole window or slide"),
-        (7 * MINUTE, 8 * MINUTE, None, "no event .* stored is 2024-01-01T00:00Z to 2024-01-01T00:06Z"),
-        (2 * MINUTE, 3 * MINUTE, None, "holds 10 events, fewer than windows.min_events, 40"),
-        (4 * MINUTE, 6 * MINUTE, None, "its events from 2024-01-01T00:04Z .* in the bins of another reference"),
-        (0, MINUTE, "v7", "--version: m has no version v7; there are v1"),
-    ],
-)  # fmt: skip
-async def test_what_can_not_be_accepted_is_told_and_nothing_is_changed(
-    connection: Connection, from_ms: int, to_ms: int, version: str | None, told: str
-) -> None:
-    made = await lab(connection, {"windows": {"min_events": 40}})
-    await made.commit("predictions", *stream(1, 100, 0, 2 * MINUTE), *stream(2, 10, 2 * MINUTE, 3 * MINUTE))
-    await made.commit("predictions", *stream(3, 100, 4 * MINUTE, 5 * MINUTE))
-    await made.close(5 * MINUTE)
-    await put_reference_in_force(made, reference_events(70))  # other rows, other edges
-    await made.commit("predictions", *stream(4, 100, 5 * MINUTE, 6 * MINUTE))
-    await made.close(10 * MINUTE)
-    before = await in_force(made)
-    if "another" not in told:
-        await put_reference_in_force(made, reference_events())
-
-    with pytest.raises(ConfigurationError, match=told) as caught:
-        await accept(made, from_ms, to_ms, version)
-
-    assert caught.value.exit_code == 2
-    assert before is not None
-    assert (await in_force(made)).n == (70 if "another" in told else 200)
-    assert await made.count("audit") == 0
-
-
-async def test_the_events_that_a_reference_was_collected_from_can_not_be_accepted_again(connection: Connection) -> None:
-    made = await lab(connection, {"reference": {"first_events": 50}, "features": "auto"})
-    nothing = {"match": "has no reference in force; it is still being collected"}
-    await made.commit("predictions", *stream(1, 40, 0, MINUTE))
-    with pytest.raises(ConfigurationError, **nothing):
-        await accept(made, 0, MINUTE)
-    await made.commit("predictions", *stream(2, 100, MINUTE, 3 * MINUTE))
-    await made.close(3 * MINUTE)
-
-    with pytest.raises(ConfigurationError, match="are what the present reference itself was made of"):
-        await accept(made, 0, 3 * MINUTE)
-
-    accepted = await accept(made, 2 * MINUTE, 3 * MINUTE)
-    assert accepted.events == sum(
-        event["timestamp"] >= START_MS + 2 * MINUTE for event in stream(2, 100, MINUTE, 3 * MINUTE)
-    )
-
-
-async def test_a_model_that_no_worker_ever_watched_is_told(connection: Connection) -> None:
-    made = await lab(connection)
-
-    with pytest.raises(ConfigurationError, match="nothing is stored of model other"):
-        await find_model(connection, "other", made.model.settings)

@@ -1,49 +1,14 @@
 """Each rule of the event contract, read as a table and row by row."""
 
-import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from driftline.events import NO_TIME, Decoded, event_keys
-from driftline.settings.services import Payloads
-from streams.decode.decoder import Decoder
-from streams.decode.payloads import kept_payload
-from tests.support.events import ROW_BY_ROW, Message, column, decoder, messages, records, rows, shape
-
-PREDICTION: dict[str, Any] = {
-    "prediction_id": "a",
-    "model": "m",
-    "version": "7",
-    "timestamp": 1_700_000_000_000,
-    "prediction": 1,
-    "score": 0.75,
-    "features": {"age": 31, "city": "Boston"},
-}
-LABEL: dict[str, Any] = {"prediction_id": "a", "model": "m", "timestamp": 1_700_000_000_000, "label": 1}
-
-
-@pytest.fixture(params=[1, ROW_BY_ROW], ids=["as a table", "row by row"])
-def fast_rows_min(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-def decode(topic: Decoder, *events: object, headers: dict[str, str] | None = None) -> Decoded:
-    return topic.decode("t", 3, messages(*events, headers=headers))
-
-
-def only_row(decoded: Decoded) -> dict[str, Any]:
-    assert decoded.dead == []
-    (batch,) = [*decoded.predictions.values(), *decoded.labels.values(), *decoded.features.values()]
-    (row,) = rows(batch)
-    return row
-
-
-def refusals(decoded: Decoded) -> list[tuple[str, str]]:
-    return [(letter.reason, letter.detail) for letter in decoded.dead]
+from driftline.events import NO_TIME, event_keys
+from tests.support.contract import LABEL, PREDICTION, decode, only_row, refusals
+from tests.support.events import Message, column, decoder, records, rows, shape
 
 
 def test_a_prediction_becomes_a_row(fast_rows_min: int) -> None:
@@ -125,79 +90,6 @@ def test_ids_are_canonical_text_whatever_their_type(fast_rows_min: int) -> None:
     assert decoded.predictions["m"].key.tolist() == event_keys("m", texts, b"secret").tolist()
 
 
-@pytest.mark.parametrize(
-    ("change", "reason", "detail"),
-    [
-        ({"prediction_id": None}, "missing_field", "prediction_id is missing"),
-        ({"prediction_id": ""}, "missing_field", "prediction_id is missing"),
-        ({"prediction_id": {}}, "wrong_type", "prediction_id: expected a text or a number, found an object"),
-        ({"prediction_id": "ä" * 300}, "id_too_long", "prediction_id: expected at most 512 bytes, found"),
-        ({"timestamp": None}, "missing_field", "timestamp is missing"),
-        ({"prediction": None}, "missing_field", "prediction is missing"),
-        (
-            {"prediction": [1, 2]},
-            "wrong_type",
-            "prediction: expected a class of at most 256 bytes, found an array of 2",
-        ),
-        ({"prediction": "a\0b"}, "wrong_type", r'prediction: expected a class of at most 256 bytes, found "a\u0000b"'),
-        ({"prediction": "x" * 257}, "wrong_type", "prediction: expected a class of at most 256 bytes, found"),
-        ({"prediction": float("nan")}, "not_finite", "prediction: expected a class, found nan"),
-        ({"version": "a\0b"}, "wrong_type", r'version: expected a text of at most 256 bytes, found "a\u0000b"'),
-        ({"version": "\ud800"}, "wrong_type", r'version: expected a text of at most 256 bytes, found "\ud800"'),
-        ({"variant": {}}, "wrong_type", "variant: expected a text of at most 256 bytes, found an object"),
-        ({"score": "0.5"}, "wrong_type", 'score: expected a number, found "0.5"'),
-        ({"score": True}, "wrong_type", "score: expected a number, found true"),
-        ({"score": float("inf")}, "not_finite", "score: expected a finite number, found inf"),
-        ({"score": 1.01}, "bad_score", "score: expected a probability between 0 and 1, found 1.01"),
-        ({"score": -1}, "bad_score", "score: expected a probability between 0 and 1, found -1.0"),
-        ({"features": [1]}, "wrong_type", "features: expected an object, found an array of 1"),
-        ({"model": "n"}, "unknown_model", 'expected the name of a configured model, found "n"'),
-        ({"model": {}}, "unknown_model", "expected the name of a configured model, found an object"),
-    ],
-)
-def test_an_unusable_field_is_a_dead_letter_that_says_what_was_expected_and_found(
-    fast_rows_min: int, change: dict[str, Any], reason: str, detail: str
-) -> None:
-    decoded = decode(decoder(shape(), fast_rows_min=fast_rows_min), PREDICTION, PREDICTION | change, PREDICTION)
-    assert len(decoded.predictions["m"]) == 2
-    assert [letter.reason for letter in decoded.dead] == [reason]
-    assert decoded.dead[0].detail.startswith(detail)
-    assert (decoded.dead[0].topic, decoded.dead[0].partition, decoded.dead[0].offset) == ("t", 3, 2)
-
-
-@pytest.mark.parametrize("value", [b"{", b"nonsense", b"\xff", b'{"a":"\xff"}', b"{}{}", b"[1,]", b"[" * 100_000, b" "])
-def test_what_is_not_json_is_a_dead_letter_that_carries_the_message(fast_rows_min: int, value: bytes) -> None:
-    topic = decoder(shape(), fast_rows_min=fast_rows_min, dead_letter_payload_bytes_max=1000)
-    decoded = decode(topic, PREDICTION, value, PREDICTION)
-    assert len(decoded.predictions["m"]) == 2
-    assert [(letter.reason, letter.model, letter.payload) for letter in decoded.dead] == [
-        ("not_json", None, value[:1000])
-    ]
-
-
-@pytest.mark.parametrize("value", [b"null", b"1", b'"a"', b"[1]", b"[[]]", b'{"specversion":"1.0","data":"a"}'])
-def test_json_that_is_no_object_is_a_dead_letter(fast_rows_min: int, value: bytes) -> None:
-    decoded = decode(decoder(shape(), fast_rows_min=fast_rows_min), PREDICTION, value)
-    assert [letter.reason for letter in decoded.dead] == ["not_an_object"]
-
-
-def test_tombstones_and_empty_messages_are_counted_and_no_dead_letters(fast_rows_min: int) -> None:
-    topic = decoder(shape(), fast_rows_min=fast_rows_min)
-    decoded = decode(topic, None, b"", [], PREDICTION, headers={"driftline-model": "m"})
-    assert decoded.dead == []
-    assert decoded.counts == {("m", "tombstone"): 1, ("m", "empty"): 2}
-    assert decode(topic, None).counts == {("*", "tombstone"): 1}
-    assert (decoded.predictions["m"].order.tolist(), decoded.record_of.tolist()) == ([0], [3])
-
-
-def test_a_message_that_is_too_large_is_not_even_parsed(fast_rows_min: int) -> None:
-    topic = decoder(shape(), fast_rows_min=fast_rows_min, message_bytes_max=500)
-    decoded = decode(topic, PREDICTION, PREDICTION | {"note": "x" * 10_000_000})
-    assert len(decoded.predictions["m"]) == 1
-    assert [letter.reason for letter in decoded.dead] == ["too_large"]
-    assert len(decoded.dead[0].payload) <= 4096
-
-
 def test_numeric_features_of_a_wrong_type_are_other_and_absent_ones_missing(fast_rows_min: int) -> None:
     ages = [31, 2.5, None, "31", True, [], float("nan"), float("-inf"), 10**400]
     events = [PREDICTION | {"features": {"age": age, "city": "Boston"}} for age in ages]
@@ -250,40 +142,6 @@ def test_segments_are_looked_up_in_the_segment_then_in_the_features_then_at_the_
     batch = decoded.predictions["m"]
     assert [column(segment) for segment in batch.segments] == [["Salem", "Boston", "<other>"], ["free", "paid", None]]
     assert column(batch.features["city"]) == ["Boston", "Boston", "<other>"]
-
-
-FOREIGN = shape(
-    features={"age": "numeric", "petal.length": "numeric"},
-    paths={"age": "payload.person.age"},
-    columns={"id": "meta.id", "time": "meta.at", "prediction": "out", "score": "p"},
-)
-
-
-def test_a_foreign_payload_is_read_along_the_mapped_paths(fast_rows_min: int) -> None:
-    sent = {
-        "meta": {"id": "x", "at": "2024-01-01T00:00:00Z"},
-        "payload": {"person": {"age": 4}},
-        "out": True,
-        "p": 0.5,
-        "petal": {"length": 2},
-    }
-    row = only_row(decode(decoder(FOREIGN, fast_rows_min=fast_rows_min), sent))
-    assert row["key"] == event_keys("m", ["x"], b"secret").tobytes()
-    assert (row["prediction"], row["score"], row["feature age"], row["feature petal.length"]) == ("true", 0.5, 4, 2)
-    row = only_row(decode(decoder(FOREIGN, fast_rows_min=fast_rows_min), sent | {"petal.length": 3}))
-    assert row["feature petal.length"] == 3
-
-
-def test_a_mapped_model_takes_contract_events_too(fast_rows_min: int) -> None:
-    sent = PREDICTION | {"features": {"age": 31, "petal.length": 5}}
-    row = only_row(decode(decoder(FOREIGN, fast_rows_min=fast_rows_min), sent))
-    assert (row["prediction"], row["feature age"], row["feature petal.length"]) == ("1", 31, 5)
-
-
-def test_a_mapped_field_is_missing_by_the_name_it_was_mapped_to(fast_rows_min: int) -> None:
-    assert refusals(decode(decoder(FOREIGN, fast_rows_min=fast_rows_min), {"out": 1})) == [
-        ("missing_field", "meta.id is missing")
-    ]
 
 
 def test_a_regression_predicts_finite_numbers(fast_rows_min: int) -> None:
@@ -345,70 +203,3 @@ def test_rows_come_out_in_the_order_of_the_log_and_know_their_record(fast_rows_m
     assert batch.order.tolist() == [0, 1, 3, 4, 5, 6]
     assert decoded.record_of[batch.order].tolist() == [0, 1, 1, 3, 3, 4]
     assert [(letter.offset, letter.element) for letter in decoded.dead] == [(2, 1)]
-
-
-def test_an_array_of_too_many_events_is_one_dead_letter(fast_rows_min: int) -> None:
-    topic = decoder(shape(), fast_rows_min=fast_rows_min, array_events_max=2)
-    decoded = decode(topic, [PREDICTION] * 2, [PREDICTION] * 3)
-    assert len(decoded.predictions["m"]) == 2
-    assert refusals(decoded) == [("too_many_events", "the message: expected at most 2 events, found 3")]
-
-
-def test_a_message_full_of_broken_events_makes_few_dead_letters_and_counts_the_rest() -> None:
-    decoded = decode(decoder(shape()), [1] * 250 + [PREDICTION])
-    assert len(decoded.predictions["m"]) == 1
-    assert [letter.element for letter in decoded.dead] == list(range(100))
-    assert decoded.counts == {("*", "dead_letters_left_out"): 150}
-    assert len({id(letter.payload) for letter in decoded.dead}) == 1
-
-
-def test_cloud_events_are_opened_whether_structured_binary_or_batched(fast_rows_min: int) -> None:
-    topic = decoder(shape(), fast_rows_min=fast_rows_min)
-    envelope = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
-    coded = base64.b64encode(json.dumps(PREDICTION).encode()).decode()
-    sent = [
-        envelope | {"data": PREDICTION},
-        envelope | {"data_base64": coded},
-        envelope | {"data": [PREDICTION]},
-        [envelope | {"data": PREDICTION}],
-    ]
-    for event in sent:
-        assert only_row(decode(topic, event))["prediction"] == "1"
-    binary = {"ce_specversion": "1.0", "ce_type": "t", "content-type": "application/json"}
-    assert only_row(decode(topic, PREDICTION, headers=binary))["prediction"] == "1"
-    decoded = decode(
-        topic, *sent, PREDICTION, envelope | {"data": PREDICTION}, envelope | {"data_base64": "?"}, envelope
-    )
-    assert len(decoded.predictions["m"]) == 6
-    assert [letter.reason for letter in decoded.dead] == ["not_json", "missing_field"]
-
-
-def test_unknown_fields_and_features_are_counted_on_a_sample(fast_rows_min: int) -> None:
-    value = json.dumps(PREDICTION | {"x": 1, "y": 2, "features": {"age": 1, "z": 3}}).encode()
-    sent = records(*(Message(value, offset=offset) for offset in range(500, 3500)))
-    decoded = decoder(shape(), fast_rows_min=fast_rows_min).decode("t", 0, sent)
-    assert decoded.counts == {("m", "unknown_field"): 6, ("m", "unknown_feature"): 3}
-
-
-def test_features_of_unknown_types_are_kept_as_they_were_sent() -> None:
-    topic = decoder(replace(shape(columns={"id": "id"}), features=None))
-    flat = {"id": 1, "timestamp": 5, "prediction": 0, "age": 3, "deep": {"a": 1}, "latency_ms": 3}
-    decoded = decode(topic, PREDICTION, flat, {"id": 1, "timestamp": 5, "prediction": 0})
-    batch = decoded.predictions["m"]
-    assert batch.raw_features == ({"age": 31, "city": "Boston"}, {"age": 3}, {})
-    assert batch.has_features.tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("payloads", ["none", "redact"])
-def test_dead_letters_quote_nothing_where_payloads_are_private(payloads: Payloads) -> None:
-    (letter,) = decode(replace(decoder(shape()), payloads=payloads), PREDICTION | {"score": "secret"}).dead
-    assert letter.detail == "score: expected a number, found a value of type str"
-    kept = json.loads(letter.payload) if payloads == "redact" else {}
-    assert letter.payload == b"" or kept.keys() == PREDICTION.keys()
-    assert kept.get("score", "text") == "text"
-    assert b"secret" not in letter.payload
-
-
-@pytest.mark.parametrize("value", [b"not json", b"[" * 990 + b"]" * 990, b'{"a": 1', b"\xff\x00"])
-def test_nothing_is_kept_redacted_of_what_can_not_be_read(value: bytes) -> None:
-    assert kept_payload(value, "redact", 100)[:50].strip(b"[]") == b""
