@@ -17,7 +17,6 @@ from psycopg.rows import tuple_row
 from driftline.errors import StateError
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool, timestamp
-from streams import fetches as module
 from streams.evaluate import Progress, evaluate
 from streams.monitored import MonitoredModel, Profiles
 from tests.support.desk import CLOSED, TOPIC, Desk, a_desk
@@ -55,7 +54,7 @@ def events(first: int, n: int, poisoned: Iterable[int] = ()) -> list[dict[str, A
 async def test_a_record_that_postgres_refuses_is_a_dead_letter_and_all_others_count(
     desk: Desk, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr("streams.fetches.BACK_OFF_S", (0.01,))
     desk.do(f"""
         create function refuse() returns trigger language plpgsql as $$
         begin raise exception 'can not be stored' using errcode = '{code}'; end $$;
@@ -205,7 +204,7 @@ async def test_a_model_whose_windows_can_not_be_closed_holds_up_no_other(
             " values (2, 0, -1, %s, false, 0, 1, '')",
             [timestamp(START_MS)],
         )
-        monkeypatch.setattr(module, "evaluate", fail_for_one)
+        monkeypatch.setattr("streams.worker.evaluate", fail_for_one)
         with pytest.raises(RuntimeError, match=r"^broken: OverflowError: what nobody foresaw$"):
             await both.worker.close_windows()
 
