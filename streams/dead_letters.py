@@ -19,6 +19,7 @@ import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError
+from driftline.events import DeadLetter
 from driftline.store.connection import Connection, rows, run, timestamp
 from streams.decode.decoder import Decoder
 from streams.decode.messages import ARROW_STREAM, Records, Refused, event_of, events_of, parse_json
@@ -35,31 +36,28 @@ _WHOLE_MESSAGE = ("refused_by_store", "too_many_events", "too_large", "not_json"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter as people see it; times are milliseconds since 1970 UTC.
+class Letter(DeadLetter):
+    """A dead letter as it is stored: numbered, and with what became of it; times are milliseconds since 1970 UTC.
+
+    Its payload is empty if nothing is kept of its message.
 
     Parameters
     ----------
-    payload
-        The beginning of its message; empty if none is kept.
     began_ms, replayed_ms
         When it was last begun to be sent again, and when that was done; None for what did not happen.
     """
 
     id: int
     at_ms: int
-    reason: str
-    detail: str
-    model: str | None
-    topic: str
-    partition: int
-    offset: int
-    element: int
-    payload: bytes
     published_ms: int | None
     began_ms: int | None
     replayed_ms: int | None
     replayed_by: str | None
+
+    @property
+    def place(self) -> str:
+        """Where in the log its event lies, in one word."""
+        return f"{self.topic}/{self.partition}/{self.offset}/{self.element}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +115,6 @@ async def letters_of(connection: Connection, ids: Sequence[int]) -> list[Letter]
 
 def _letter(item: Any) -> Letter:
     return Letter(
-        item.dead_letter_id,
-        item.at,
         item.reason,
         item.detail,
         item.model,
@@ -127,10 +123,12 @@ def _letter(item: Any) -> Letter:
         item.record_offset,
         item.element,
         bytes(item.payload or b""),
-        item.published_at,
-        item.replay_began_at,
-        item.replayed_at,
-        item.replayed_by,
+        id=item.dead_letter_id,
+        at_ms=item.at,
+        published_ms=item.published_at,
+        began_ms=item.replay_began_at,
+        replayed_ms=item.replayed_at,
+        replayed_by=item.replayed_by,
     )
 
 
@@ -174,7 +172,7 @@ def _row_of_arrow(payload: bytes, row: int) -> bytes:
 
 def headers_again(letter: Letter, value: bytes) -> tuple[tuple[str, bytes], ...]:
     """Say in headers what the message's first ones may have said, and which dead letter it was."""
-    headers = [("driftline-replayed", f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.element}".encode())]
+    headers = [("driftline-replayed", letter.place.encode())]
     if letter.model is not None:
         headers.append(("driftline-model", letter.model.encode("utf-8", "replace")))
     if value.startswith(_ARROW_BEGINS):
@@ -255,7 +253,7 @@ async def send_again(
                     "audit",
                     actor=by,
                     action="replay_dead_letter",
-                    subject=f"{letter.topic}/{letter.partition}/{letter.offset}/{letter.element}",
+                    subject=letter.place,
                     detail=Jsonb(what | {"dead_letter_id": letter.id, "again": letter.began_ms is not None}),
                 )
     sent: list[Letter] = []
