@@ -28,7 +28,7 @@ from streams.publish import Message, Send
 LETTERS_SHOWN_MAX = 50
 REPLAYED_AT_ONCE_MAX = 1_000
 
-_ARROW_BEGINS = b"\xff\xff\xff\xff"
+ARROW_BEGINS = b"\xff\xff\xff\xff"
 """No JSON begins so."""
 
 _WHOLE_MESSAGE = ("refused_by_store", "too_many_events", "too_large", "not_json", "not_arrow")
@@ -145,7 +145,7 @@ def message_again(letter: Letter) -> bytes:
         raise NotKeptError("nothing is kept of its message")
     if letter.reason in _WHOLE_MESSAGE:
         return payload
-    if payload.startswith(_ARROW_BEGINS):
+    if payload.startswith(ARROW_BEGINS):
         return _row_of_arrow(payload, letter.element)
     try:
         events = events_of(parse_json(payload))
@@ -158,12 +158,25 @@ def message_again(letter: Letter) -> bytes:
     return json.dumps(events[letter.element]).encode()
 
 
-def _row_of_arrow(payload: bytes, row: int) -> bytes:
+def arrow_table(payload: bytes) -> pa.Table:
+    """Read an Arrow stream that is kept of a message; whatever it says can be looked at without harm.
+
+    Raises
+    ------
+    NotKeptError
+        If it is not kept whole, or never was one.
+    """
     try:
         with pa.ipc.open_stream(io.BytesIO(payload)) as reader:
             table = reader.read_all()
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise NotKeptError(f"its message is not kept whole ({type(error).__name__})") from None
+    return table
+
+
+def _row_of_arrow(payload: bytes, row: int) -> bytes:
+    table = arrow_table(payload)
     written = io.BytesIO()
     with pa.ipc.new_stream(written, table.schema) as writer:
         writer.write_table(table.slice(row, 1))
@@ -175,7 +188,7 @@ def headers_again(letter: Letter, value: bytes) -> tuple[tuple[str, bytes], ...]
     headers = [("driftline-replayed", letter.place.encode())]
     if letter.model is not None:
         headers.append(("driftline-model", letter.model.encode("utf-8", "replace")))
-    if value.startswith(_ARROW_BEGINS):
+    if value.startswith(ARROW_BEGINS):
         headers.append(("content-type", ARROW_STREAM.encode()))
     return tuple(headers)
 

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from driftline.errors import ConfigurationError
 from driftline.events import event_keys
 from driftline.store.connection import Connection, row, rows, run
+from streams.dead_letters import ARROW_BEGINS, NotKeptError, arrow_table
 from streams.decode.messages import Refused, parse_json
 from streams.decode.values import text_of
 
@@ -110,6 +111,7 @@ async def _telling_letters(connection: Connection, models: list[str], any_model:
         models=models,
         any_model=any_model,
         text=text.encode(),
+        arrow_begins=ARROW_BEGINS,
         escaped=escaped.encode(),
         escaped_text=escaped,
     )
@@ -121,7 +123,7 @@ async def _telling_letters(connection: Connection, models: list[str], any_model:
 
 
 def payload_tells(payload: bytes, text: str, escaped: str) -> bool:
-    r"""Say whether a value of a message is this text; where the message is cut or no JSON, whether it stands in it.
+    r"""Say whether a value of a message is this text; where the message can't be read, whether it stands in it.
 
     Examples
     --------
@@ -130,10 +132,16 @@ def payload_tells(payload: bytes, text: str, escaped: str) -> bool:
     >>> payload_tells(b'{"id": "17", "x', "17", "17"), payload_tells(b"\xff 17", "17", "17")
     (True, True)
     """
-    try:
-        waiting = [parse_json(payload)]
-    except Refused:
-        return tells(payload.decode("utf-8", "replace"), text, escaped)
+    if payload.startswith(ARROW_BEGINS):
+        try:
+            waiting = [column.to_pylist() for column in arrow_table(payload).columns]
+        except (NotKeptError, ValueError):
+            return text.encode() in payload  # Texts lie side by side in it, so nothing says where one ends.
+    else:
+        try:
+            waiting = [parse_json(payload)]
+        except Refused:
+            return tells(payload.decode("utf-8", "replace"), text, escaped)
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):

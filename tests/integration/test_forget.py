@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,12 +21,26 @@ from tests.support.pipelines import Lab, features, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
 
+
+def arrow(*identities: object) -> bytes:
+    """Write events with these ids as an Arrow stream, in which they lie side by side."""
+    table = pa.table({"prediction_id": list(identities), "score": ["x"] * len(identities)})
+    written = io.BytesIO()
+    with pa.ipc.new_stream(written, table.schema) as writer:
+        writer.write_table(table)
+    return written.getvalue()
+
+
 LETTERS = {
     "told": b'{"prediction_id": "ann", "score": "x"}',
     "longer": b'{"prediction_id": "anna"}',
     "among": b'[{"a": 1}, {"request": {"id": "ann"}}]',
     "cut": b'{"features": {"x": 1}, "prediction_id": "ann", "sc',
     "other": b'{"prediction_id": "bob"}',
+    "among Arrow": arrow("bob", "ann", "eve"),
+    "cut Arrow": arrow("bob", "ann", "eve")[:-8],
+    "longer in Arrow": arrow("bob", "anna"),
+    "numbers": arrow(4711, 4712),
 }
 
 
@@ -85,15 +101,22 @@ async def test_all_that_is_stored_of_an_id_goes_and_nothing_else(house: House) -
         "labels": 1,
         "served_features": 1,
         "events_for_reference": min(waits, 1),
-        "dead_letters": 3,
+        "dead_letters": 5,
     }
     after = await house.counted()
     assert after == [before[0] - 1, before[1] - 1, before[2] - 1, *before[3:]]
-    assert await house.kept_letters() == {"longer", "other"}
+    assert await house.kept_letters() == {"longer", "other", "longer in Arrow", "numbers"}
     kept = await house.made.rows("select content from driftline.warm_up")
     assert [len(json.loads(zlib.decompress(row["content"]))["key"]) for row in kept] == [2] * len(kept)
     again = await house.forget("--prediction-id", "-", "--by", "eve", input="ann\n")
     assert again.stdout.startswith("Nothing is stored under this id.\nWhat stays: sums")
+
+
+async def test_an_id_that_is_a_number_is_found_in_arrow_where_it_is_no_text(house: House) -> None:
+    done = await house.forget("--prediction-id", "4711", "--by", "eve", "--json")
+
+    assert json.loads(done.stdout)["dead_letters"] == 1
+    assert await house.kept_letters() == set(LETTERS) - {"numbers"}
 
 
 async def test_nothing_tells_afterwards_which_id_it_was(house: House) -> None:

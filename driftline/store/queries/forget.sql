@@ -23,12 +23,13 @@ update driftline.warm_up set n = %(n)s, content = %(content)s where warm_up_id =
 delete from driftline.warm_up where warm_up_id = %(warm_up_id)s;
 
 -- name: dead_letters_that_may_tell
--- Dead letters in which these bytes stand somewhere, of these models or of none that is known.
+-- Dead letters in which these bytes stand somewhere, of these models or of none that is known; also those in Arrow, where
+-- a number has other bytes than its text.
 select dead_letter_id, detail, payload
   from driftline.dead_letter
  where (model is null or model = any (%(models)s) or %(any_model)s::boolean)
    and (position(%(text)s::bytea in payload) > 0 or position(%(escaped)s::bytea in payload) > 0
-        or position(%(escaped_text)s in detail) > 0);
+        or substring(payload for 4) = %(arrow_begins)s::bytea or position(%(escaped_text)s in detail) > 0);
 
 -- name: empty_dead_letters
 -- They keep their reason and place, and nothing of what their messages said.
