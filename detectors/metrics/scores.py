@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
-from scipy.special import digamma, ndtri
+from scipy.special import digamma, expit, ndtri
 
 from detectors.metrics.estimates import Z95, wilson
 from detectors.metrics.sums import FloatArray, IntArray
@@ -177,7 +177,7 @@ def _logit_interval(value: float, n: int) -> tuple[float, float]:
         low, high = wilson(value * n, n)
         return low, high
     logit, error = math.log(value / (1.0 - value)), Z95 / math.sqrt(n * value * (1.0 - value))
-    return 1.0 / (1.0 + math.exp(error - logit)), 1.0 / (1.0 + math.exp(-error - logit))
+    return float(expit(logit - error)), float(expit(logit + error))
 
 
 def _auc_bound(area: float, negatives: int, positives: int) -> float:

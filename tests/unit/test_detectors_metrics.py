@@ -10,6 +10,7 @@ from detectors.metrics import (
     STEPS_MAX,
     STEPS_PER_SCALE,
     Binned,
+    average_precision,
     binary_metrics,
     error_limbs,
     limbs_value,
@@ -61,6 +62,16 @@ def test_auc_of_perfect_reversed_and_blind_scores() -> None:
     assert reversed_scores.high == pytest.approx(1 - perfect.low)
     blind = roc_auc(np.array([[20, 20]]))
     assert (blind.value, blind.resolution_bound) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(("rows", "value"), [([[0, 1], [10**6, 0]], 1e-6), ([[0, 1], [1, 0], [0, 10**6]], 1.0)])
+def test_a_lonely_row_below_a_million_leaves_average_precision_unsure_but_defined(
+    rows: list[list[int]], value: float
+) -> None:
+    found = average_precision(np.array(rows))
+    assert found.value == pytest.approx(value, abs=1e-8)
+    assert found.low == pytest.approx(0.0, abs=1e-300)
+    assert found.high == pytest.approx(1.0)
 
 
 def test_auc_counts_may_multiply_beyond_64_bits() -> None:
