@@ -84,6 +84,7 @@ async def drop_expired(
     await drop_by_event_time("expire_performance", retention.performance_ms, reason="expired_performance")
     await drop_by_event_time("expire_episodes", retention.episodes_ms, reason="expired_episode")
     await drop_by_event_time("expire_requests", retention.episodes_ms, reason="expired_request")
+    await drop_by_event_time("expire_spending", retention.episodes_ms, reason="expired_spending")
     await drop_by_clock("expire_messages", retention.messages_ms, reason="expired_message", models=list(models))
     await drop_by_clock(
         "expire_dead_letters", retention.dead_letters_ms, reason="expired_dead_letter", topics=list(input_topics)

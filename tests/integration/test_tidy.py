@@ -184,6 +184,23 @@ async def test_closed_episodes_and_old_requests_go_and_open_episodes_stay(connec
     assert (counts["expired_episode"], counts["expired_request"]) == (1, 1)
 
 
+async def test_what_a_period_cost_goes_with_the_episodes_it_is_held_against(connection: Connection) -> None:
+    made = await judged(connection)
+    await connection.execute(
+        "insert into driftline.alarm_spending"
+        " (model_id, version, period_start, period_end, budget, looks, expected_e12)"
+        " select %s, 0, at - interval '2h', at, 1, 1, 1"
+        " from generate_series(%s::timestamptz + interval '2h', %s::timestamptz + interval '8h', '2h') at",
+        [made.model.model_id, timestamp(START_MS), timestamp(START_MS)],
+    )
+
+    await drop(made, 10 * HOUR)
+
+    found = await made.rows("select period_end as at from driftline.alarm_spending order by 1")
+    assert [row["at"] // HOUR for row in found] == [4, 6, 8]
+    assert (await made.counts())["expired_spending"] == 1
+
+
 async def test_old_messages_go_with_their_deliveries_unless_somebody_waits_for_one(connection: Connection) -> None:
     made = await lab(connection)
     # By id: days ago it was written; whether it left; whether its webhook has it.

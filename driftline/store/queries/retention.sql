@@ -57,6 +57,19 @@ with gone as (
     returning model)
 select model, count(*)::bigint as n from gone group by model;
 
+-- name: expire_spending
+-- Forgets what periods that ended before a time cost of the false-alarm budget, by model.
+with gone as (
+    delete from driftline.alarm_spending
+     where ctid = any (array(
+           select a.ctid
+             from driftline.alarm_spending a
+             join unnest(%(model_ids)s::smallint[], %(before)s::timestamptz[]) kept (model_id, before) using (model_id)
+            where a.period_end < kept.before
+            limit %(rows_max)s))
+    returning model_id)
+select m.name as model, count(*)::bigint as n from gone join driftline.model m using (model_id) group by m.name;
+
 -- name: expire_messages
 -- Forgets messages that are done with, and their deliveries; what still waits for anybody stays.
 with gone as (
