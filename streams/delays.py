@@ -23,7 +23,8 @@ class LabelDelays:
     Parameters
     ----------
     layouts
-        By version code: the profile in force and its layout. Under another reference counting begins anew.
+        By version code: the profile in force and its layout. Under another reference, horizon or positive class
+        counting begins anew.
     """
 
     def __init__(
@@ -61,9 +62,12 @@ class LabelDelays:
                 known = self._known.setdefault(item.version, Delays(item.watched_since))
                 counts = np.frombuffer(item.content, "<i8").astype(np.int64)
                 known.blocks[item.block_start] = counts.reshape(ages, item.n_classes, -1)
+            else:
+                self._forgotten.add((item.version, item.block_start))
 
     def _spec_of(self, version: int) -> str:
-        return f"{self._layouts[version][0]} {self._spec.grain_ms} {self._spec.horizon_ms}"
+        positive = self._model.settings.positive_class
+        return f"{self._layouts[version][0]} {self._spec.grain_ms} {self._spec.horizon_ms} {positive}"
 
     async def count(self, slide: tuple[int, int], outcomes: Iterable[Any]) -> None:
         """Count the labels that arrived in a closed slide."""
@@ -85,6 +89,7 @@ class LabelDelays:
             strata = strata_of(vector, layout.profile, self._model.settings.positive_class).sum(axis=0)
             self._known[version].add(self._spec, block_ms, age, strata)
             self._touched.add((version, block_ms))
+            self._forgotten.discard((version, block_ms))
         for version, known in self._known.items():
             self._forgotten |= {(version, block_ms) for block_ms in known.forget(self._spec, end_ms)}
             self._curves[version, end_ms] = delay_curves(self._spec, known, end_ms)

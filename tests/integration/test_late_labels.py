@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from driftline.store.connection import Connection
-from tests.support.pipelines import MINUTE, SECOND, START_MS, Lab, Row, beside, lab, label, prediction, reference_events
+from tests.support.pipelines import (
+    MINUTE,
+    SECOND,
+    START_MS,
+    Lab,
+    Row,
+    beside,
+    lab,
+    label,
+    prediction,
+    put_reference_in_force,
+    reference_events,
+)
 
 pytestmark = pytest.mark.postgres
 
@@ -86,3 +98,24 @@ async def test_corrections_are_the_same_however_slides_are_closed(connection: Co
         one_by_one = await watched(other, list(range(1, MINUTES + 1)))
     assert one_by_one == at_once
     assert any(row["corrected"] is not None for row in at_once)
+
+
+async def blocks(made: Lab, minute: int) -> list[int]:
+    """Label a prediction of a minute, close it, and return of which minutes' cohorts delays are kept."""
+    await made.commit("predictions", prediction(str(minute), minute * MINUTE))
+    await made.commit("labels", label(str(minute), minute * MINUTE + SECOND))
+    await made.close((minute + 1) * MINUTE)
+    found = await made.rows("select block_start as at from driftline.label_delay order by 1")
+    return [row["at"] // MINUTE for row in found]
+
+
+async def test_delays_begin_anew_under_another_reference_or_positive_class(connection: Connection) -> None:
+    made = await lab(connection, SETTINGS)
+    assert [await blocks(made, minute) for minute in (0, 1)] == [[0], [0, 1]]
+
+    await put_reference_in_force(made, reference_events(300))
+    assert [await blocks(made, minute) for minute in (2, 3)] == [[2], [2, 3]]
+
+    turned = await lab(connection, SETTINGS | {"positive_class": "0"}, reference=reference_events(300))
+    turned.next = made.next
+    assert await blocks(turned, 4) == [4]
