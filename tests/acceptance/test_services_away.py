@@ -6,7 +6,6 @@ import re
 import secrets
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from tests.support.monitors import (
     WINDOWS,
     Monitor,
     Sent,
+    Traffic,
     as_json,
     create_topics,
     label,
@@ -113,29 +113,6 @@ def test_a_start_that_can_not_work_is_told_in_one_line_with_the_exit_code_of_its
         assert (of.config.stem, done.returncode, done.stdout) == (of.config.stem, code, ""), done.stderr
         assert re.fullmatch(rf"driftline: error: .*{told}.*\n", done.stderr), done.stderr
         assert "hidden" not in done.stderr
-
-
-class Traffic:
-    """Sends events for as long as it is open, also while nobody reads them."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self.sent = 0
-
-    def _send(self) -> None:
-        while not self._closing.wait(0.5):
-            send_events(self._monitor, self.sent, self.sent + 50)
-            self.sent += 50
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._thread.join()
 
 
 def closed_through(monitor: Monitor) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from driftline.store.migrate import Migration, migrate, migrations
 from tests.conftest import not_shown
 from tests.support.kafka import Broker
 from tests.support.live import run_driftline, wait_for, workers
-from tests.support.monitors import Monitor, make_topics_and_monitor, send_events
+from tests.support.monitors import Monitor, Traffic, make_topics_and_monitor
 from tests.support.pipelines import START_MS
 from tests.support.postgres import fresh_database
 
@@ -35,30 +34,9 @@ create table driftline.later (n integer);
 """
 
 
-BATCH = 100
-"""A producer is made for each batch, which takes longer than to send it."""
-
-
-class Traffic:
-    """Sends predictions with labels, in batches, until it is closed."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor, self._closing = monitor, threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self.sent = 0
-
-    def _send(self) -> None:
-        while not self._closing.wait(0.02):
-            send_events(self._monitor, self.sent, self.sent + BATCH, partitions=1)
-            self.sent += BATCH
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._thread.join()
+def traffic_of(monitor: Monitor) -> Traffic:
+    """Send as fast as it goes: a producer is made for each batch, which takes longer than to send it."""
+    return Traffic(monitor, batch=100, pause_s=0.02, partitions=1)
 
 
 def results(monitor: Monitor) -> dict[str, Any]:
@@ -96,7 +74,7 @@ def test_a_later_step_is_applied_while_events_flow_and_nothing_is_lost(
             return await migrate(connection)
 
     with workers(monitor.config, tmp_path, 1) as [worker]:
-        with Traffic(monitor) as traffic:
+        with traffic_of(monitor) as traffic:
             wait_for(lambda: monitor.read() > 200, "events to flow")
             applied = asyncio.run(go())
             before = monitor.read()
@@ -128,7 +106,7 @@ def test_a_dump_made_while_events_flow_is_restored_elsewhere_and_goes_on_without
     monitor = make_topics_and_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topic_name, 1)
     dump = tmp_path / "driftline.dump"
     with workers(monitor.config, tmp_path, 1):
-        with Traffic(monitor) as traffic:
+        with traffic_of(monitor) as traffic:
             wait_for(lambda: monitor.read() > 400, "events to flow")
             command = [programs / "pg_dump", "--schema=driftline", "--format=custom", f"--file={dump}", postgres_url]
             subprocess.run(command, check=True, capture_output=True)

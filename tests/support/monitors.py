@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -252,3 +253,34 @@ def send_events(monitor: Monitor, start: int, end: int, partitions: int = 2) -> 
     for role, make in (("predictions", prediction), ("labels", label)):
         events = [Sent(as_json(make(f"e-{row}", row * 100)), (), row % partitions) for row in range(start, end)]
         send_all(monitor.address, monitor.topic(role), events)
+
+
+class Traffic:
+    """Sends events as `send_events` does for as long as it is open, also while nobody reads them.
+
+    Parameters
+    ----------
+    batch
+        How many predictions and labels are sent at a time.
+    pause_s
+        How long is waited before each batch.
+    """
+
+    def __init__(self, monitor: Monitor, *, batch: int = 50, pause_s: float = 0.5, partitions: int = 2) -> None:
+        self._monitor, self._batch, self._pause_s, self._partitions = monitor, batch, pause_s, partitions
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self.sent = 0
+
+    def _send(self) -> None:
+        while not self._closing.wait(self._pause_s):
+            send_events(self._monitor, self.sent, self.sent + self._batch, self._partitions)
+            self.sent += self._batch
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
