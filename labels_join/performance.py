@@ -250,7 +250,8 @@ def _loss(of: _BinaryOutcomes, name: str) -> Estimate:
 
 
 def _regression(parts: Parts, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
-    scale, centre = Fraction(parts[0][1].error_scale), Fraction(truth_centre(parts[0][1]))
+    # In the widest of their steps nothing was rounded by more than half a step.
+    scale, centre = max(Fraction(profile.error_scale) for _, profile in parts), Fraction(truth_centre(parts[0][1]))
     at = outcome_sums("regression")
     n, n_relative = 0, 0
     absolute, error, squares, relative, relative_squares, truth, truth_squares = [Fraction(0)] * 7
@@ -268,7 +269,7 @@ def _regression(parts: Parts, wanted: Iterable[Metric]) -> dict[Metric, Estimate
         moved = (Fraction(truth_centre(profile)) - centre) / scale * STEPS_PER_SCALE
         truth += first * ratio + of_part * moved
         truth_squares += second * ratio**2 + 2 * moved * first * ratio + of_part * moved**2
-    found = regression_metrics(n, round(absolute), round(squares), float(scale))
+    found = regression_metrics(n, absolute, squares, float(scale))
     steps = float(RELATIVE_STEPS)
     only = {
         "mape": lambda: mean(
@@ -278,8 +279,8 @@ def _regression(parts: Parts, wanted: Iterable[Metric]) -> dict[Metric, Estimate
             "no label but 0" if n else NO_LABELS,
             low=0.0,
         ),
-        "bias": lambda: bias(n, round(error), round(squares), float(scale)),
-        "r2": lambda: r_squared(n, round(absolute), round(squares), round(truth), round(truth_squares)),
+        "bias": lambda: bias(n, error, squares, float(scale)),
+        "r2": lambda: r_squared(n, absolute, squares, truth, truth_squares),
     }
     return found | {name: only[name]() for name in wanted if name in only}
 

@@ -1,9 +1,11 @@
 """How far were predicted numbers from the truth? From exact sums of errors, in the label's unit.
 
-Sums are of errors and labels in steps of ``error_scale * 2**-32``. What is not defined is None with a reason.
+Sums are of errors and labels in steps of ``error_scale * 2**-32``, and fractions where some were summed in other steps:
+rounded sums might belong to no errors at all. What is not defined is None with a reason.
 """
 
 import math
+from fractions import Fraction
 
 from scipy import optimize
 
@@ -13,8 +15,10 @@ from detectors.metrics.sums import STEPS_PER_SCALE
 NO_LABELS = "no labels"
 _SINGLE = "a single value has no interval"
 
+Exact = int | Fraction
 
-def regression_metrics(n: int, sum_abs: int, sum_squares: int, error_scale: float) -> dict[str, Estimate]:
+
+def regression_metrics(n: int, sum_abs: Exact, sum_squares: Exact, error_scale: float) -> dict[str, Estimate]:
     """Return mean absolute and root mean squared error, in the label's unit.
 
     Parameters
@@ -44,7 +48,7 @@ def regression_metrics(n: int, sum_abs: int, sum_squares: int, error_scale: floa
     if not n:
         return {"mae": undefined(NO_LABELS), "rmse": undefined(NO_LABELS)}
     step = error_scale / STEPS_PER_SCALE
-    mae, rmse = sum_abs / n * step, math.sqrt(sum_squares / n) * step
+    mae, rmse = float(sum_abs / n) * step, math.sqrt(sum_squares / n) * step
     if n == 1:
         return {"mae": Estimate(mae, None, None, n, _SINGLE), "rmse": Estimate(rmse, None, None, n, _SINGLE)}
     margin = Z95 * math.sqrt((n * sum_squares - sum_abs * sum_abs) / (n * n * (n - 1))) * step
@@ -55,14 +59,14 @@ def regression_metrics(n: int, sum_abs: int, sum_squares: int, error_scale: floa
     }
 
 
-def bias(n: int, total: int, sum_squares: int, error_scale: float) -> Estimate:
+def bias(n: int, total: Exact, sum_squares: Exact, error_scale: float) -> Estimate:
     """Return the mean error, prediction less label, in the label's unit; sums as for `regression_metrics`."""
     # A common factor keeps squares of long integers within what a float holds.
     unit = STEPS_PER_SCALE
-    return times(mean(n, total / unit, sum_squares / unit**2, NO_LABELS), error_scale)
+    return times(mean(n, float(total / unit), float(sum_squares / unit**2), NO_LABELS), error_scale)
 
 
-def r_squared(n: int, sum_abs: int, sum_squares: int, truth: int, truth_squares: int) -> Estimate:
+def r_squared(n: int, sum_abs: Exact, sum_squares: Exact, truth: Exact, truth_squares: Exact) -> Estimate:
     """Return the share of the labels' variance that predictions explain, below 0 where a constant would do better.
 
     Parameters
@@ -74,7 +78,8 @@ def r_squared(n: int, sum_abs: int, sum_squares: int, truth: int, truth_squares:
 
     Notes
     -----
-    Undefined where labels do not vary. The interval is normal for the logarithm of 1 - R², which is that of the mean
+    Undefined where labels vary by less than a step: labels that are the same may stand a step apart, if they were
+    summed from several centres. The interval is normal for the logarithm of 1 - R², which is that of the mean
     squared error less that of the variance, with variance ``(kurtosis - 1 + 2 - 4 min(1, 1 - R²)) / n``. The kurtosis
     is RMSE's; labels are taken for normal; for normal errors it is Olkin and Finn's ``4 R² / n``.
 
@@ -85,10 +90,10 @@ def r_squared(n: int, sum_abs: int, sum_squares: int, truth: int, truth_squares:
     if not n:
         return undefined(NO_LABELS)
     spread = n * truth_squares - truth * truth
-    if spread <= 0:
+    if spread < n * n:
         return undefined("all labels are the same", n)
-    left = n * sum_squares / spread
-    if n == 1 or not sum_squares:
+    left = float(n * sum_squares / spread)
+    if not sum_squares:
         return Estimate(1.0 - left, 1.0 - left, 1.0 - left, n)
     kurtosis = _kurtosis(sum_abs / math.sqrt(n * sum_squares))
     factor = math.exp(Z95 * math.sqrt(max(kurtosis + 1.0 - 4.0 * min(1.0, left), 1.0) / n))

@@ -184,6 +184,24 @@ def test_regression_metrics_are_scikit_learns_also_under_two_references() -> Non
     assert found["rmse"] == pytest.approx(root_mean_squared_error(truth, predicted), abs=1e-6)
 
 
+@pytest.mark.parametrize("spreads", [(1.0, 37.5), (1.0, 0.1), (0.7, 2.9)])
+def test_errors_and_labels_that_never_vary_have_metrics_under_two_references_too(spreads: tuple[float, float]) -> None:
+    profiles = [
+        profile_of([event(row, row, spread * (row % 17)) for row in range(60)], "regression") for spread in spreads
+    ]
+    for error in (1.0, 0.1, 3.3, 0.5):
+        cases = [([5.3 + error], [5.3]), ([5.3 + error, 5.3 - error], [5.3, 5.3])]
+        parts = [
+            (vector_of(profile, *case, [np.nan] * len(case[0]), []), profile)
+            for profile, case in zip(profiles, cases, strict=True)
+        ]
+
+        found = metrics_of(parts, None, ["mae", "rmse", "r2"])
+        assert found["mae"][:3] == pytest.approx([error] * 3, abs=1e-6)
+        assert found["rmse"].value == pytest.approx(error, abs=1e-6)
+        assert found["r2"] == (None, None, None, 3, "all labels are the same")
+
+
 def test_errors_are_watched_within_each_true_class() -> None:
     profile = binary_profile()
     vector = vector_of(profile, [0, 1, 1, 1, 0], [0, 0, 0, 1, 1], [np.nan] * 5, ["0", "1"])
