@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from psycopg.types.json import Jsonb
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError
 from driftline.events import DeadLetter
 from driftline.store.connection import Connection, rows, run, timestamp
+from retraining.by_hand import audit
 from streams.decode.decoder import Decoder
 from streams.decode.messages import ARROW_STREAM, Records, Refused, event_of, events_of, parse_json
 from streams.publish import Message, Send
@@ -261,14 +261,8 @@ async def send_again(
         for letter, message in letters:
             if letter.id in own:
                 what = {"reason": letter.reason, "topic": letter.topic, "bytes": len(message.value), "note": note}
-                await run(
-                    connection,
-                    "audit",
-                    actor=by,
-                    action="replay_dead_letter",
-                    subject=letter.place,
-                    detail=Jsonb(what | {"dead_letter_id": letter.id, "again": letter.began_ms is not None}),
-                )
+                what |= {"dead_letter_id": letter.id, "again": letter.began_ms is not None}
+                await audit(connection, by, "replay_dead_letter", letter.place, what)
     sent: list[Letter] = []
     problems: list[str] = []
     for topic in dict.fromkeys(letter.topic for letter, _ in letters):

@@ -11,14 +11,13 @@ import json
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from driftline.errors import ConfigurationError
 from driftline.events import event_keys
 from driftline.store.connection import Connection, row, rows, run
+from retraining.by_hand import audit
 from streams.dead_letters import ARROW_BEGINS, NotKeptError, arrow_table
 from streams.decode.messages import Refused, parse_json
 from streams.decode.values import text_of
@@ -75,14 +74,7 @@ async def forget(
         letters = await _telling_letters(connection, names, any_model, text)
         await run(connection, "empty_dead_letters", ids=letters)
         done = Forgotten(**counts, dead_letters=len(letters))
-        await run(
-            connection,
-            "audit",
-            actor=by,
-            action="forget_prediction",
-            subject=", ".join(names),
-            detail=Jsonb({**counts, "dead_letters": len(letters), "note": note}),
-        )
+        await audit(connection, by, "forget_prediction", ", ".join(names), asdict(done) | {"note": note})
     return done
 
 
