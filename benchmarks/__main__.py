@@ -31,7 +31,7 @@ PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer rows, events and turns: done within 90 s.")
+@click.option("--quick", is_flag=True, help="Fewer rows, events and turns.")
 @click.option("--rows", "names", help=f"Only these, with commas between: {', '.join(ROWS)}.")
 @click.option("--events", type=click.IntRange(80_000), help="Predictions that a row of ours drains.")
 @click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
