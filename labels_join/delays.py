@@ -275,9 +275,12 @@ def corrected(
     n, total = sum(int(counts.sum()) for counts, *_ in at), sum(float(of.sum()) for of in weighted)
     expected = n / total if total > 0 else min(of_all for *_, of_all in at)
     metrics = {}
-    confusion = np.sum(weighted, axis=0).sum(axis=2)
-    if n and len(confusion) > 1:
-        squares = np.sum([of * weight for of, weight in zip(weighted, weights, strict=True)], axis=0).sum(axis=2)
+    told = np.ones(weighted[0].shape[:2])
+    if len(told) > len(classes):
+        told[-1, -1] = 0.0  # of neither side a known class: as in the metrics, nobody can tell whether it was right
+    confusion = np.sum(weighted, axis=0).sum(axis=2) * told
+    if confusion.any() and len(confusion) > 1:
+        squares = np.sum([of * weight for of, weight in zip(weighted, weights, strict=True)], axis=0).sum(axis=2) * told
         for name in wanted:
             found = _value_and_slopes(name, confusion, classes)
             if found is not None:

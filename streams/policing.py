@@ -233,31 +233,38 @@ class Policing:
     async def _explained(self, version: int, findings: Findings, judged: Iterable[JudgedGroup]) -> Findings:
         """Say of each broken floor of all traffic where it comes from, against the windows before."""
         breaks = sorted({name for item in judged for name, why in item.why.items() if "break" in why})
-        evidence = [
-            replace(
-                item, detail={**item.detail, **await self._why(version, item), **({"breaks": breaks} if breaks else {})}
-            )
-            if item.level == "drift" and item.cause.segment == ALL_SEGMENTS
-            else item
-            for item in findings.evidence
-        ]
+        of_breaks = {"breaks": breaks} if breaks else {}
+        profile, settings = self._layouts[version][1].profile, self._model.settings
+        sides: dict[tuple[Basis, int, int], tuple[_Outcomes, _Outcomes]] = {}
+        evidence = []
+        for item in findings.evidence:
+            if item.level != "drift" or item.cause.segment != ALL_SEGMENTS:
+                evidence.append(item)
+                continue
+            why = {}
+            if is_ratio(profile, item.cause.name):
+                basis: Basis = "cohort" if item.cause.basis == "cohort" else "arrival"
+                window = basis, item.start_ms, item.end_ms
+                if window not in sides:  # the metrics of a window share its outcomes
+                    sides[window] = await self._before_and_in(version, *window)
+                before, after = (
+                    {name: terms(of, profile, settings.positive_class, item.cause.name) for name, of in side.items()}
+                    for side in sides[window]
+                )
+                why = performance_why(before, after, settings.segments)
+            evidence.append(replace(item, detail={**item.detail, **why, **of_breaks}))
         return replace(findings, evidence=tuple(evidence))
 
-    async def _why(self, version: int, item: Evidence) -> dict[str, Any]:
-        basis: Basis = "cohort" if item.cause.basis == "cohort" else "arrival"
-        length_ms, profile = item.end_ms - item.start_ms, self._layouts[version][1].profile
-        if not is_ratio(profile, item.cause.name):
-            return {}
-        # The window before may be in trouble already: it is left out.
-        before = (item.start_ms - BASELINE_LENGTHS * length_ms, item.start_ms - length_ms)
-        sides = []
-        for stretch in (before, (item.start_ms, item.end_ms)):
-            outcomes = await self._measures.outcomes(basis, stretch, version)
-            positive = self._model.settings.positive_class
-            sides.append(
-                {self._segment(code): terms(of, profile, positive, item.cause.name) for code, of in outcomes.items()}
-            )
-        return performance_why(sides[0], sides[1], self._model.settings.segments)
+    async def _before_and_in(
+        self, version: int, basis: Basis, start_ms: int, end_ms: int
+    ) -> tuple[_Outcomes, _Outcomes]:
+        """Return the outcomes before a window and in it; the window before may be in trouble already and is left out."""
+        length_ms = end_ms - start_ms
+        before, after = [
+            {self._segment(code): of for code, of in (await self._measures.outcomes(basis, stretch, version)).items()}
+            for stretch in ((start_ms - BASELINE_LENGTHS * length_ms, start_ms - length_ms), (start_ms, end_ms))
+        ]
+        return before, after
 
     async def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
         """Count how long the labels took that arrived in a slide."""

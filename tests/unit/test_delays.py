@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from detectors.profile import Profile
+from driftline.settings.metrics import Metric
 from labels_join.delays import (
     MATURE_SHARE,
     NO_LABEL,
@@ -17,7 +18,8 @@ from labels_join.delays import (
     delay_curves,
     strata_of,
 )
-from tests.unit.test_performance import multiclass_profile, vector_of
+from labels_join.performance import metrics_of
+from tests.support.outcomes import multiclass_profile, vector_of
 
 DAY = 86_400_000
 SPEC = DelaySpec(DAY, 90 * DAY)
@@ -140,6 +142,25 @@ def test_when_all_labels_are_in_nothing_is_corrected() -> None:
     assert of.metrics.keys() == {"precision", "f1"}
     assert of.metrics["precision"].value == pytest.approx(table[1, 1] / table[1].sum())
     assert of.expected_coverage == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("predicted", [[2, 2, 0, 1, 1, 0], [2, 2, 2]])
+def test_once_all_labels_are_in_the_correction_is_the_metric_itself_also_where_nobody_knows_the_classes(
+    predicted: list[int],
+) -> None:
+    profile = multiclass_profile("ant", "bee")
+    truth = [2, 3, 0, 0, 1, 3][: len(predicted)]
+    vector = vector_of(profile, predicted, truth, [np.nan] * len(truth), ["ant", "bee", "cat", "dog"])
+    all_in, certain = np.ones((len(SPEC.ages_ms), 3, 5)), np.zeros((len(SPEC.ages_ms), 3, 5))
+    curves = DelayCurves(SPEC, all_in, certain, all_in[:, 0, 0], 0)
+    wanted: list[Metric] = ["accuracy", "macro_recall", "macro_precision", "macro_f1"]
+
+    of = corrected(curves, [(90 * DAY, strata_of(vector, profile, None))], wanted, profile.classes)
+    told = {name: found.value for name, found in metrics_of([(vector, profile)], None, wanted).items()}
+    assert {name: found.value for name, found in of.metrics.items()} == pytest.approx(
+        {name: value for name, value in told.items() if value is not None}
+    )
+    assert (of.expected_coverage, of.reason) == (1.0, None)
 
 
 def test_shares_by_age_are_the_reverse_product_limit_of_cohorts_that_are_old_enough() -> None:

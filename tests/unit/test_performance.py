@@ -26,23 +26,10 @@ from sklearn.metrics import (
 from detectors.profile import Profile
 from detectors.summaries import merge_vectors
 from driftline.settings import DEFAULT_METRICS, METRICS
-from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
+from labels_join.outcomes import outcome_sums, summarise_outcomes
 from labels_join.performance import confusion_of, error_series, labels_by_class, metrics_of, watched_errors
+from tests.support.outcomes import multiclass_profile, pairs_of, vector_of
 from tests.support.profiles import event, profile_of
-
-
-def pairs_of(predicted: Any, truth: Any, score: Any, reward: np.ndarray | None, weight: np.ndarray) -> Pairs:
-    n = len(predicted)
-    same = np.zeros(n, np.int64)
-    columns = (np.asarray(column, np.float64) for column in (predicted, truth, score))
-    return Pairs(same, np.empty((n, 0), np.int64), same, same, *columns, same > 0, weight, reward)
-
-
-def vector_of(profile: Profile, predicted: Any, truth: Any, score: Any, names: list[str]) -> np.ndarray:
-    """Summarise pairs of one window."""
-    made = pairs_of(predicted, truth, score, None, np.ones(len(predicted), np.int64))
-    deltas = summarise_outcomes(made, profile, names, 1_000, 1_000, "1")
-    return merge_vectors(deltas.vectors, outcome_sums(profile.task).width)
 
 
 def binary_profile(classes: tuple[int, ...] = (0, 1), power: float = 1.0) -> Profile:
@@ -139,10 +126,6 @@ def test_scores_that_are_binned_differently_do_not_add_up() -> None:
 
 
 NAMES = ["ant", "bee", "cat", "unheard of"]
-
-
-def multiclass_profile(*names: str) -> Profile:
-    return profile_of([event(row, row, names[row % len(names)]) for row in range(60)], "multiclass")
 
 
 def test_multiclass_metrics_are_scikit_learns_also_under_two_references() -> None:
