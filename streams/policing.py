@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from psycopg.types.json import Jsonb
 
-from detectors.summaries import ALL_TRAFFIC
+from detectors.summaries import ALL_TRAFFIC, Ints
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.maturity import (
     Maturity,
@@ -29,7 +29,7 @@ from labels_join.maturity import (
 from labels_join.terms import is_ratio, terms
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
-from retraining.state import Evidence, Kind, PolicyState, from_json, to_json
+from retraining.state import Kind, PolicyState, from_json, to_json
 from streams.decisions import write_decisions
 from streams.evidence import drift_findings, performance_findings
 from streams.measure import Basis, Measures
@@ -61,6 +61,7 @@ class Known:
 
 
 _OfGroup = TypeVar("_OfGroup", JudgedGroup, MeasuredGroup)
+_Outcomes = dict[str, Ints]  # by segment
 
 
 class Policing:
@@ -258,7 +259,7 @@ class Policing:
     async def _before_and_in(
         self, version: int, basis: Basis, start_ms: int, end_ms: int
     ) -> tuple[_Outcomes, _Outcomes]:
-        """Return the outcomes before a window and in it; the window before may be in trouble already and is left out."""
+        """Return the outcomes before a window and in it; the last before may be in trouble already and is left out."""
         length_ms = end_ms - start_ms
         before, after = [
             {self._segment(code): of for code, of in (await self._measures.outcomes(basis, stretch, version)).items()}
