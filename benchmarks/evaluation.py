@@ -24,12 +24,12 @@ from driftline.events import Coded, FeatureType, Numeric, PredictionBatch
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect
 from driftline.store.migrate import migrate
-from streams.deltas import PanesOf, write_panes
-from streams.evaluate import evaluate
-from streams.merging import merge_passed_panes
+from streams.closing.evaluate import evaluate
+from streams.committing.deltas import PanesOf, write_panes
+from streams.committing.merging import merge_passed_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
 from streams.panes import PaneLayout, summarise_predictions
-from streams.reference import profile_from_batch
+from streams.references.reference import profile_from_batch
 from streams.watermarks import BEFORE_ALL_MS
 
 START_MS = 1_717_200_000_000

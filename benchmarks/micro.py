@@ -22,9 +22,9 @@ from benchmarks import traffic
 from benchmarks.model import model_settings
 from detectors.summaries import merge_vectors
 from driftline.store.connection import Connection
+from streams.committing.prepared import prepare
 from streams.decode.messages import Records
 from streams.panes import PaneLayout, summarise_predictions
-from streams.prepared import prepare
 from tests.support import pipelines
 from tests.support.pipelines import Lab, lab, migrated
 

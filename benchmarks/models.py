@@ -25,11 +25,11 @@ from driftline.events import Coded, FeatureType, Numeric, PredictionBatch
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, run
 from driftline.store.migrate import migrate
-from streams.commit import Pipeline, Position, commit_fetch
+from streams.committing.commit import Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import TopicRoute, event_shape
 from streams.monitored import EVERY_VERSION, Profiles, put_profile_in_force, register_models
-from streams.reference import profile_from_batch
+from streams.references.reference import profile_from_batch
 from tests.support.events import Message, records
 
 TOPIC = "bench"

@@ -1,6 +1,10 @@
-"""The path of the data, from Kafka's log to verdicts.
+"""The path of the data, from Kafka's log to verdicts, and from there to those who act on them.
 
-Decoding, in reading order: `shapes` (where a model's fields stand), `values` (what one JSON value is worth), `messages`
-(which events a message holds), `rows` (events one by one: the reference), `sniff` and `columns` (the same, whole groups
-at a time), `decode` (a fetch to batches), `files` (the same for data files), `reference` (a file to a profile).
+The rooms stand along the path: `reading` (fetches from the log), `decode` (messages become columns), `committing` (one
+fetch, one transaction), `closing` (windows, from panes to results), `judging` (has a window drifted, and why),
+`deciding` (episodes and requests), `sending` (messages out). Beside it, `references` are what windows are compared with.
+
+What all of them know: `windows`, `watermarks`, `panes`, `monitored` (models, their codes and profiles), `faults` (who is
+to blame). What runs them: `worker` and `app` (Kafka), with `timer`, `health` and `memory`; `replay` and `replay_files`
+(data files instead). `forget` erases a prediction.
 """

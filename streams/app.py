@@ -19,11 +19,11 @@ from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.events import Decoded
 from driftline.kafka_admin import PartitionEnds
 from driftline.settings import KafkaSecurity, KafkaSettings
+from streams.committing.statuses import Statuses
 from streams.health import Place, Sight
-from streams.positions import LogPositions
-from streams.statuses import Statuses
+from streams.reading.positions import LogPositions
+from streams.reading.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.timer import Timer
-from streams.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
 from streams.worker import Worker
 
 _log = logging.getLogger("driftline.app")

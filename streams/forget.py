@@ -18,9 +18,9 @@ from driftline.errors import ConfigurationError
 from driftline.events import event_keys
 from driftline.store.connection import Connection, row, rows, run
 from retraining.by_hand import audit
-from streams.dead_letters import ARROW_BEGINS, NotKeptError, arrow_table
 from streams.decode.messages import Refused, parse_json
 from streams.decode.values import text_of
+from streams.sending.dead_letters import ARROW_BEGINS, NotKeptError, arrow_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ import numpy as np
 
 from driftline.events import DeadLetter, Decoded, LabelBatch, PredictionBatch
 from driftline.store.connection import Connection, run
-from streams.commit import Pipeline, Position, commit_fetch
-from streams.evaluate import Restate, evaluate
-from streams.freeze import freeze_references
+from streams.closing.evaluate import Restate, evaluate
+from streams.committing.commit import Pipeline, Position, commit_fetch
 from streams.monitored import MonitoredModel
+from streams.references.freeze import freeze_references
 from streams.watermarks import LATEST_MS
 
 ROWS_A_FETCH = 20_000

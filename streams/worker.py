@@ -16,18 +16,18 @@ from psycopg.types.json import Jsonb
 from driftline.events import FeatureType
 from driftline.store.connection import SERVICE_TROUBLE, Connection, run, timestamp
 from retraining.words import decisions_in_words
+from streams.closing.due import evaluations_due
+from streams.closing.evaluate import evaluate
+from streams.closing.tidy import drop_expired, drop_old_partitions, drop_old_rollups
+from streams.committing.fetches import Fetches, WorkerParts
+from streams.committing.merging import merge_passed_panes
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import event_shape
-from streams.due import evaluations_due
-from streams.evaluate import evaluate
 from streams.faults import one_line
-from streams.fetches import Fetches, WorkerParts
-from streams.freeze import freeze_references, references_complete
 from streams.health import Health
-from streams.log_times import LogTimes, labels_apart
-from streams.merging import merge_passed_panes
 from streams.monitored import MonitoredModel
-from streams.tidy import drop_expired, drop_old_partitions, drop_old_rollups
+from streams.reading.log_times import LogTimes, labels_apart
+from streams.references.freeze import freeze_references, references_complete
 from streams.watermarks import BEFORE_ALL_MS
 
 _log = logging.getLogger("driftline.worker")

@@ -20,7 +20,7 @@ from driftline.store.connection import Connection
 from driftline.wiring.by_hand import store_of
 from driftline.wiring.dead_letters import Replayed, replay_letters
 from retraining.words import time_in_words
-from streams.dead_letters import (
+from streams.sending.dead_letters import (
     LETTERS_SHOWN_MAX,
     REPLAYED_AT_ONCE_MAX,
     Filter,

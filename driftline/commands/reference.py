@@ -20,9 +20,9 @@ from driftline.settings import Settings, load_settings
 from driftline.wiring.by_hand import store_of
 from driftline.wiring.references import reference_files
 from retraining.words import time_in_words
-from streams.accept import Accepted, Stretch, accept_stretch, find_model
 from streams.monitored import EVERY_VERSION
-from streams.reference import profile_from_file
+from streams.references.accept import Accepted, Stretch, accept_stretch, find_model
+from streams.references.reference import profile_from_file
 
 EVERY_VERSION_SHOWN = {"*": "all versions"}
 CHANGES_SHOWN_MAX = 5

@@ -10,7 +10,7 @@ from driftline.embedded import embedded_binaries
 from driftline.errors import ConfigurationError, InputError, ServiceUnavailableError
 from driftline.settings import ModelSettings, ReferenceSettings, Settings, load_settings
 from labels_join.estimate import why_not_estimated
-from streams.reference import profile_from_file
+from streams.references.reference import profile_from_file
 
 
 def check_configuration(path: Path, environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:

@@ -14,7 +14,7 @@ from driftline.store.connection import Connection
 from driftline.wiring.decoding import decoder_of
 from driftline.wiring.references import file_profiles
 from driftline.wiring.start import services
-from streams.dead_letters import (
+from streams.sending.dead_letters import (
     REPLAYED_AT_ONCE_MAX,
     Filter,
     Letter,
@@ -23,7 +23,7 @@ from streams.dead_letters import (
     prepared_message,
     send_again,
 )
-from streams.publish import Publisher
+from streams.sending.publish import Publisher
 
 _ANY_KEY = b"only the form is looked at"
 

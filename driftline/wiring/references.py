@@ -11,7 +11,7 @@ from driftline.events import FeatureType
 from driftline.settings import ModelSettings, Settings
 from driftline.store.connection import Connection, connect, run
 from streams.monitored import EVERY_VERSION, MonitoredModel, put_profile_in_force
-from streams.reference import profile_from_file
+from streams.references.reference import profile_from_file
 
 
 def reference_files(model: ModelSettings) -> dict[str, Path]:

@@ -17,8 +17,8 @@ from driftline.kafka_admin import topic_ids
 from driftline.settings import Settings
 from driftline.store.connection import Connection, open_pool
 from driftline.wiring.start import ready_store, services
-from streams.publish import Publisher, Send
-from streams.relay import OutboxRelay, relay_dead_letters
+from streams.sending.publish import Publisher, Send
+from streams.sending.relay import OutboxRelay, relay_dead_letters
 from streams.timer import Timer
 
 _log = logging.getLogger("driftline.relay")

@@ -14,7 +14,7 @@ from driftline.settings import Settings
 from driftline.store.connection import place_of, the_row
 from driftline.store.migrate import migrate
 from driftline.wiring.references import connected, file_profiles, put_references_in_force, types_in
-from streams.commit import Pipeline
+from streams.committing.commit import Pipeline
 from streams.decode.files import FileDecoder, feature_types
 from streams.decode.shapes import event_shape
 from streams.monitored import Profiles, id_secret, register_models

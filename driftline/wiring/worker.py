@@ -18,12 +18,12 @@ from driftline.wiring.references import file_profiles, put_references_in_force
 from driftline.wiring.relay import relaying
 from driftline.wiring.start import ready_store, services, told
 from streams.app import build_app, run_app
-from streams.commit import Pipeline
-from streams.fetches import WorkerParts
+from streams.committing.commit import Pipeline
+from streams.committing.fetches import WorkerParts
 from streams.health import Health
 from streams.memory import give_back_memory
 from streams.monitored import Profiles, id_secret, register_models
-from streams.positions import LogPositions
+from streams.reading.positions import LogPositions
 from streams.worker import Worker
 
 _log = logging.getLogger("driftline.run")

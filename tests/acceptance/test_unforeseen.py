@@ -18,36 +18,36 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
 
 BUGS = {
     "in the agent": """
-import streams.fetches
+import streams.committing.fetches
 async def process(self, *arguments):
     raise RuntimeError("unforeseen")
-streams.fetches.Fetches.process = process
+streams.committing.fetches.Fetches.process = process
 """,
     "in the fetcher": """
-import streams.transport
+import streams.reading.transport
 async def getmany(self, timeout):
     raise RuntimeError("unforeseen")
     yield
-streams.transport.WholeFetchConsumer.getmany = getmany
+streams.reading.transport.WholeFetchConsumer.getmany = getmany
 """,
     "a request that is cancelled": """
-import asyncio, streams.transport
+import asyncio, streams.reading.transport
 async def getmany(self, timeout):
     raise asyncio.CancelledError
     yield
-streams.transport.WholeFetchConsumer.getmany = getmany
+streams.reading.transport.WholeFetchConsumer.getmany = getmany
 """,
     "a thread that ends": """
-import asyncio, streams.transport
+import asyncio, streams.reading.transport
 async def fetch_records(self, *arguments, **options):
     asyncio.get_running_loop().stop()
-streams.transport.CommittedOnlyThread._fetch_records = fetch_records
+streams.reading.transport.CommittedOnlyThread._fetch_records = fetch_records
 """,
     "in asking for positions": """
-import streams.positions
+import streams.reading.positions
 async def resume(self, partitions):
     raise RuntimeError("unforeseen")
-streams.positions.LogPositions.resume = resume
+streams.reading.positions.LogPositions.resume = resume
 """,
 }
 """What nobody foresees, done to a worker before it starts."""

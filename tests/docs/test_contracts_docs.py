@@ -13,11 +13,11 @@ from driftline.settings.services import KafkaTopics
 from driftline.store.connection import connect
 from driftline.store.migrate import migrate
 from driftline.telling import INTERRUPTED
-from streams import commit
+from streams.committing import commit
+from streams.committing.prepared import CodedFeatures, CodedLabels, CodedPredictions
 from streams.decode.rows import OFFLINE, SERVING
 from streams.decode.shapes import KNOWN_FIELDS
-from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions
-from streams.relay import PAYLOAD_BYTES_MAX, dead_letter_message
+from streams.sending.relay import PAYLOAD_BYTES_MAX, dead_letter_message
 from tests.support.events import Message, decoder, records, shape
 
 

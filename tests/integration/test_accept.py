@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from driftline.store.connection import Connection, connect, rows
-from streams.accept import Accepted, Stretch, accept_stretch, find_model
+from streams.references.accept import Accepted, Stretch, accept_stretch, find_model
 from tests.support.accepting import accept, in_force, stream
 from tests.support.pipelines import (
     MINUTE,

@@ -6,7 +6,7 @@ import pytest
 
 from driftline.errors import ConfigurationError
 from driftline.store.connection import Connection
-from streams.accept import find_model
+from streams.references.accept import find_model
 from tests.support.accepting import accept, in_force, stream
 from tests.support.pipelines import MINUTE, START_MS, lab, put_reference_in_force, reference_events
 

@@ -9,7 +9,7 @@ from driftline.events import FeatureType
 from driftline.store.connection import Connection
 from driftline.wiring.references import put_references_in_force
 from streams.monitored import EVERY_VERSION
-from streams.reference import profile_from_batch
+from streams.references.reference import profile_from_batch
 from tests.support.accepting import accept, in_force, stream
 from tests.support.pipelines import MINUTE, Event, Lab, lab, put_reference_in_force, reference_events
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from driftline.store.connection import Connection
-from streams.commit import Committed
+from streams.committing.commit import Committed
 from tests.support.pipelines import (
     DAY,
     HOUR,

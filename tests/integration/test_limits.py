@@ -6,7 +6,7 @@ import pytest
 
 from driftline.doctor.names import check_names
 from driftline.store.connection import Connection, rows
-from streams.commit import PAYLOAD_BYTES_A_FETCH_MAX
+from streams.committing.commit import PAYLOAD_BYTES_A_FETCH_MAX
 from tests.support.pipelines import features, lab, label, prediction
 
 pytestmark = pytest.mark.postgres

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from driftline.kafka_admin import Admin, PartitionEnds, TopicInfo
 from driftline.settings import KafkaSecurity
-from streams.transport import Fetch
+from streams.reading.transport import Fetch
 from tests.simulation.log import DeletedError, Place, SimLog
 from tests.support.events import Message, records
 from tests.support.kafka import Broker

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from driftline.store.connection import Connection
-from streams import merging
-from streams.merging import merge_passed_panes
+from streams.committing import merging
+from streams.committing.merging import merge_passed_panes
 from streams.watermarks import BEFORE_ALL_MS
 from tests.support.pipelines import MINUTE, SECOND, START_MS, Event, Lab, beside, lab, label, prediction
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import streams.relay
+import streams.sending.relay
 from driftline.store.connection import Connection, connect
-from streams.publish import Message
-from streams.relay import Relayed, relay_messages
+from streams.sending.publish import Message
+from streams.sending.relay import Relayed, relay_messages
 from tests.support.outbox import DETECTED, RECOVERED, episode, make_due, make_older, say, states
 
 pytestmark = pytest.mark.postgres
@@ -158,7 +158,7 @@ async def test_two_relays_at_once_send_nothing_twice_and_keep_each_episodes_orde
 async def test_a_relay_that_is_stopped_while_it_sends_is_overtaken(
     connection: Connection, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams.relay, "HOLD_MS_MAX", 500)
+    monkeypatch.setattr(streams.sending.relay, "HOLD_MS_MAX", 500)
     topic = Topic()
     [event_id] = await say(connection, "a", DETECTED)
     holding = asyncio.Event()

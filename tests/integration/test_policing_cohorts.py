@@ -5,9 +5,9 @@ import random
 import pytest
 
 from driftline.store.connection import Connection
-from streams.measure import Measures
+from streams.closing.measure import Measures
+from streams.closing.results import MeasuredGroup
 from streams.replay import END_OF_TIME_MS
-from streams.results import MeasuredGroup
 from tests.support.decisions import everything, labels_of, minute, told
 from tests.support.pipelines import DAY, MINUTE, SECOND, START_MS, lab
 

@@ -14,8 +14,8 @@ from driftline.errors import ServiceUnavailableError
 from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
-from streams import positions as module
-from streams.positions import ABSENT_LOOKS_MAX, LogPositions
+from streams.reading import positions as module
+from streams.reading.positions import ABSENT_LOOKS_MAX, LogPositions
 
 pytestmark = pytest.mark.postgres
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from driftline.settings import KafkaSettings
-from streams.publish import Message, Publisher
+from streams.sending.publish import Message, Publisher
 from tests.support.kafka import Broker, OwnBroker
 from tests.support.monitors import create_topics
 

@@ -12,8 +12,8 @@ import pytest
 
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, connect, run
-from streams.publish import Message
-from streams.relay import LETTERS_A_BATCH, PAYLOAD_BYTES_MAX, UnsentError, relay_dead_letters
+from streams.sending.publish import Message
+from streams.sending.relay import LETTERS_A_BATCH, PAYLOAD_BYTES_MAX, UnsentError, relay_dead_letters
 
 pytestmark = pytest.mark.postgres
 

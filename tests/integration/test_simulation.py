@@ -45,8 +45,8 @@ def test_the_same_seed_is_the_same_history(postgres_server_url: str, template: s
 @pytest.mark.parametrize(
     ("broken", "by"),
     [
-        ("streams.commit._goes_on", lambda at, position: True),  # whoever was fenced writes all the same
-        ("streams.commit._lock_joins", no_lock),  # a prediction and its label pass by one another
+        ("streams.committing.commit._goes_on", lambda at, position: True),  # whoever was fenced writes all the same
+        ("streams.committing.commit._lock_joins", no_lock),  # a prediction and its label pass by one another
     ],
 )
 def test_a_broken_promise_is_found_and_its_history_shrunk(

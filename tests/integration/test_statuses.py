@@ -16,11 +16,11 @@ from driftline.settings import KafkaSettings, PostgresSettings
 from driftline.settings.services import KafkaTopics, LimitSettings
 from driftline.store.connection import Connection, open_pool, run, timestamp
 from retraining.statuses import Status, status_event
+from streams.committing.fetches import WorkerParts
+from streams.committing.statuses import read_status, read_statuses
 from streams.decode.messages import Refused
-from streams.fetches import WorkerParts
-from streams.positions import LogPositions
-from streams.statuses import read_status, read_statuses
-from streams.transport import Fetch
+from streams.reading.positions import LogPositions
+from streams.reading.transport import Fetch
 from streams.worker import Worker
 from tests.support.desk import NoBroker
 from tests.support.events import Message, records

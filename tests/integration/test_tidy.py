@@ -6,8 +6,8 @@ import pytest
 
 from driftline.settings.services import RetentionSettings
 from driftline.store.connection import Connection, timestamp
+from streams.closing.tidy import drop_expired, drop_old_partitions, drop_old_rollups
 from streams.monitored import MonitoredModel, register_models
-from streams.tidy import drop_expired, drop_old_partitions, drop_old_rollups
 from tests.support.pipelines import DAY, HOUR, MINUTE, START_MS, Lab, lab, prediction, settings_of
 
 pytestmark = pytest.mark.postgres

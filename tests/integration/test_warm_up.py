@@ -10,7 +10,7 @@ from detectors.profile import Profile
 from driftline.events import FeatureType
 from driftline.store.connection import Connection
 from streams.monitored import EVERY_VERSION
-from streams.reference import profile_from_batch
+from streams.references.reference import profile_from_batch
 from tests.support.pipelines import HOUR, MINUTE, SECOND, Event, Lab, features, lab, label, prediction
 
 pytestmark = pytest.mark.postgres

@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from driftline.errors import StateError
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool, timestamp
-from streams.evaluate import Progress, evaluate
+from streams.closing.evaluate import Progress, evaluate
 from streams.monitored import MonitoredModel, Profiles
 from tests.support.desk import CLOSED, TOPIC, Desk, a_desk
 from tests.support.pipelines import START_MS, json_bytes, prediction
@@ -54,7 +54,7 @@ def events(first: int, n: int, poisoned: Iterable[int] = ()) -> list[dict[str, A
 async def test_a_record_that_postgres_refuses_is_a_dead_letter_and_all_others_count(
     desk: Desk, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.fetches.BACK_OFF_S", (0.01,))
+    monkeypatch.setattr("streams.committing.fetches.BACK_OFF_S", (0.01,))
     desk.do(f"""
         create function refuse() returns trigger language plpgsql as $$
         begin raise exception 'can not be stored' using errcode = '{code}'; end $$;
@@ -264,7 +264,7 @@ async def test_what_a_worker_finds_is_in_its_log_once_it_is_committed(
             raise OverflowError("nothing is committed")
 
         with monkeypatch.context() as broken:
-            broken.setattr("streams.evaluate._Evaluation._write_cohorts", fail)
+            broken.setattr("streams.closing.evaluate._Evaluation._write_cohorts", fail)
             with pytest.raises(RuntimeError, match="nothing is committed"):
                 await desk.worker.close_windows()
         before = list(caplog.messages)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from driftline.kafka_admin import PartitionEnds, TopicInfo
-from streams.transport import Fetch
+from streams.reading.transport import Fetch
 from tests.support.events import Message, records
 
 Place = tuple[str, int]
@@ -76,7 +76,7 @@ class SimLog:
         partition.records = [record for record in partition.records if record.offset >= offset]
 
     def ends(self, partitions: Iterable[Place]) -> dict[Place, PartitionEnds]:
-        """Say how far logs reach, as `streams.positions.Broker` does."""
+        """Say how far logs reach, as `streams.reading.positions.Broker` does."""
         return {
             place: PartitionEnds(self._partitions[place].earliest, self._partitions[place].end) for place in partitions
         }

@@ -16,14 +16,14 @@ from psycopg_pool import AsyncConnectionPool
 from driftline.events import FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, connect
-from streams.commit import Pipeline
+from streams.committing.commit import Pipeline
+from streams.committing.fetches import WorkerParts
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import TopicRoute, event_shape
-from streams.fetches import WorkerParts
 from streams.monitored import Profiles, register_models
-from streams.positions import LogPositions
-from streams.publish import Message
-from streams.relay import relay_messages
+from streams.reading.positions import LogPositions
+from streams.sending.publish import Message
+from streams.sending.relay import relay_messages
 from streams.worker import Worker
 from tests.simulation.left import OUT_TOPICS, Left, outbox_of, rows_of
 from tests.simulation.stage import Actor, SimPool, Stage, StuckError, this_actor
@@ -124,8 +124,8 @@ async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Faul
 def _no_waiting() -> Iterator[None]:
     """Try again at once: how long is waited is nothing that matters here."""
     with ExitStack() as patches:
-        patches.enter_context(patch("streams.fetches.BACK_OFF_S", (0.0,)))
-        patches.enter_context(patch("streams.positions.RETRY_S", 0.0))
+        patches.enter_context(patch("streams.committing.fetches.BACK_OFF_S", (0.0,)))
+        patches.enter_context(patch("streams.reading.positions.RETRY_S", 0.0))
         yield
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from detectors.profile import Profile
-from streams.accept import Accepted, Stretch, accept_stretch, find_model
 from streams.monitored import EVERY_VERSION
+from streams.references.accept import Accepted, Stretch, accept_stretch, find_model
 from tests.support.pipelines import START_MS, Event, Lab, prediction
 
 

@@ -14,9 +14,9 @@ import psycopg
 from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
-from streams.fetches import WorkerParts
-from streams.positions import LogPositions
-from streams.transport import Fetch
+from streams.committing.fetches import WorkerParts
+from streams.reading.positions import LogPositions
+from streams.reading.transport import Fetch
 from streams.worker import Worker
 from tests.support.events import Message, records
 from tests.support.live import rows_of

@@ -20,13 +20,13 @@ from driftline.events import Coded, DeadLetter, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, run
 from driftline.store.migrate import migrate
-from streams.commit import Committed, Pipeline, Position, commit_fetch
+from streams.closing.evaluate import Restate, evaluate
+from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import Kind, TopicRoute, event_shape
-from streams.evaluate import Restate, evaluate
-from streams.freeze import freeze_references
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
-from streams.reference import profile_from_batch
+from streams.references.freeze import freeze_references
+from streams.references.reference import profile_from_batch
 from tests.support.events import messages
 
 START_MS = 1_704_067_200_000

@@ -10,7 +10,7 @@ import numpy as np
 from detectors.profile import Profile
 from driftline.events import FeatureType, Ints, PredictionBatch
 from driftline.settings.metrics import Task
-from streams.reference import profile_from_batch
+from streams.references.reference import profile_from_batch
 from tests.support.events import decoder, messages, shape
 
 TYPES = (FeatureType("x", "numeric"), FeatureType("c", "categorical"))

@@ -14,10 +14,10 @@ from driftline.settings import DriftSettings
 from driftline.settings.models import PerformanceSettings
 from retraining.policy import Findings
 from retraining.state import Cause
-from streams.evidence import drift_findings, performance_findings
-from streams.results import JudgedGroup, MeasuredGroup
-from streams.rollups import Group
-from streams.verdicts import Verdict
+from streams.closing.results import JudgedGroup, MeasuredGroup
+from streams.closing.rollups import Group
+from streams.deciding.evidence import drift_findings, performance_findings
+from streams.judging.verdicts import Verdict
 
 WINDOW = (60, 120)
 PSI_ONLY, ADWIN_ONLY = DriftSettings(detectors=("psi",)), DriftSettings(detectors=("adwin",))

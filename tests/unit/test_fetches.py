@@ -11,9 +11,9 @@ import pytest
 
 from driftline.errors import StateError
 from driftline.events import Decoded
-from streams.fetches import BURIED_IN_A_ROW_MAX, Fetches, _Refused
+from streams.committing.fetches import BURIED_IN_A_ROW_MAX, Fetches, _Refused
 from streams.health import Health
-from streams.transport import Fetch
+from streams.reading.transport import Fetch
 from tests.support.events import Message, records
 
 

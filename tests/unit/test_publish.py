@@ -8,7 +8,7 @@ import trustme
 from driftline.errors import ConfigurationError
 from driftline.kafka_security import librdkafka_options
 from driftline.settings import KafkaSettings
-from streams.publish import Publisher
+from streams.sending.publish import Publisher
 
 
 def kafka(**security: object) -> KafkaSettings:

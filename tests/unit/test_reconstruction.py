@@ -10,9 +10,9 @@ from detectors.reconstruction import RECONSTRUCTION, errors, fit
 from detectors.summaries import merge_vectors
 from driftline.events import FeatureType, Numeric
 from driftline.settings.models import DriftSettings
+from streams.judging.verdicts import window_verdicts
 from streams.panes import pane_layout, summarise_predictions
-from streams.reference import profile_from_batch
-from streams.verdicts import window_verdicts
+from streams.references.reference import profile_from_batch
 from tests.support.profiles import batch_of, event
 
 NAMES = ("a", "b", "c")

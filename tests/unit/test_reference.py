@@ -15,7 +15,7 @@ from driftline.errors import InputError
 from driftline.events import Coded, FeatureType, Numeric
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
-from streams.reference import (
+from streams.references.reference import (
     columns_from_raw,
     infer_feature_types,
     profile_from_batch,

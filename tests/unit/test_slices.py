@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streams.decode.messages import Records
-from streams.slices import RECORD_BYTES, unpack
+from streams.reading.slices import RECORD_BYTES, unpack
 
 HEADERS = [("driftline-model", b"m")]
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from faust.types.tuples import TP
 
-from streams import transport
-from streams.transport import WholeFetchConsumer
+from streams.reading import transport
+from streams.reading.transport import WholeFetchConsumer
 
 
 @pytest.mark.parametrize(("answers", "reached"), [(True, {TP("t", 0): (7, 9)}), (False, {})])

@@ -13,10 +13,10 @@ from detectors.distances import histograms
 from detectors.summaries import Ints, merge_vectors
 from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
+from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
+from streams.judging.verdicts import Verdict, window_verdicts
 from streams.panes import PaneLayout, pane_layout, summarise_predictions
-from streams.reference import profile_from_batch
-from streams.series import Pane, SequentialDetectors, sequential_spec, series_layout
-from streams.verdicts import Verdict, window_verdicts
+from streams.references.reference import profile_from_batch
 from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
 
 PANE_MS = 1_000

@@ -10,9 +10,9 @@ from detectors.metrics import Estimate
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.delays import Corrected
+from streams.closing.rollups import Group
+from streams.judging.verdicts import Verdict
 from streams.monitored import MonitoredModel
-from streams.rollups import Group
-from streams.verdicts import Verdict
 
 NO_CHANGE_MS = -62_135_596_800_000
 """Year 1: stands for "no change found" on its way into the store, where arrays hold no nulls."""
@@ -29,7 +29,7 @@ class JudgedGroup:
     expected
         False episodes that are to be expected of all looks at one feature, see `detectors.budget`.
     why
-        By feature that drifted, what causes show of it, see `streams.why`.
+        By feature that drifted, what causes show of it, see `streams.judging.why`.
     """
 
     start_ms: int

@@ -12,9 +12,9 @@ from detectors.summaries import ALL_TRAFFIC
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
 from labels_join.delays import DelayCurves, Delays, DelaySpec, delay_curves, strata_of
+from streams.closing.rollups import RollupStore
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
-from streams.rollups import RollupStore
 
 
 class LabelDelays:

@@ -10,8 +10,8 @@ import numpy as np
 from detectors.decomposition import Decomposition, decompose
 from detectors.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
 from detectors.summaries import Ints
+from streams.judging.verdicts import Verdict, reference_counts
 from streams.panes import PaneLayout
-from streams.verdicts import Verdict, reference_counts
 
 BIN_CHARACTERS_MAX = 100
 """Of a bin's name in messages: a category may be a text of any length."""

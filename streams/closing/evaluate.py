@@ -8,7 +8,7 @@ slide in the order of event time:
 2. **fold** them into rollups, also of the cohorts that the outcomes belong to;
 3. **judge** the window that ends with the slide: window statistics over its rollups, sequential detectors over its
    panes, metrics by arrival and estimated from its scores;
-4. **decide** what follows from that: episodes, messages, requests (`streams.policing`).
+4. **decide** what follows from that: episodes, messages, requests (`streams.deciding.policing`).
 
 Then metrics by cohort are written anew for every closed window that was touched. Deltas that come to what is closed are
 found by where they lie; they restate the windows that were judged over them, at most once in `restate_after`.
@@ -24,20 +24,20 @@ from typing import Literal
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
-from streams.delays import LabelDelays
-from streams.due import Due, due
-from streams.measure import Measures
+from streams.closing.delays import LabelDelays
+from streams.closing.due import Due, due
+from streams.closing.measure import Measures
+from streams.closing.results import JudgedGroup, write_verdicts
+from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
+from streams.deciding.policing import Policing
+from streams.judging.sequence import Sequence as Detectors
+from streams.judging.spending import window_allowance
+from streams.judging.swings import Swings
+from streams.judging.verdicts import reference_counts, window_verdicts
+from streams.judging.why import explanations
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
-from streams.policing import Policing
-from streams.results import JudgedGroup, write_verdicts
-from streams.rollups import Group, Rollup, RollupKey, RollupStore
-from streams.sequence import Sequence as Detectors
-from streams.spending import window_allowance
-from streams.swings import Swings
-from streams.verdicts import reference_counts, window_verdicts
 from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
-from streams.why import explanations
 from streams.windows import floor_to, grains_of, judged_stretch, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8

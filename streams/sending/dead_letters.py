@@ -23,7 +23,7 @@ from driftline.store.connection import Connection, rows, run, timestamp
 from retraining.by_hand import audit
 from streams.decode.decoder import Decoder
 from streams.decode.messages import ARROW_STREAM, Records, Refused, event_of, events_of, parse_json
-from streams.publish import Message, Send
+from streams.sending.publish import Message, Send
 
 LETTERS_SHOWN_MAX = 50
 REPLAYED_AT_ONCE_MAX = 1_000

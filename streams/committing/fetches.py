@@ -20,14 +20,14 @@ from driftline.errors import DriftlineError, StateError
 from driftline.events import DeadLetter, Decoded
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row
-from streams.commit import Committed, Pipeline, Position, commit_fetch
+from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
+from streams.committing.statuses import Statuses, commit_statuses, read_statuses
 from streams.decode.decoder import Decoder
 from streams.decode.payloads import kept_payload
 from streams.faults import fault_of, one_line
 from streams.health import Health
-from streams.positions import LogPositions
-from streams.statuses import Statuses, commit_statuses, read_statuses
-from streams.transport import Fetch
+from streams.reading.positions import LogPositions
+from streams.reading.transport import Fetch
 
 _log = logging.getLogger("driftline.worker")
 

@@ -17,9 +17,9 @@ from detectors.summaries import Ints
 from detectors.swings import PIECES_A_SLIDE, FeatureSwings
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
+from streams.closing.rollups import Group
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
-from streams.rollups import Group
 from streams.windows import floor_to
 
 

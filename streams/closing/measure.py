@@ -12,11 +12,11 @@ from driftline.store.connection import Connection, rows, timestamp
 from labels_join.delays import Corrected, corrected, strata_of
 from labels_join.estimate import estimated_metrics
 from labels_join.performance import labels_by_class, metrics_of
-from streams.delays import LabelDelays
+from streams.closing.delays import LabelDelays
+from streams.closing.results import MeasuredGroup, drop_metrics, write_metrics
+from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.monitored import MonitoredModel, Profiles
 from streams.panes import NO_PROFILE, PaneLayout
-from streams.results import MeasuredGroup, drop_metrics, write_metrics
-from streams.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.windows import grains_of
 
 Basis = Literal["cohort", "arrival"]

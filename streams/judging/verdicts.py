@@ -1,6 +1,6 @@
 """What is said of a feature when a window closes, and what its distributions say, judged over the rollups. No I/O.
 
-What the sequential detectors say stands in `streams.series`.
+What the sequential detectors say stands in `streams.judging.series`.
 """
 
 from __future__ import annotations

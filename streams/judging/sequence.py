@@ -15,12 +15,12 @@ from typing import Any, Self
 from detectors.summaries import Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
+from streams.closing.results import JudgedGroup
+from streams.closing.rollups import Group, Kind, RollupStore
+from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
+from streams.judging.spending import cut_delta
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
-from streams.results import JudgedGroup
-from streams.rollups import Group, Kind, RollupStore
-from streams.series import Pane, SequentialDetectors, sequential_spec, series_layout
-from streams.spending import cut_delta
 from streams.watermarks import BEFORE_ALL_MS
 
 _log = logging.getLogger("driftline.sequence")

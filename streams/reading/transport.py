@@ -33,7 +33,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from mode.types import ServiceT
 
 from streams.decode.messages import Records
-from streams.slices import next_slice
+from streams.reading.slices import next_slice
 
 _log = logging.getLogger("driftline.transport")
 

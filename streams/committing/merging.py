@@ -15,10 +15,10 @@ import numpy as np
 
 from driftline.store.connection import Connection, rows, the_row, timestamp
 from labels_join.outcomes import OutcomeDeltas
-from streams.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
+from streams.closing.rollups import Kind, RollupStore
+from streams.committing.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
 from streams.monitored import MonitoredModel, Profiles
 from streams.panes import PaneDeltas
-from streams.rollups import Kind, RollupStore
 from streams.windows import floor_to
 
 DELTAS_AT_ONCE_MAX = 2_000

@@ -19,8 +19,8 @@ from driftline.settings.metrics import ERROR_METRICS, TWO_SIDED_METRICS, Metric
 from driftline.settings.models import PerformanceSettings
 from retraining.policy import Findings
 from retraining.state import Cause, Evidence, Level, Severity
-from streams.results import JudgedGroup, MeasuredGroup
-from streams.verdicts import Verdict
+from streams.closing.results import JudgedGroup, MeasuredGroup
+from streams.judging.verdicts import Verdict
 
 CRITICAL_CLEARNESS = 2.5
 """From so many times its threshold on a drift is critical: a PSI of 0.25 against the usual 0.1."""

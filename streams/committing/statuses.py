@@ -20,7 +20,7 @@ from driftline.events import DeadLetter, Decoded
 from driftline.settings.services import LimitSettings
 from driftline.store.connection import Connection, run, timestamp
 from retraining.statuses import STATES, STATUS_TYPE, Status, says_more
-from streams.commit import Committed, Pipeline, Position, commit_fetch
+from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
 from streams.decode.messages import Records, Refused, parse_json
 from streams.decode.values import time_ms
 

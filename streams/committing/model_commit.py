@@ -27,11 +27,11 @@ from labels_join.join import (
 )
 from labels_join.outcomes import Pairs
 from labels_join.repeats import comes_after, first_in_batch, kept_by_share
-from streams.deltas import PanesOf, outcomes_of, write_outcomes
+from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes
+from streams.committing.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import summarise_features, summarise_predictions
-from streams.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
-from streams.warm_up import keep_for_reference, with_columns
+from streams.references.warm_up import keep_for_reference, with_columns
 
 InForce = Mapping[tuple[int, str], int]
 """Profile ids by (model id, version or `*`)."""

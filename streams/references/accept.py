@@ -37,7 +37,7 @@ from streams.monitored import (
     put_profile_in_force,
 )
 from streams.panes import NO_PROFILE, pane_layout
-from streams.stretch import bins_of, changes, profile_of_stretch
+from streams.references.stretch import bins_of, changes, profile_of_stretch
 from streams.windows import windows_with
 
 LOCK_TIMEOUT_MS = 30_000

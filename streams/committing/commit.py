@@ -28,10 +28,10 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, row, rows, run, timestamp
-from streams.deltas import write_panes
-from streams.model_commit import ModelCommit
+from streams.committing.deltas import write_panes
+from streams.committing.model_commit import ModelCommit
+from streams.committing.prepared import PreparedModel, ensure_room, prepare
 from streams.monitored import MonitoredModel, Profiles
-from streams.prepared import PreparedModel, ensure_room, prepare
 from streams.watermarks import judge_times
 
 LOCK_TIMEOUT_MS = 15_000

@@ -22,8 +22,8 @@ from detectors.swings import SeriesSwings
 from driftline.settings import DriftSettings
 from labels_join.outcomes import WATCHED_STEPS_PER_SCALE
 from labels_join.performance import error_series, watched_errors
+from streams.judging.verdicts import Floats, Verdict
 from streams.panes import PaneLayout
-from streams.verdicts import Floats, Verdict
 
 CATEGORIES_WATCHED_MAX = 20
 """Shares of the most frequent categories are watched one by one; rarer ones only within window statistics."""

@@ -36,7 +36,7 @@ from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.join import KeyedPredictions
 from streams.decode.values import text_of
 from streams.monitored import EVERY_VERSION, MonitoredModel
-from streams.reference import columns_from_raw
+from streams.references.reference import columns_from_raw
 
 _FeaturedBatch = TypeVar("_FeaturedBatch", PredictionBatch, FeatureBatch)
 

@@ -15,9 +15,9 @@ from driftline.settings import ModelSettings
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run
 from labels_join.performance import error_series
+from streams.closing.results import JudgedGroup
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
-from streams.results import JudgedGroup
 
 _E12 = 1e12
 

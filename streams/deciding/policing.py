@@ -30,15 +30,15 @@ from labels_join.terms import is_ratio, terms
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
 from retraining.state import Kind, PolicyState, from_json, to_json
-from streams.decisions import write_decisions
-from streams.evidence import drift_findings, performance_findings
-from streams.measure import Basis, Measures
+from streams.closing.measure import Basis, Measures
+from streams.closing.results import JudgedGroup, MeasuredGroup
+from streams.deciding.decisions import write_decisions
+from streams.deciding.evidence import drift_findings, performance_findings
+from streams.judging.spending import NOTHING_SPENT, Spent, spent_on, write_spending
+from streams.judging.why import performance_why
 from streams.monitored import ALL_SEGMENTS, MonitoredModel
 from streams.panes import PaneLayout
-from streams.results import JudgedGroup, MeasuredGroup
-from streams.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.watermarks import LATEST_MS
-from streams.why import performance_why
 from streams.windows import floor_to, last_end, windows_with
 
 BASELINE_LENGTHS = 8

@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from driftline.backoff import backoff_ms
 from driftline.store.connection import Connection, row, rows, run, the_row
 from retraining.messages import CONTENT_TYPE
-from streams.publish import ANSWER_MS_MAX, Message, Send
+from streams.sending.publish import ANSWER_MS_MAX, Message, Send
 
 _log = logging.getLogger("driftline.relay")
 
