@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long simulate demo bench bench-store calibrate check lock
+.PHONY: help setup test test-long simulate demo bench bench-store bench-all calibrate check lock
 check test test-long simulate: export NO_COLOR = 1
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make calibrate  count false alarms of all window statistics: docs/benchmarks/calibration.md; ARGS='--windows 400'"
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
+	@echo "make bench-all  measure all that is committed again, an hour on a quiet machine: docs/benchmarks, capacity's constants"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
@@ -40,6 +41,10 @@ bench: setup
 
 bench-store: setup
 	@$(BIN)/python -m benchmarks.store $(ARGS)
+
+bench-all: setup
+	@$(MAKE) --no-print-directory bench ARGS="--out docs/benchmarks"
+	@$(MAKE) --no-print-directory bench-store ARGS="--out docs/benchmarks"
 
 check: setup
 	@$(BIN)/ruff format --check --quiet .

@@ -8,7 +8,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from benchmarks.constants import write_constants
 from benchmarks.machine import describe_machine
 from benchmarks.micro import measure_steps, steps_table
 from benchmarks.peer import MissingPeerError
@@ -28,6 +30,8 @@ from driftline.embedded import embedded_postgres
 
 PROJECT = Path(__file__).parents[1]
 PEERS = PROJECT / ".venv-peers" / "bin" / "python"
+PREPARED_AT_A_TIME = 3
+"""Filling topics keeps this process busy, replays others."""
 
 
 @click.command()
@@ -36,7 +40,9 @@ PEERS = PROJECT / ".venv-peers" / "bin" / "python"
 @click.option("--events", type=click.IntRange(80_000), help="Predictions that a row of ours drains.")
 @click.option("--turns", type=click.IntRange(1), help="How often each row is measured.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write table, chart and JSON to this folder.")
-@click.option("--keep", is_flag=True, help="Keep what the folder of --out holds of rows that are not measured now.")
+@click.option(
+    "--anew", is_flag=True, help="Leave out what the folder of --out holds of rows that are not measured now."
+)
 @click.option("--micro", is_flag=True, help="Time the steps of the path, each by itself, instead.")
 @click.option("--json", "as_one_line", is_flag=True, help="Print one line of JSON last.")
 def main(
@@ -45,7 +51,7 @@ def main(
     events: int | None,
     turns: int | None,
     out: Path | None,
-    keep: bool,
+    anew: bool,
     micro: bool,
     as_one_line: bool,
 ) -> None:
@@ -64,15 +70,16 @@ def main(
         console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {what}", highlight=False)
 
     tell("starting a broker and a database")
-    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
-        results = measure(chosen, Stage(running, size, Path(folder), PEERS, tell))
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     run = {"date": datetime.now(UTC).date().isoformat(), "command": command, "events": size.events}
-    rows = [as_json(result, results) | {"run": run} for result in results]
-    found = {"machine": describe_machine(), "seconds": round(time.monotonic() - started, 1), "rows": rows}
+    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
+        for results in measure(chosen, Stage(running, size, Path(folder), PEERS, tell)):
+            rows = [as_json(result, results) | {"run": run} for result in results]
+            found = {"machine": describe_machine(), "seconds": round(time.monotonic() - started, 1), "rows": rows}
+            if out is not None:
+                write_results(out, found, keep=not anew)
+                write_constants(out)
     Console(width=None if sys.stdout.isatty() else 200).print(rich_table(rows))
-    if out is not None:
-        write_results(out, found, keep=keep)
     if as_one_line:
         click.echo(json.dumps(found))
     wrong = [result for result in results if result.failed]
@@ -103,8 +110,15 @@ def _chosen(names: str | None, quick: bool) -> dict[str, Row]:
     return {name: ROWS[name] for name in wanted}
 
 
-def measure(chosen: Mapping[str, Row], stage: Stage) -> list[Result]:
-    """Measure rows in turns; one that fails is left out of further turns, and the others go on."""
+def measure(chosen: Mapping[str, Row], stage: Stage) -> Iterator[list[Result]]:
+    """Measure rows in turns; one that fails is left out of further turns, and the others go on.
+
+    Yields
+    ------
+    All results so far, after each turn.
+    """
+    with ThreadPoolExecutor(PREPARED_AT_A_TIME) as pool:
+        pool.map(lambda row: row.prepare(stage), chosen.values())  # what fails here fails again below, and is told
     results = {name: Result(name, row.title, row.kind, row.figure, row.targets) for name, row in chosen.items()}
     for turn in range(stage.size.turns):
         for name, row in chosen.items():
@@ -118,7 +132,7 @@ def measure(chosen: Mapping[str, Row], stage: Stage) -> list[Result]:
             except Exception as error:
                 result.missing, result.failed, result.turns = f"{type(error).__name__}: {error}", True, []
             stage.tell(f"turn {turn + 1}, {name}: {_in_short(result)}")
-    return list(results.values())
+        yield list(results.values())
 
 
 def _in_short(result: Result) -> str:

@@ -12,7 +12,7 @@ import json
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,10 @@ import psycopg
 from benchmarks.checks import check_answer
 from benchmarks.model import model_settings
 from benchmarks.results import Measured
-from benchmarks.stage import Form, Stage, Topics, ends
+from benchmarks.stage import PARTITIONS, Form, Stage, Topics, ends
 from benchmarks.traffic import MODEL
 from benchmarks.usage import Meter
-from tests.support.live import WorkerProcess
+from tests.support.live import DRIFTLINE, WorkerProcess
 
 POLL_S = 0.02
 START_S_MAX = 60
@@ -61,7 +61,11 @@ class Running:
 
 @contextmanager
 def worker(
-    stage: Stage, models: Mapping[str, Any], topics: Topics, store: str | None = None
+    stage: Stage,
+    models: Mapping[str, Any],
+    topics: Topics,
+    store: str | None = None,
+    program: Sequence[str] = DRIFTLINE,
 ) -> Iterator[Callable[[], Running]]:
     """Prepare a store and a configuration; yield what starts a worker on them and waits until it begins to read.
 
@@ -69,11 +73,13 @@ def worker(
     ----------
     store
         The URL of a database that has the schema already; by default a new one.
+    program
+        What a worker is, as arguments for Python, if not the command line of the system.
     """
     with stage.database() if store is None else nullcontext(store) as url:
         folder = stage.folder / secrets.token_hex(4)
         folder.mkdir()
-        config, log = folder / "monitor.yaml", folder / "worker.log"
+        config = folder / "monitor.yaml"
         names = {role: f"bench-{role}" for role in ("drift", "retraining", "dead_letters")}
         inputs = {"predictions": topics.predictions, "labels": topics.labels}
         settings = {
@@ -89,8 +95,9 @@ def worker(
         started: list[WorkerProcess] = []
 
         def start() -> Running:
-            started.append(WorkerProcess(config, log))
-            running = Running(psutil.Process(started[0].process.pid), url, log)
+            log = folder / f"worker-{len(started)}.log"
+            started.append(WorkerProcess(config, log, program=program))
+            running = Running(psutil.Process(started[-1].process.pid), url, log)
             running.wait(lambda: READING in log.read_bytes(), "the worker to read", START_S_MAX)
             return running
 
@@ -100,6 +107,12 @@ def worker(
             for process in started:
                 process.signal(signal.SIGKILL)
                 process.end()
+
+
+def prepare_drain(stage: Stage, form: Form, *, labels: bool, partitions: int = PARTITIONS) -> None:
+    """Fill the topics that are drained, and find what a replay finds in them."""
+    stage.topics(form, partitions)
+    stage.replayed(model_settings(stage.reference, labels=labels))
 
 
 def drain(stage: Stage, form: Form, *, labels: bool) -> Measured:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from benchmarks.drain import drain
+from benchmarks.drain import drain, prepare_drain
 from benchmarks.freshness import measure_freshness
 from benchmarks.join import measure_join
 from benchmarks.peer import measure_peer, own_python
 from benchmarks.results import RATE, Kind, Measured, Target
 from benchmarks.scale import measure_arrears, measure_models, measure_window
 from benchmarks.stage import Stage
+from benchmarks.workers import PARTITIONS, measure_rebalance, measure_workers
+from driftline.settings import KafkaSettings
+from streams.health import TURNS_MAX
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Row:
         What is measured, for people.
     measure
         Measures it once.
+    prepare
+        Makes what it needs before anything is measured; what it does not make is made when it is measured first.
     figure
         The name of the figure that the row is about.
     quick
@@ -43,6 +49,7 @@ class Row:
     figure: str = RATE
     quick: bool = True
     turns_max: int | None = None
+    prepare: Callable[[Stage], None] = lambda stage: None
 
 
 def peer(script: str, share: float) -> Callable[[Stage], Measured]:
@@ -61,40 +68,74 @@ def _share(stage: Stage, share: float) -> int:
     return int(stage.size.events * share)
 
 
+STANDS_STILL_MS_MAX = TURNS_MAX * KafkaSettings(bootstrap_servers="any:9092").stuck_after_ms
+"""A partition that waits for so long while others move makes its worker not ready."""
+
 ROWS: Mapping[str, Row] = {
     "driftline": Row(
         "drift only: 20 features, 3 segments, PSI + ADWIN, durable, one worker",
         "driftline",
-        lambda stage: drain(stage, "json", labels=False),
+        partial(drain, form="json", labels=False),
         (
             Target(RATE, at_least=150_000),
             Target("ratio", at_least=15, peer="faust"),
             Target("ratio", at_least=2.7, peer="quix"),
             Target("peak_mib", at_most=400),
         ),
+        prepare=partial(prepare_drain, form="json", labels=False),
     ),
     "driftline-labels": Row(
         "the same, every prediction stored and 20 % of labels joined, exactly once",
         "driftline",
-        lambda stage: drain(stage, "json", labels=True),
+        partial(drain, form="json", labels=True),
         (
             Target(RATE, at_least=80_000),
             Target("ratio", at_least=4.5, peer="quix-durable"),
             Target("peak_mib", at_most=400),
         ),
+        prepare=partial(prepare_drain, form="json", labels=True),
     ),
     "driftline-arrow": Row(
         "Arrow batches of 2,000 events, drift only",
         "driftline",
-        lambda stage: drain(stage, "arrow", labels=False),
+        partial(drain, form="arrow", labels=False),
         (Target(RATE, at_least=500_000), Target("peak_mib", at_most=400)),
+        prepare=partial(prepare_drain, form="arrow", labels=False),
     ),
     "driftline-arrow-labels": Row(
         "Arrow batches, with labels",
         "driftline",
-        lambda stage: drain(stage, "arrow", labels=True),
+        partial(drain, form="arrow", labels=True),
         (Target(RATE, at_least=150_000), Target("peak_mib", at_most=400)),
         quick=False,
+        prepare=partial(prepare_drain, form="arrow", labels=True),
+    ),
+    "workers-1": Row(
+        "one worker on 32 partitions, with labels; how long a partition waits for its turn",
+        "driftline",
+        lambda stage: measure_workers(stage, 1),
+        (Target("partition_waited_ms_max", at_most=STANDS_STILL_MS_MAX), Target("peak_mib", at_most=400)),
+        quick=False,
+        turns_max=3,
+        prepare=partial(prepare_drain, form="json", labels=True, partitions=PARTITIONS),
+    ),
+    "workers-2": Row(
+        "two workers on 32 partitions, with labels, from when they share them",
+        "driftline",
+        lambda stage: measure_workers(stage, 2),
+        (Target("partition_waited_ms_max", at_most=STANDS_STILL_MS_MAX), Target("peak_mib", at_most=400)),
+        quick=False,
+        turns_max=3,
+        prepare=partial(prepare_drain, form="json", labels=True, partitions=PARTITIONS),
+    ),
+    "rebalance": Row(
+        "a second worker joins and leaves: how long nothing is committed, and how many events are decoded twice",
+        "driftline",
+        measure_rebalance,
+        figure="pause_when_one_joins_ms",
+        quick=False,
+        turns_max=3,
+        prepare=partial(prepare_drain, form="json", labels=True, partitions=PARTITIONS),
     ),
     "join": Row(
         "labels join 5 M stored predictions of a month; the same with prediction_timestamp; with a store beyond memory",
@@ -120,10 +161,18 @@ ROWS: Mapping[str, Row] = {
     "window": Row(
         "closing a window of 100 features and 20 segments, from panes merged as they passed",
         "driftline",
-        measure_window,
+        lambda stage: measure_window(stage, 20),
         (Target("window_ms", at_most=200),),
         figure="window_ms",
         quick=False,
+    ),
+    "window-50": Row(
+        "the same with 50 segments",
+        "driftline",
+        lambda stage: measure_window(stage, 50),
+        figure="window_ms",
+        quick=False,
+        turns_max=3,
     ),
     "arrears": Row(
         "closing a backlog of 10,000 panes; how much more than in proportion twice and four times as many cost",

@@ -14,7 +14,7 @@ from benchmarks.models import measure
 from benchmarks.results import Measured
 from benchmarks.stage import Stage
 
-WIDE = Shape(features=100, segments=20)
+FEATURES = 100
 WINDOWS = 7
 USUAL = Shape(features=20, segments=3)
 BACKLOG_PANES = (2_500, 5_000, 10_000)
@@ -22,10 +22,11 @@ BACKLOG_PANES = (2_500, 5_000, 10_000)
 FETCHES = 3
 
 
-def measure_window(stage: Stage) -> Measured:
-    """Close windows of 100 features and 20 segments, one by one."""
+def measure_window(stage: Stage, segments: int) -> Measured:
+    """Close windows of 100 features and some segments, one by one; a group is a segment, or all traffic."""
     with stage.database() as url:
-        return Measured({"window_ms": median(asyncio.run(window(url, WIDE, WINDOWS, merged=True)))})
+        window_ms = median(asyncio.run(window(url, Shape(FEATURES, segments), WINDOWS, merged=True)))
+    return Measured({"window_ms": window_ms, "group_ms": window_ms / (segments + 1)})
 
 
 def measure_arrears(stage: Stage) -> Measured:

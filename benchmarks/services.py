@@ -16,7 +16,7 @@ from typing import TypeVar
 import psutil
 
 from driftline.embedded import embedded_postgres
-from tests.support.kafka import Broker, own_broker, shared_broker
+from tests.support.kafka import Broker, OwnBroker, own_broker, shared_broker
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def services() -> Iterator[Services]:
     """
     with ExitStack() as running:
         broker, broker_process = with_process(_real_broker)
-        running.callback(broker.stop)
+        running.callback(_throw_away, broker)
         own_url = os.environ.get("DRIFTLINE_TEST_POSTGRES_URL")
         server = embedded_postgres(durable=True) if own_url is None else nullcontext(own_url)
         url, database_process = with_process(lambda: running.enter_context(server))
@@ -59,6 +59,13 @@ def services() -> Iterator[Services]:
 
 def _real_broker() -> Broker:
     return shared_broker() if "DRIFTLINE_TEST_KAFKA" in os.environ else own_broker()
+
+
+def _throw_away(broker: Broker) -> None:
+    """End a broker of ours at once: nobody wants what it keeps."""
+    if isinstance(broker, OwnBroker):
+        broker.kill()
+    broker.stop()
 
 
 def with_process(start: Callable[[], T]) -> tuple[T, psutil.Process | None]:

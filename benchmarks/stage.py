@@ -1,7 +1,7 @@
 """What stands ready before anything is measured: topics full of events, a reference, and what a replay finds in them.
 
-Invariants: each is made once, when the first row asks for it, outside any measured time; every row of one form drains
-the very same messages.
+Invariants: each is made once, for whoever asks first, outside any measured time; every row of one form drains the very
+same messages. Several may be made at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class Stage:
     peers: Path
     tell: Callable[[str], None] = lambda what: None
     made: dict[Any, Any] = field(default_factory=dict)
+    _making: dict[Any, threading.Lock] = field(default_factory=dict)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -99,9 +101,10 @@ class Stage:
 
     def once(self, what: Any, make: Callable[[], Any]) -> Any:
         """Make something the first time it is asked for."""
-        if what not in self.made:
-            self.tell(f"preparing {what}")
-            self.made[what] = make()
+        with self._making.setdefault(what, threading.Lock()):
+            if what not in self.made:
+                self.tell(f"preparing {what}")
+                self.made[what] = make()
         return self.made[what]
 
     @property
@@ -110,15 +113,17 @@ class Stage:
         found: Traffic = self.once("events", lambda: traffic.make_traffic(self.size.events, SEED))
         return found
 
-    def topics(self, form: Form) -> Topics:
+    def topics(self, form: Form, partitions: int = PARTITIONS) -> Topics:
         """Name the topics that hold the events in a form, filled."""
-        found: Topics = self.once(f"{form} topics", lambda: self._fill(form))
+        what = f"{form} topics of {partitions} partitions"
+        found: Topics = self.once(what, lambda: self._fill(form, partitions))
         return found
 
-    def _fill(self, form: Form) -> Topics:
-        topics = Topics(self.new_topic(f"{form}-predictions"), self.new_topic(f"{form}-labels"))
-        for topic, messages in zip((topics.predictions, topics.labels), self._messages(form), strict=True):
-            send(self.bootstrap_servers, topic, messages, ARROW_HEADERS if form == "arrow" else None)
+    def _fill(self, form: Form, partitions: int) -> Topics:
+        topics = Topics(*(self.new_topic(f"{form}-{of}", partitions) for of in ("predictions", "labels")))
+        messages = self._messages(form, partitions)
+        for topic, of_topic in zip((topics.predictions, topics.labels), messages, strict=True):
+            send(self.bootstrap_servers, topic, of_topic, ARROW_HEADERS if form == "arrow" else None)
         return topics
 
     @property
@@ -134,14 +139,14 @@ class Stage:
         found: str = self.once("events by segment", make)
         return found
 
-    def _messages(self, form: Form) -> tuple[Iterable[Message], Iterable[Message]]:
+    def _messages(self, form: Form, partitions: int) -> tuple[Iterable[Message], Iterable[Message]]:
         events = self.traffic
         if form == "json":
-            return traffic.json_predictions(events, PARTITIONS), traffic.json_labels(events, PARTITIONS)
+            return traffic.json_predictions(events, partitions), traffic.json_labels(events, partitions)
         places = np.arange(len(events)), events.labelled
         tables = traffic.predictions_table(events), traffic.labels_table(events)
         predictions, labels = (
-            traffic.arrow_messages(table, place % PARTITIONS, PARTITIONS, ARROW_EVENTS_A_MESSAGE)
+            traffic.arrow_messages(table, place % partitions, partitions, ARROW_EVENTS_A_MESSAGE)
             for table, place in zip(tables, places, strict=True)
         )
         return predictions, labels

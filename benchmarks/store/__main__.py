@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.constants import write_constants
 from benchmarks.store.month import Month, fill
 from benchmarks.store.page import ROWS_SHOWN_MAX, as_page
 from benchmarks.store.views import Size, Timed, asked, sizes, time_query
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--predictions-a-day", type=int, default=month.predictions_a_day)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="keep the store here, and use it again if it is there")
-    parser.add_argument("--out", type=Path, help="write a page here")
+    parser.add_argument("--out", type=Path, help="write `store.md` and `store.json` to this folder")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     given = parser.parse_args()
     month = Month(models=given.models, days=given.days, predictions_a_day=given.predictions_a_day)
@@ -51,21 +54,22 @@ def main() -> None:
         with embedded_postgres(folder, durable=False) as url:
             version, tables, timed = asyncio.run(measure(url, month, given.runs, is_filled))
     page = as_page(version, month, tables, timed)
+    slowest = max((t for t in timed if t.n_rows <= ROWS_SHOWN_MAX), key=lambda t: t.ms)
+    found = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["python", "-m", "benchmarks.store", *sys.argv[1:]]),
+        "bytes_a_row": {of.name: round(of.bytes_a_row, 1) for of in tables if of.n},
+        "rows": {of.name: of.n for of in tables if of.n},
+        "slowest": [slowest.query.name, slowest.query.models, slowest.query.range, round(slowest.ms, 1)],
+    }
     if given.out:
-        given.out.write_text(page)
+        (given.out / "store.md").write_text(page)
+        (given.out / "store.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_constants(given.out)
     else:
         print(page)
     if given.json:
-        slowest = max((t for t in timed if t.n_rows <= ROWS_SHOWN_MAX), key=lambda t: t.ms)
-        print(
-            json.dumps(
-                {
-                    "bytes_a_row": {of.name: round(of.bytes_a_row, 1) for of in tables if of.n},
-                    "rows": {of.name: of.n for of in tables if of.n},
-                    "slowest": [slowest.query.name, slowest.query.models, slowest.query.range, round(slowest.ms, 1)],
-                }
-            )
-        )
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

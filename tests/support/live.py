@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 PROJECT = Path(__file__).parents[2]
 START_MS = 1_451_606_400_000
 LABEL_DELAY_MS = 3_600_000
+DRIFTLINE = ("-m", "driftline.cli")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Log:
 
 def run_driftline(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    command = [sys.executable, "-m", "driftline.cli", *arguments]
+    command = [sys.executable, *DRIFTLINE, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
@@ -45,11 +46,13 @@ class WorkerProcess:
     ----------
     home
         Where it runs and may leave what is temporary.
+    program
+        Arguments for Python, if it is not quite the command line.
     """
 
-    def __init__(self, config: Path, log: Path, home: Path | None = None) -> None:
+    def __init__(self, config: Path, log: Path, home: Path | None = None, program: Sequence[str] = DRIFTLINE) -> None:
         self._log = log.open("ab")
-        command = [sys.executable, "-m", "driftline.cli", "run", "--config", str(config)]
+        command = [sys.executable, *program, "run", "--config", str(config)]
         places = {"PYTHONPATH": str(PROJECT)} | ({"TMPDIR": str(home)} if home else {})
         self.process = subprocess.Popen(
             command, stdout=self._log, stderr=self._log, cwd=home, env={**os.environ, **places}

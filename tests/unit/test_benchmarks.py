@@ -10,10 +10,12 @@ import orjson
 import pytest
 
 from benchmarks import traffic
+from benchmarks.constants import COMMITTED, CONSTANTS, constants_of
 from benchmarks.results import Measured, Result, Target, as_json, ratio
 from benchmarks.rows import ROWS
 from benchmarks.stage import FULL, QUICK
 from benchmarks.table import write_results
+from benchmarks.workers import decoded_of, longest_pause_s, longest_wait_s, partitions_of
 
 EVENTS = 60_000
 
@@ -144,3 +146,40 @@ def test_results_are_a_table_a_chart_and_json_and_rows_of_before_stay_if_they_ar
 
     write(ours, keep=False)
     assert [row["name"] for row in orjson.loads((tmp_path / "results.json").read_bytes())["rows"]] == ["ours"]
+
+
+def test_the_constants_of_capacity_are_what_the_committed_results_say() -> None:
+    results, store, constants = (
+        orjson.loads(path.read_bytes()) for path in (COMMITTED / "results.json", COMMITTED / "store.json", CONSTANTS)
+    )
+
+    assert constants_of(results, store) == constants
+    assert constants_of({"rows": []}, store) is None
+
+
+def test_a_pause_is_between_commits_of_any_partition_and_a_wait_between_those_of_one_with_records_left() -> None:
+    a, b, goal = ("t", 0), ("t", 1), {("t", 0): 6, ("t", 1): 9}
+    looks = [
+        (at, {a: of_a, b: of_b})
+        for at, of_a, of_b in (
+            (0.0, 0, 0),
+            (1.0, 5, 0),
+            (2.0, 5, 0),
+            (4.0, 5, 8),
+            (5.0, 5, 9),
+            (8.0, 6, 9),
+            (20.0, 6, 9),
+        )
+    ]
+
+    assert longest_pause_s(looks, 1.5, 2.0) == 4 - 1
+    assert longest_pause_s(looks, 4.2, 4.8) == 5 - 4
+    assert longest_pause_s(looks, 0.0, 20.0) == 3  # what comes after the end is none
+    assert longest_wait_s(looks, goal) == 8 - 1
+
+
+def test_logs_tell_a_worker_s_share_and_what_was_decoded() -> None:
+    log = b"x reading partitions: 4 of a, 2 of b\ndecoding a 0 0 300\ny reading partitions: 1 of a, 1 of b\ndecoding b 1 7 20"
+
+    assert partitions_of(log) == 2
+    assert decoded_of([log.decode(), "decoding a 0 0 300\n"]) == 300 + 20 + 300
