@@ -6,10 +6,11 @@ A line a fetch, of some thousands of events, goes to its standard output: partit
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from driftline.cli import main
+from driftline.events import Decoded
 from streams.committing.fetches import Fetches
+from streams.committing.statuses import Statuses
 from streams.reading.transport import Fetch
 
 NOTE = "decoding"
@@ -17,7 +18,7 @@ NOTE = "decoding"
 _begin = Fetches.begin
 
 
-def _note(fetches: Fetches, fetch: Fetch) -> asyncio.Task[Any]:
+def _note(fetches: Fetches, fetch: Fetch) -> asyncio.Task[Decoded | Statuses]:
     print(NOTE, fetch.topic, fetch.partition, fetch.start, len(fetch.records), flush=True)
     return _begin(fetches, fetch)
 

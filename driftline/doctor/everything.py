@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from driftline.doctor import Finding, fail, in_brief, ok
+from driftline.doctor.bounds import check_memory
 from driftline.doctor.files import check_configuration, check_embedded, check_references
 from driftline.doctor.log import check_lag, check_positions, check_topics, check_watermark
 from driftline.doctor.store import Position, Stored, check_store
@@ -34,6 +35,7 @@ def check_everything(config: Path, environ: Mapping[str, str]) -> Iterator[Findi
     if settings.kafka is None:
         yield ok("kafka", "not configured: only replay can be run")
     else:
+        yield check_memory(settings.kafka, settings.limits)
         yield from _check_log(settings, settings.kafka, uses, stored)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from driftline.doctor import Finding, fail, ok, warn
+from driftline.doctor.bounds import check_dead_letters, check_stored
 from driftline.doctor.names import check_names
 from driftline.errors import DriftlineError, ServiceUnavailableError, StateError
 from driftline.settings import PostgresSettings, format_duration
@@ -99,6 +100,7 @@ async def _ask(
     stored.workers_alive = sum(worker.seen_ms_ago <= SEEN_MS_AGO_MAX for worker in workers)
     stored.findings += check_workers(workers)
     stored.findings += check_dead_letters(await rows(connection, "dead_letters_of_a_day"))
+    stored.findings.append(check_stored(await rows(connection, "stored_events")))
     stored.findings += check_names(await rows(connection, "names_beyond_limits"))
     stored.findings += check_episodes(await rows(connection, "open_episodes"))
     stored.findings += check_accepted(await rows(connection, "accepted_references"))
@@ -154,20 +156,6 @@ def check_workers(workers: Sequence[Any]) -> list[Finding]:
         return [warn("workers", what)]
     told = (f"{worker.worker_id} {worker.state} with {worker.n} partitions" for worker in alive)
     return [ok("workers", ", ".join(told))]
-
-
-def check_dead_letters(reasons: Sequence[Any]) -> list[Finding]:
-    """Tell how many events of the last day could not be used, and why.
-
-    Parameters
-    ----------
-    reasons
-        With `reason` and `n`.
-    """
-    if not reasons:
-        return [ok("dead letters", "none in the last day")]
-    told = ", ".join(f"{found.n} {found.reason}" for found in reasons)
-    return [warn("dead letters", f"in the last day: {told}; v_dead_letters shows each with its place")]
 
 
 def check_episodes(episodes: Sequence[Any]) -> list[Finding]:

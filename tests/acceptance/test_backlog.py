@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka import Broker
-from tests.support.live import wait_for, workers
+from tests.support.live import run_driftline, wait_for, workers
 from tests.support.monitors import (
     ROLES,
     Monitor,
@@ -43,18 +44,25 @@ def members(monitor: Monitor) -> list[str]:
     return sorted(member.member_id for member in described.members)
 
 
+def findings(monitor: Monitor, subject: str) -> str:
+    """Return what `driftline doctor` says on a subject."""
+    done = run_driftline("doctor", "--config", str(monitor.config), "--json")
+    told = json.loads(done.stdout.splitlines()[-1])["findings"]
+    return "; ".join(finding["what"] for finding in told if finding["subject"] == subject)
+
+
 def test_a_backlog_stays_within_the_memory_and_a_slow_postgres_costs_no_partition(
     broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     topics = {role: topic_name(role) for role in ROLES}
     names = [topics[role] for role in ("predictions", "labels")]
-    create_topics(broker.bootstrap_servers, names, PARTITIONS, **{"max.message.bytes": str(32 * MIB)})
+    create_topics(broker.bootstrap_servers, names, PARTITIONS, **{"max.message.bytes": str(64 * MIB)})
     monitor = make_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topics)
     padding = {"more": "x" * 700}  # 60 MB in all: many times what may be on its way
     predicted = [
         Sent(as_json(prediction(f"e-{row}", row * 10) | padding), (), row % PARTITIONS) for row in range(EVENTS)
     ]
-    huge = Sent(as_json(prediction("huge", 0) | {"more": "x" * 20 * MIB}), (), 0)
+    huge = Sent(as_json(prediction("huge", 0) | {"more": "x" * 50 * MIB}), (), 0)
     send_all(monitor.address, topics["predictions"], [*predicted[: EVENTS // 2], huge, *predicted[EVENTS // 2 :]])
     truths = [Sent(as_json(label(f"e-{row}", row * 10)), (), row % PARTITIONS) for row in range(0, EVENTS, 5)]
     send_all(monitor.address, topics["labels"], truths, "zstd")
@@ -72,6 +80,10 @@ def test_a_backlog_stays_within_the_memory_and_a_slow_postgres_costs_no_partitio
                 assert members(monitor) == [member]
                 time.sleep(0.5)
             assert slow.execute("select sum(next) from driftline.stream_offset").fetchone() == stuck_at
+            of_topic = "select sum(next) from driftline.stream_offset where topic = %s"
+            [(read,)] = slow.execute(of_topic, [topics["predictions"]]).fetchall()
+            told = f"{topics['predictions']}: {EVENTS + 1 - read} records not read yet"
+            assert told in findings(monitor, "lag")
         deadline = time.monotonic() + 120
         while monitor.read() < EVENTS + 1 + len(truths) and time.monotonic() < deadline:
             rss_max = max(rss_max, process.memory_info().rss)
@@ -89,3 +101,5 @@ def test_a_backlog_stays_within_the_memory_and_a_slow_postgres_costs_no_partitio
     expected = {("m", "prediction"): EVENTS, ("m", "label"): len(truths), ("m", "pair"): len(truths)}
     assert expected.items() <= counts.items()
     assert counts["*", "dead_too_large"] == 1
+    explained = "1 too_large; v_dead_letters shows each with its place; too_large: larger than limits.message_bytes_max"
+    assert explained in findings(monitor, "dead letters")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from driftline.doctor.bounds import check_stored
 from driftline.doctor.names import check_names
 from driftline.store.connection import Connection, rows
 from streams.committing.commit import PAYLOAD_BYTES_A_FETCH_MAX
@@ -100,3 +101,5 @@ async def test_as_many_keys_as_there_are_events_leave_nothing_behind_but_rows_th
     assert [await made.count(table) for table in ("name", "event_count", "stream_offset")] == after_one[:3]
     assert await made.count("pane") == 3 * after_one[3]  # one of each fetch, until they are merged
     assert await made.count("prediction") == 3_000
+    await connection.execute("analyze")
+    assert "about 3,000 rows of prediction (" in check_stored(await rows(connection, "stored_events")).what

@@ -190,7 +190,7 @@ def send_all(bootstrap_servers: str, topic: str, messages: Iterable[Sent], compr
         {
             "bootstrap.servers": bootstrap_servers,
             "compression.type": compression,
-            "message.max.bytes": 32 * 1024 * 1024,
+            "message.max.bytes": 64 * 1024 * 1024,
             "enable.idempotence": True,
             "log_level": 0,
         }

@@ -179,7 +179,8 @@ def test_a_pause_is_between_commits_of_any_partition_and_a_wait_between_those_of
 
 
 def test_logs_tell_a_worker_s_share_and_what_was_decoded() -> None:
-    log = b"x reading partitions: 4 of a, 2 of b\ndecoding a 0 0 300\ny reading partitions: 1 of a, 1 of b\ndecoding b 1 7 20"
+    log = b"reading partitions: 4 of a, 2 of b\ndecoding a 0 0 300\n"
+    log += b"reading partitions: 1 of a, 1 of b\ndecoding b 1 7 20\n"
 
     assert partitions_of(log) == 2
     assert decoded_of([log.decode(), "decoding a 0 0 300\n"]) == 300 + 20 + 300

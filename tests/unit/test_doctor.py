@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from driftline.doctor import ALIKE_SHOWN_MAX, Finding, in_brief, ok, warn
+from driftline.doctor.bounds import REMEDIES, check_dead_letters, check_memory
 from driftline.doctor.log import (
     BEHIND_MS_MAX,
     LAG_RECORDS_MAX,
@@ -23,7 +24,6 @@ from driftline.doctor.store import (
     SEEN_MS_AGO_MAX,
     Position,
     check_accepted,
-    check_dead_letters,
     check_episodes,
     check_outbox,
     check_rights,
@@ -32,10 +32,11 @@ from driftline.doctor.store import (
     check_workers,
 )
 from driftline.kafka_admin import PartitionEnds, TopicInfo, TopicUse
-from driftline.settings import ModelSettings, Settings
+from driftline.settings import KafkaSettings, LimitSettings, ModelSettings, Settings
 
 MODEL = Settings(models={"m": {"task": "binary", "reference": {"first_events": 10}}}).models["m"]
 HOUR_MS = 3_600_000
+PROJECT = Path(__file__).parents[2]
 
 
 def position(next_: int = 10, *, topic_id: str = "id-1", partition: int = 0, **times: int | None) -> Position:
@@ -177,6 +178,24 @@ def test_dead_letters_are_told_by_reason() -> None:
 
     assert finding.level == "warn"
     assert "7 not_json, 2 no_id" in finding.what
+
+
+def test_dead_letters_beyond_a_bound_are_told_with_its_setting() -> None:
+    [finding] = check_dead_letters([SimpleNamespace(reason="too_large", n=1)])
+
+    assert "1 too_large" in finding.what
+    assert "limits.message_bytes_max" in finding.what
+    assert REMEDIES.keys() <= set(re.findall(r"^\| `(\w+)`", (PROJECT / "docs/contracts.md").read_text(), re.MULTILINE))
+    named = {name for text in REMEDIES.values() for name in re.findall(r"limits\.(\w+)", text)}
+    assert named <= LimitSettings.model_fields.keys() | {of.alias for of in LimitSettings.model_fields.values()}
+
+
+def test_fetches_of_fifty_megabytes_are_explained_by_the_memory_they_take() -> None:
+    usual = check_memory(KafkaSettings(bootstrap_servers="k:1"), LimitSettings())
+    large = check_memory(KafkaSettings(bootstrap_servers="k:1", fetch_bytes_max=50 * 1024 * 1024), LimitSettings())
+
+    assert (usual.level, large.level) == ("ok", "warn")
+    assert "up to 1230 MiB with kafka.fetch_bytes_max 50.0 MiB" in large.what  # 230 + 20 x 50
 
 
 def test_rights_that_are_missing_are_told_but_not_without_end() -> None:

@@ -41,6 +41,17 @@ select reason, count(*) as n
  group by reason
  order by n desc, reason;
 
+-- name: stored_events
+-- How many rows of events wait for labels, as the planner reckons, and what they take.
+select parent.relname as name, coalesce(sum(greatest(leaf.reltuples, 0)), 0)::bigint as n,
+       coalesce(sum(pg_total_relation_size(leaf.oid)), 0)::bigint as bytes
+  from pg_class parent, pg_partition_tree(parent.oid) tree
+  join pg_class leaf on leaf.oid = tree.relid
+ where parent.relnamespace = 'driftline'::regnamespace and parent.relname in ('prediction', 'label', 'served_features')
+   and tree.isleaf
+ group by 1
+ order by 1 desc;
+
 -- name: open_episodes
 -- Episodes that are open, and whether anybody looks after each.
 select e.episode_id, m.name as model, e.version, e.kind, e.severity, e.acknowledged_by is not null as acknowledged
