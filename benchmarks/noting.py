@@ -24,5 +24,5 @@ def _note(fetches: Fetches, fetch: Fetch) -> asyncio.Task[Decoded | Statuses]:
 
 
 if __name__ == "__main__":
-    Fetches.begin = _note  # type: ignore[method-assign]
+    Fetches.begin = _note  # type: ignore[assignment, method-assign]
     main()

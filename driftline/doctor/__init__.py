@@ -1,8 +1,8 @@
 """What is installed, reachable and wrong? The checks behind `driftline doctor`, in the order in which they build up.
 
 `machine` needs nothing but the standard library; `files` reads what the configuration names; `store` asks Postgres;
-`log` compares what the broker and Postgres say of the same log; `bounds` and `names` tell what grows. Invariants: a check
-never raises for what it looks for, it returns findings; no finding holds a secret; nothing is changed.
+`log` compares what the broker and Postgres say of the same log; `bounds` and `names` tell what grows. Invariants: a
+check never raises for what it looks for, it returns findings; no finding holds a secret; nothing is changed.
 """
 
 from __future__ import annotations
