@@ -20,6 +20,9 @@ SIGNIFICANCE_MAX = 0.01
 SIGNIFICANCE_LEAST = 1e-5
 """Simulated tables cannot tell smaller p-values apart."""
 
+EXACT_LEAST, EXACT_MAX = 1e-15, 1e-5
+"""Of tests whose p-values are exact however small. Broken data are not missed by asking for so much."""
+
 SHARED_MAX = 0.99
 CUTS_A_DELTA = 1 / 200
 """How often ADWIN cuts an unchanged independent series for each pane and unit of delta, at most: its bound is wide."""
@@ -115,19 +118,26 @@ def false_episodes(significance: float, windows: float, consecutive: int, shared
 
 
 @lru_cache(maxsize=4096)
-def significance_for(allowed: float, windows: float, consecutive: int, shared: float) -> float:
+def significance_for(
+    allowed: float,
+    windows: float,
+    consecutive: int,
+    shared: float,
+    least: float = SIGNIFICANCE_LEAST,
+    most: float = SIGNIFICANCE_MAX,
+) -> float:
     """Return the largest significance at which one cause has at most so many false episodes.
 
-    It is at least `SIGNIFICANCE_LEAST`, which may be more than is allowed, and at most `SIGNIFICANCE_MAX`.
+    It is at least `least`, which may be more than is allowed, and at most `most`.
 
     Examples
     --------
     >>> round(significance_for(0.00072, 720, 2, 0.0), 6)
     0.001
     """
-    low, high = math.log(SIGNIFICANCE_LEAST), math.log(SIGNIFICANCE_MAX)
-    if false_episodes(SIGNIFICANCE_MAX, windows, consecutive, shared) <= allowed:
-        return SIGNIFICANCE_MAX
+    low, high = math.log(least), math.log(most)
+    if false_episodes(most, windows, consecutive, shared) <= allowed:
+        return most
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
         if false_episodes(math.exp(middle), windows, consecutive, shared) <= allowed:
@@ -165,6 +175,22 @@ def allowance(budget: Budget, causes: int, detectors: int, shared: float, given:
     together = min(each * detectors, _NEARLY_ONE)
     expected = false_episodes(together, budget.windows, budget.consecutive, shared)
     return Allowance(each, expected / budget.windows)
+
+
+def exact_allowance(budget: Budget, causes: int, detectors: int, shared: float) -> Allowance:
+    """Return what each look may spend whose p-values are exact however small they are; parameters as for `allowance`.
+
+    Examples
+    --------
+    >>> exact_allowance(Budget(episodes=0.05, windows=720.0, consecutive=1), 20, 4, 0.0).significance < 1e-6
+    True
+    """
+    allowed = budget.episodes / causes
+    together = significance_for(
+        allowed, budget.windows, budget.consecutive, shared, EXACT_LEAST * detectors, EXACT_MAX * detectors
+    )
+    expected = false_episodes(together, budget.windows, budget.consecutive, shared)
+    return Allowance(together / detectors, expected / budget.windows)
 
 
 def delta_for(cuts_a_pane: float) -> float:

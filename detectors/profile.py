@@ -48,6 +48,10 @@ class FeatureProfile:
         Numeric: median, and IQR/1.349 (else the standard deviation, else 1). ``scale`` is positive and finite.
     counts
         Reference counts per bin; the last two bins are missing and other.
+    span
+        Numeric: the range of finite values, from the smallest to the largest; None where that is not known.
+    outside
+        How many of the reference lie outside of it; 0 unless a stretch of events was accepted under an older range.
 
     Examples
     --------
@@ -62,6 +66,8 @@ class FeatureProfile:
     centre: float
     scale: float
     counts: tuple[int, ...]
+    span: tuple[float, float] | None = None
+    outside: int = 0
 
     @property
     def n_bins(self) -> int:
@@ -170,6 +176,10 @@ class Profile:
         fields = asdict(self)
         if self.reconstruction is None:
             del fields["reconstruction"]
+        for feature in fields["features"]:
+            for name in ("span", "outside"):
+                if not feature[name]:
+                    del feature[name]  # a profile from before there were ranges keeps its digest
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
     @classmethod

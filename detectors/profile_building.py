@@ -63,7 +63,7 @@ def numeric_feature(name: str, values: FloatArray, missing: BoolArray, bins: int
     finite = values[np.isfinite(values) & ~missing]
     edges = _quantile_edges(finite, bins)
     centre, scale = _centre_and_scale(finite)
-    empty = FeatureProfile(name, "numeric", edges, (), centre, scale, ())
+    empty = FeatureProfile(name, "numeric", edges, (), centre, scale, (), _span(name, finite))
     return _with_counts(empty, bin_numeric(empty, values, missing))
 
 
@@ -142,6 +142,13 @@ def build_profile(
 
 def _with_counts(feature: FeatureProfile, codes: IntArray) -> FeatureProfile:
     return replace(feature, counts=tuple(np.bincount(codes, minlength=feature.n_bins).tolist()))
+
+
+def _span(name: str, finite: FloatArray) -> tuple[float, float] | None:
+    """Return the smallest and the largest value; what a model puts out is not its input, and has no range to keep."""
+    if name.startswith("@") or not finite.size:
+        return None
+    return float(finite.min()) + 0.0, float(finite.max()) + 0.0  # -0.0 and 0.0 are one value, as for edges
 
 
 def _quantiles(finite: FloatArray, shares: FloatArray) -> FloatArray:

@@ -14,10 +14,12 @@ SHORT_ID_DIGITS = 8
 """How much of an episode's id people see and type."""
 
 OPENED: Mapping[Kind, str] = {
+    "quality": "driftline.quality.detected",
     "drift": "driftline.drift.detected",
     "performance": "driftline.performance.degraded",
 }
 CLOSED: Mapping[Kind, str] = {
+    "quality": "driftline.quality.recovered",
     "drift": "driftline.drift.recovered",
     "performance": "driftline.performance.recovered",
 }

@@ -3,8 +3,9 @@
 The policy of one model version: a pure function from what it remembers and what one closed slide says to what it
 remembers next and what is decided. Invariants, whatever the slides:
 
-* of each kind, `drift` and `performance`, at most one episode is open; it opens once, closes once, and asks at most
-  once for a retraining;
+* of each kind, `quality`, `drift` and `performance`, at most one episode is open; it opens once, closes once, and asks
+  at most once for a retraining, one of quality never;
+* nothing asks for a retraining while data are broken: a model that learns from them is worse than an old one;
 * only disjoint windows count in a row, so a hopping window never counts what another one counted;
 * no two requests lie closer together than the cool-down, in event time;
 * what is remembered is bounded, and the same slides in the same order give the same decisions.
@@ -164,13 +165,14 @@ def decide(spec: PolicySpec, state: PolicyState, slide: Slide) -> tuple[PolicySt
         kinds[kind], decided = _advanced(spec, kind, kinds[kind], slide)
         decisions += decided
     requested_ms = state.requested_ms
+    is_broken = _is_broken(kinds["quality"].episode)
     for kind in KINDS:
         episode = kinds[kind].episode
-        if episode is not None and _may_ask(spec, episode, requested_ms, slide.end_ms):
+        if episode is not None and not is_broken and _may_ask(spec, episode, requested_ms, slide.end_ms):
             requested_ms, episode = slide.end_ms, replace(episode, is_requested=True)
             kinds[kind] = replace(kinds[kind], episode=episode)
             decisions.append(Requested(episode, (slide.start_ms, slide.end_ms)))
-    return PolicyState(slide.digest, kinds["drift"], kinds["performance"], requested_ms), decisions
+    return PolicyState(slide.digest, requested_ms=requested_ms, **kinds), decisions
 
 
 def _superseded(state: KindState, slide: Slide) -> tuple[KindState, list[Decision]]:
@@ -291,7 +293,7 @@ def _with(episode: Episode, alarms: Sequence[Evidence]) -> Episode:
         if item.cause not in clearest or _rank(item) < _rank(clearest[item.cause]):
             clearest[item.cause] = item
     ordered = sorted(clearest.values(), key=lambda item: (*_rank(item), item.cause))
-    names = {item.cause.name for item in alarms} if episode.kind == "drift" else set()
+    names = {item.cause.name for item in alarms} if episode.kind != "performance" else set()
     return replace(
         episode,
         severity=max(episode.severity, *(item.severity for item in alarms), key=("warning", "critical").index),
@@ -305,6 +307,11 @@ def _with(episode: Episode, alarms: Sequence[Evidence]) -> Episode:
 def _rank(evidence: Evidence) -> tuple[bool, float]:
     """Put broken pipelines first, because what else drifts may follow from them; then what is clearest."""
     return not evidence.is_break, -evidence.clearness
+
+
+def _is_broken(quality: Episode | None) -> bool:
+    """Tell whether data are missing or of a wrong type; what is new or out of range may be how the world is now."""
+    return quality is not None and any(cause.is_break for cause in quality.causes)
 
 
 def _may_ask(spec: PolicySpec, episode: Episode, requested_ms: int | None, now_ms: int) -> bool:

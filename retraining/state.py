@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["drift", "performance"]
-KINDS: tuple[Kind, Kind] = ("drift", "performance")
+Kind = Literal["quality", "drift", "performance"]
+KINDS: tuple[Kind, ...] = ("quality", "drift", "performance")
+"""In the order in which they are told: what else moves may follow from data that are broken."""
+
 Level = Literal["ok", "warning", "drift"]
 Severity = Literal["warning", "critical"]
 
@@ -22,7 +24,7 @@ NAMES_KEPT_MAX = 200
 
 
 class Cause(NamedTuple):
-    """What moved: a feature, or a metric by one of its bases, in a segment."""
+    """What moved in a segment: a feature, perhaps by one check of its quality, or a metric by one of its bases."""
 
     segment: str
     name: str
@@ -147,10 +149,11 @@ class PolicyState:
     drift: KindState = KindState()
     performance: KindState = KindState()
     requested_ms: int | None = None
+    quality: KindState = KindState()
 
     def of(self, kind: Kind) -> KindState:
         """Return what is remembered of a kind."""
-        return self.drift if kind == "drift" else self.performance
+        return {"quality": self.quality, "drift": self.drift, "performance": self.performance}[kind]
 
 
 def to_json(state: PolicyState) -> dict[str, Any]:
@@ -179,9 +182,9 @@ def _kind_to_json(state: KindState) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> PolicyState:
-    """Return the state that `to_json` was given."""
-    drift, performance = (_kind_from_json(content[kind]) for kind in KINDS)
-    return PolicyState(content["digest"], drift, performance, content["requested_ms"])
+    """Return the state that `to_json` was given; one that was stored before a kind was known has nothing of it."""
+    kinds = {kind: _kind_from_json(content[kind]) for kind in KINDS if kind in content}
+    return PolicyState(content["digest"], requested_ms=content["requested_ms"], **kinds)
 
 
 def _kind_from_json(content: Mapping[str, Any]) -> KindState:

@@ -21,6 +21,12 @@ BREAKS = {
     "unit": "values in another unit",
     "constant": "one value only",
 }
+ODDITIES = {
+    "missing": "missing",
+    "unseen": "never seen before",
+    "range": "outside of the range",
+    "type": "of a wrong type",
+}
 ALL_TRAFFIC = ("*", None)
 DECISIONS_TOLD_MAX, DECISION_CHARACTERS_MAX = 50, 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,12 +63,18 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     >>> moved = {"bin": "missing", "reference_share": 0.0, "current_share": 0.95}
     >>> cause_in_words({"feature": "age", "bins": [moved], "break": "missing"})
     'age: broken pipeline? values are missing (missing 0.0% -> 95.0%)'
+    >>> shares = {"reference_share": 0.02, "current_share": 0.41}
+    >>> cause_in_words({"segment": "*", "feature": "age", "detector": "quality.missing", **shares})
+    'age: 41.0% missing, reference 2.0%'
     """
     segment = cause.get("segment")
     of = "" if segment in ALL_TRAFFIC else f" of {segment}"
     if "metric" in cause:
         numbers = _numbers((cause.get("basis", "value"), cause.get("value")), ("floor", cause.get("floor")))
         return f"{cause['metric']}{of}{numbers}{_why_worse(cause)}"
+    if (check := str(cause.get("detector")).partition("quality.")[2]) in ODDITIES:
+        now, before = (f"{cause.get(share, 0):.1%}" for share in ("current_share", "reference_share"))
+        return f"{_series(str(cause.get('feature', 'something')))}{of}: {now} {ODDITIES[check]}, reference {before}"
     numbers = _numbers((cause.get("detector", "score"), cause.get("score")), ("drift from", cause.get("threshold")))
     return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}{_why(cause)}"
 

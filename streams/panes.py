@@ -2,7 +2,8 @@
 
 Everything here is 64-bit integers, so merging is exact and its order never matters. A pane's vector is dense first, in
 the layout its reference profile gives (`PaneLayout`), then sparse: one packed integer for each occupied cell of the
-histogram of score x predicted class.
+histogram of score x predicted class, and behind these one for each feature that had odd values: numbers outside of the
+reference's range, and what is no category at all. Most features of most panes have none, so that costs no room.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from detectors.profile import (
     standardised_steps,
 )
 from detectors.reconstruction import RECONSTRUCTION, errors
-from detectors.summaries import GroupedRows, group_rows, sparse_by_summary
-from driftline.events import Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
+from detectors.summaries import GroupedRows, group_rows, sparse_by_summary, unpack_cells
+from driftline.events import OTHER, Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
 
 NO_PROFILE = 0
 """Stands for the profile of panes that hold nothing but a count."""
+
+_NOWHERE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,11 @@ class PaneLayout:
     def n_bins(self) -> int:
         """How many bins all features have together."""
         return int(self.starts[-1])
+
+    @property
+    def odd_cells(self) -> int:
+        """The cell of the first feature's odd values; those of the others stand behind it."""
+        return len(self.profile.classes) * self.score_bins
 
 
 @lru_cache(maxsize=4096)
@@ -116,15 +124,15 @@ def summarise_predictions(
     n = np.bincount(grouped.fine, minlength=grouped.n_fine)
     dense = np.zeros((grouped.n_fine, layout.width), np.int64)
     everything = None if batch.has_features.all() else batch.has_features
-    _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), everything, layout)
-    _count_features(dense, grouped.fine, prediction_and_score, None, layout)
+    odd = _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), everything, layout)
+    odd += _count_features(dense, grouped.fine, prediction_and_score, None, layout)
     if not layout.score_bins:
-        return _deltas(grouped, n, dense, None)
+        return _deltas(grouped, n, dense, odd)
     assert isinstance(batch.prediction, Coded)
     predicted = class_indices(batch.prediction, layout.profile)
     known = predicted >= 0
     cells = predicted * layout.score_bins + bin_score(layout.profile, batch.score)
-    return _deltas(grouped, n, dense, (grouped.fine[known], cells[known]))
+    return _deltas(grouped, n, dense, [(grouped.fine[known], cells[known]), *odd])
 
 
 def summarise_features(
@@ -133,15 +141,15 @@ def summarise_features(
     """Summarise features that came apart from their predictions into pane deltas; parameters as for predictions."""
     grouped = group_rows(version, segments, batch.time_ms // pane_ms * pane_ms, late)
     dense = np.zeros((grouped.n_fine, layout.width), np.int64)
-    _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), None, layout)
-    return _deltas(grouped, np.zeros(grouped.n_fine, np.int64), dense, None)
+    odd = _count_features(dense, grouped.fine, with_reconstruction(batch.features, layout.profile), None, layout)
+    return _deltas(grouped, np.zeros(grouped.n_fine, np.int64), dense, odd)
 
 
 def count_predictions(time_ms: Ints, version: Ints, segments: Ints, late: Mask, pane_ms: int) -> PaneDeltas:
     """Count predictions that nothing is to be compared with, because they are the reference themselves."""
     grouped = group_rows(version, segments, time_ms // pane_ms * pane_ms, late)
     n = np.bincount(grouped.fine, minlength=grouped.n_fine)
-    return _deltas(grouped, n, np.zeros((grouped.n_fine, 0), np.int64), None)
+    return _deltas(grouped, n, np.zeros((grouped.n_fine, 0), np.int64), [])
 
 
 def class_indices(column: Coded, profile: Profile) -> Ints:
@@ -173,7 +181,9 @@ def steps_of(features: Sequence[FeatureProfile], columns: Mapping[str, FeatureCo
 
 def _count_features(
     dense: Ints, fine: Ints, columns: dict[str, FeatureColumn], rows: Mask | None, layout: PaneLayout
-) -> None:
+) -> list[tuple[Ints, Ints]]:
+    """Count each feature's bins and sums, and return (groups, cells) of the odd values."""
+    odd: list[tuple[Ints, Ints]] = []
     for place, feature in enumerate(layout.profile.features):
         column = columns.get(feature.name)
         if column is None:
@@ -191,17 +201,49 @@ def _count_features(
             dense[:, at + 1] += _sum_by(group, steps * steps, len(dense))
         else:
             bins = bin_categorical(feature, column.codes, column.values)
+        where = _odd_rows(feature, column)
+        if where.size:
+            odd.append((group[where], np.full(where.size, layout.odd_cells + place, np.int64)))
         counts = np.bincount(group * (end - start) + bins, minlength=len(dense) * (end - start))
         dense[:, start:end] += counts.reshape(len(dense), end - start)
+    return odd
+
+
+def _odd_rows(feature: FeatureProfile, column: FeatureColumn) -> Ints:
+    """Return where a number lies outside of the reference's range, or where something is no category at all."""
+    if isinstance(column, Coded):
+        return np.flatnonzero(column.codes == OTHER)
+    if feature.span is None:
+        return _NOWHERE
+    low, high = feature.span
+    with np.errstate(invalid="ignore"):
+        # An infinite value has a wrong type, so to say, and is counted as that.
+        return np.flatnonzero(((column.values < low) | (column.values > high)) & np.isfinite(column.values))
 
 
 def _sum_by(group: Ints, values: Ints, n_groups: int) -> Ints:
     return np.bincount(group, weights=values, minlength=n_groups).astype(np.int64)
 
 
-def _deltas(grouped: GroupedRows, n: Ints, dense: Ints, cells: tuple[Ints, Ints] | None) -> PaneDeltas:
+def odd_values(vector: Ints, layout: PaneLayout) -> Ints:
+    """Return int64 [features]: how many odd values of each feature a vector holds, see the module."""
+    cells, counts = unpack_cells(vector[layout.width :])
+    found = np.zeros(len(layout.profile.features), np.int64)
+    is_odd = cells >= layout.odd_cells
+    found[cells[is_odd] - layout.odd_cells] = counts[is_odd]
+    return found
+
+
+def scored_cells(packed: Ints, layout: PaneLayout) -> Ints:
+    """Return of a vector's sparse part only the histogram of score x predicted class."""
+    scored: Ints = packed[unpack_cells(packed)[0] < layout.odd_cells]
+    return scored
+
+
+def _deltas(grouped: GroupedRows, n: Ints, dense: Ints, cells: Sequence[tuple[Ints, Ints]]) -> PaneDeltas:
     dense = grouped.fold(dense)
     vectors: Iterable[bytes] = (row.tobytes() for row in dense)
-    if cells is not None:
-        vectors = (d + s for d, s in zip(vectors, sparse_by_summary(grouped, *cells, None), strict=True))
+    if cells:
+        fine, cell = (np.concatenate([of[part] for of in cells]) for part in (0, 1))
+        vectors = (d + s for d, s in zip(vectors, sparse_by_summary(grouped, fine, cell, None), strict=True))
     return PaneDeltas(grouped.version, grouped.segment, grouped.start_ms, grouped.late, grouped.fold(n), list(vectors))

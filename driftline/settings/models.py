@@ -18,6 +18,7 @@ from driftline.settings.metrics import (
     is_metric_of,
     wrong_floor,
 )
+from driftline.settings.quality import QualitySettings
 from driftline.settings.schema import nearest
 from driftline.settings.values import (
     AUTO,
@@ -214,6 +215,7 @@ class ModelSettings(Section):
     topics: ModelTopics = ModelTopics()
     windows: WindowSettings = WindowSettings()
     drift: DriftSettings = DriftSettings()
+    quality: QualitySettings = QualitySettings()
     labels: LabelSettings | None = None
     performance: PerformanceSettings | None = None
     alarms: AlarmSettings = AlarmSettings()

@@ -150,6 +150,8 @@ EventType = Literal[
     "driftline.drift.recovered",
     "driftline.performance.degraded",
     "driftline.performance.recovered",
+    "driftline.quality.detected",
+    "driftline.quality.recovered",
     "driftline.retraining.requested",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)

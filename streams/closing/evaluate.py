@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from detectors.budget import Allowance
+from detectors.summaries import Ints
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
@@ -30,8 +32,9 @@ from streams.closing.measure import Measures
 from streams.closing.results import JudgedGroup, write_verdicts
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.deciding.policing import Policing
+from streams.judging.quality import Quality, quality_verdicts
 from streams.judging.sequence import Sequence as Detectors
-from streams.judging.spending import window_allowance
+from streams.judging.spending import quality_allowance, window_allowance
 from streams.judging.swings import Swings
 from streams.judging.verdicts import reference_counts, window_verdicts
 from streams.judging.why import explanations
@@ -198,7 +201,7 @@ class _Evaluation:
         self.touched_cohorts |= dict.fromkeys((slide_ms, *(delta.cohort_start for delta in outcomes)), end_ms)
         rollups = await self.store.load(("features", "arrival"), *window)
         judged: list[JudgedGroup] = []
-        if self.model.settings.drift.window_effects:
+        if self._has_window_checks:
             self.swings.learn(slide_ms, panes)
             judged += await self._judge_distributions(window, rollups, sequence)
         if self.model.settings.drift.sequential:
@@ -266,7 +269,26 @@ class _Evaluation:
             dependence=self.swings.divisors(group, allowed.significance),
         )
         why = explanations(merged, layout, segment, verdicts)
-        return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why)
+        of_checks = quality_allowance(settings, layout, n_reference, n_current, n_versions)
+        quality = self._quality(group, merged, layout, of_checks, ready)
+        return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why, quality)
+
+    def _quality(self, group: Group, merged: Ints, layout: PaneLayout, allowed: Allowance, ready: bool) -> Quality:
+        verdicts, looks = quality_verdicts(
+            merged,
+            layout,
+            self.model.settings.quality.effects,
+            significance=allowed.significance,
+            ready=ready,
+            segment=self.model.segment_name(group.segment),
+            dependence=self.swings.divisors(group, allowed.significance),
+        )
+        n_checks = max(len(self.model.settings.quality.checks), 1)
+        return Quality(verdicts, looks, looks * allowed.expected / n_checks)
+
+    @property
+    def _has_window_checks(self) -> bool:
+        return bool(self.model.settings.drift.window_effects or self.model.settings.quality.checks)
 
     def _counts(self, rollups: Mapping[RollupKey, Rollup]) -> dict[Group, dict[int, int]]:
         """Return how many predictions each grain holds, by group, under the profile in force."""
@@ -325,7 +347,7 @@ class _Evaluation:
 
     async def _restate_distributions(self, window: tuple[int, int], touched: set[tuple[Group, int]]) -> None:
         """Judge anew the groups that deltas came to, by what is known now of how they swing; the others stay."""
-        if not self.model.settings.drift.window_effects:
+        if not self._has_window_checks:
             return
         spans = await rows(
             self.connection,

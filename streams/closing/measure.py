@@ -16,7 +16,7 @@ from streams.closing.delays import LabelDelays
 from streams.closing.results import MeasuredGroup, drop_metrics, write_metrics
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.monitored import MonitoredModel, Profiles
-from streams.panes import NO_PROFILE, PaneLayout
+from streams.panes import NO_PROFILE, PaneLayout, scored_cells
 from streams.windows import grains_of
 
 Basis = Literal["cohort", "arrival"]
@@ -85,9 +85,10 @@ class Measures:
                 n_predictions[key.group] += rollup.n
         measured = []
         for group, parts in sorted(cells.items()):
-            profile = self._layouts[group.version][1].profile
+            layout = self._layouts[group.version][1]
+            scored = scored_cells(merge_vectors(parts, 0), layout)
             positive = self._model.settings.positive_class
-            metrics = estimated_metrics(merge_vectors(parts, 0), profile, positive, performance.metrics)
+            metrics = estimated_metrics(scored, layout.profile, positive, performance.metrics)
             measured.append(
                 MeasuredGroup(window, group, "estimated", metrics, n_predictions[group], 0, labels.keep_share)
             )

@@ -11,6 +11,7 @@ from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.delays import Corrected
 from streams.closing.rollups import Group
+from streams.judging.quality import NO_CHECKS, Quality
 from streams.judging.verdicts import Verdict
 from streams.monitored import MonitoredModel
 
@@ -30,6 +31,8 @@ class JudgedGroup:
         False episodes that are to be expected of all looks at one feature, see `detectors.budget`.
     why
         By feature that drifted, what causes show of it, see `streams.judging.why`.
+    quality
+        What the checks of the data's quality said.
     """
 
     start_ms: int
@@ -38,6 +41,7 @@ class JudgedGroup:
     verdicts: Sequence[Verdict]
     expected: float = 0.0
     why: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    quality: Quality = NO_CHECKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ async def write_verdicts(
     connection: Connection, model: MonitoredModel, window_end_ms: int, judged: Sequence[JudgedGroup]
 ) -> None:
     """Write the verdicts of one window."""
-    found = [(item, verdict) for item in judged for verdict in item.verdicts]
+    found = [(item, verdict) for item in judged for verdict in (*item.verdicts, *item.quality.verdicts)]
     if not found:
         return
     counts = [verdict.counts for _, verdict in found]

@@ -30,6 +30,8 @@ CLEARNESS_MAX = 1e9
 P_VALUE_DECIMALS = 12
 """Of p-values in messages; the views have them whole."""
 
+SHARES = ("reference_share", "current_share")
+
 LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift"}
 
 ERRORS = "@error"
@@ -91,6 +93,40 @@ def drift_findings(
     return Findings(tuple(found.values()), window[1] if is_judged else None)
 
 
+BROKEN = frozenset({"quality.missing", "quality.type"})
+"""What no change of the world does: values are missing, or are none."""
+
+
+def quality_findings(
+    judged: Iterable[JudgedGroup],
+    window: tuple[int, int],
+    segment_name: Callable[[int], str],
+    followed: Iterable[Cause],
+) -> Findings:
+    """Return what a window says of the data's quality; parameters as for `drift_findings`.
+
+    Categories that were never seen and numbers out of range are drift, too. Where a window detector calls their feature
+    drifting, an episode of drift tells of them, and they are told once.
+    """
+    found: dict[Cause, Evidence] = {}
+    ready: dict[str, int] = {}
+    for item in judged:
+        segment = segment_name(item.group.segment)
+        if item.quality.looks:
+            ready[segment] = item.start_ms
+        drifting = {verdict.feature for verdict in item.verdicts if verdict.level == "drift"}
+        for verdict in item.quality.verdicts:
+            is_broken = verdict.detector in BROKEN
+            if verdict.level in ("warning", "drift") and (is_broken or verdict.feature not in drifting):
+                cause = Cause(segment, verdict.feature, verdict.detector)
+                said = _of_verdict(cause, verdict, item.start_ms, window[1])
+                found[cause] = replace(said, is_break=is_broken)
+    for cause in followed:
+        if cause.segment in ready and cause not in found:
+            found[cause] = Evidence(cause, ready[cause.segment], window[1], "ok", 0.0)
+    return Findings(tuple(found.values()), window[1] if ready else None)
+
+
 def _how_clear(evidence: Evidence) -> tuple[int, float]:
     """Rank what several statistics say of one feature: the highest level speaks for it, then the clearest."""
     return list(LEVELS).index(evidence.level), evidence.clearness
@@ -115,6 +151,7 @@ def _of_verdict(
         "p_value": _rounded(verdict.p_value),
         "n_reference": verdict.n_reference,
         "n_current": verdict.n_current,
+        **({} if verdict.shares is None else dict(zip(SHARES, verdict.shares, strict=True))),
         **(why or {}),
     }
     severity: Severity = "critical" if clearness >= CRITICAL_CLEARNESS else "warning"

@@ -33,7 +33,7 @@ from retraining.state import Kind, PolicyState, from_json, to_json
 from streams.closing.measure import Basis, Measures
 from streams.closing.results import JudgedGroup, MeasuredGroup
 from streams.deciding.decisions import write_decisions
-from streams.deciding.evidence import drift_findings, performance_findings
+from streams.deciding.evidence import drift_findings, performance_findings, quality_findings
 from streams.judging.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.judging.why import performance_why
 from streams.monitored import ALL_SEGMENTS, MonitoredModel
@@ -85,7 +85,11 @@ class Policing:
         settings = model.settings.retraining
         performance = model.settings.performance
         has_floors = performance is not None and bool(performance.floor)
-        watched: dict[Kind, bool] = {"drift": bool(model.settings.drift.detectors), "performance": has_floors}
+        watched: dict[Kind, bool] = {
+            "quality": bool(model.settings.quality.checks),
+            "drift": bool(model.settings.drift.detectors),
+            "performance": has_floors,
+        }
         self._watched = frozenset(kind for kind, is_watched in watched.items() if is_watched)
         self._spec = PolicySpec(settings.consecutive, settings.cooldown_ms, frozenset(settings.when))
 
@@ -147,6 +151,12 @@ class Policing:
         for version in versions:
             measured = [*cohorts_of[version], *arrivals_of[version]]
             findings: dict[Kind, Findings] = {
+                "quality": quality_findings(
+                    judged_of[version],
+                    window,
+                    self._segment,
+                    self._known[version].policy.quality.streaks,
+                ),
                 "drift": drift_findings(
                     self._model.settings.drift,
                     judged_of[version],

@@ -8,9 +8,10 @@ and on how many versions are in use.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from detectors.budget import Allowance, Budget, allowance, delta_for, shared_noise
+from detectors.budget import Allowance, Budget, allowance, delta_for, exact_allowance, shared_noise
 from driftline.settings import ModelSettings
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run
@@ -20,6 +21,9 @@ from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 
 _E12 = 1e12
+
+QUALITY_PART = 0.05
+"""What checks of data and traffic may spend beside the detectors of drift, as a part of the budget."""
 
 
 def budget_of(settings: ModelSettings) -> Budget:
@@ -48,9 +52,22 @@ def window_allowance(
     return allowance(
         budget_of(settings),
         n_causes(layout) * n_versions,
-        len(settings.drift.detectors),
+        max(len(settings.drift.detectors), 1),
         shared_noise(n_reference, n_current),
         settings.drift.significance,
+    )
+
+
+def quality_allowance(
+    settings: ModelSettings, layout: PaneLayout, n_reference: int, n_current: int, n_versions: int
+) -> Allowance:
+    """Return what each check of a feature may spend; parameters as for `window_allowance`."""
+    budget = budget_of(settings)
+    return exact_allowance(
+        replace(budget, episodes=budget.episodes * QUALITY_PART),
+        n_causes(layout) * n_versions,
+        len(settings.quality.checks),
+        shared_noise(n_reference, n_current),
     )
 
 
@@ -100,6 +117,7 @@ def spent_on(judged: Iterable[JudgedGroup]) -> Spent:
     for item in judged:
         looks = [verdict.feature for verdict in item.verdicts if verdict.level != "not_ready"]
         spent += Spent(len(looks), len(set(looks)) * round(item.expected * _E12))
+        spent += Spent(item.quality.looks, round(item.quality.expected * _E12))
     return spent
 
 

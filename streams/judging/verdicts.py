@@ -33,6 +33,8 @@ class Verdict:
         Estimated event time of the change, for sequential detectors that found one.
     fell
         Whether the change was downwards, for sequential detectors that found one: errors that become fewer are no harm.
+    shares
+        What a check of the data's quality compared, in the reference and in the window.
     """
 
     feature: str
@@ -46,6 +48,7 @@ class Verdict:
     counts: tuple[int, ...] | None = None
     changed_ms: int | None = None
     fell: bool = False
+    shares: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

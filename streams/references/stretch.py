@@ -13,20 +13,22 @@ from itertools import pairwise
 import numpy as np
 
 from detectors.distances import psi
-from detectors.profile import Profile, SegmentCounts
+from detectors.profile import FeatureProfile, Profile, SegmentCounts
 from detectors.summaries import Ints, unpack_cells
 from labels_join.outcomes import outcome_histogram, outcome_shape
-from streams.panes import PaneLayout, pane_layout
+from streams.panes import PaneLayout, odd_values, pane_layout, scored_cells
 
 
 def bins_of(profile: Profile) -> Profile:
     """Return what of a profile says how events are binned: all but its counts."""
-    features = tuple(replace(feature, counts=()) for feature in profile.features)
+    features = tuple(replace(feature, counts=(), outside=0) for feature in profile.features)
     return replace(profile, n=0, features=features, score_counts=(), segments=())
 
 
 def profile_of_stretch(old: Profile, n: int, features: Ints, segments: Mapping[str, Ints], outcomes: Ints) -> Profile:
     """Give a profile the counts of a stretch; edges, categories, centres, scales and the label delay stay.
+
+    The range stays, too, with how many of the stretch lay outside of it: by how much they did, nobody knows any more.
 
     Parameters
     ----------
@@ -42,12 +44,13 @@ def profile_of_stretch(old: Profile, n: int, features: Ints, segments: Mapping[s
     layout = pane_layout(old)
     counts = features[: layout.n_bins].tolist()
     bounds = pairwise(layout.starts.tolist())
+    odd = odd_values(features, layout).tolist()
     return replace(
         old,
         n=n,
         features=tuple(
-            replace(feature, counts=tuple(counts[start:end]))
-            for feature, (start, end) in zip(old.features, bounds, strict=True)
+            replace(feature, counts=tuple(counts[start:end]), outside=_outside(feature, n_odd))
+            for feature, (start, end), n_odd in zip(old.features, bounds, odd, strict=True)
         ),
         score_counts=() if old.task == "regression" else _score_counts(layout, features, outcomes),
         segments=tuple(
@@ -56,11 +59,16 @@ def profile_of_stretch(old: Profile, n: int, features: Ints, segments: Mapping[s
     )
 
 
+def _outside(feature: FeatureProfile, n_odd: int) -> int:
+    return 0 if feature.span is None else n_odd
+
+
 def _score_counts(layout: PaneLayout, features: Ints, outcomes: Ints) -> tuple[tuple[int, int, int, int], ...]:
     """Count (score bin, predicted class, true class); the true class is -1 where no label, or an unknown one, is in."""
     n_classes, _, n_score_bins = outcome_shape(layout.profile)
     counts: Counter[tuple[int, int, int]] = Counter()
-    for cell, n in zip(*(part.tolist() for part in unpack_cells(features[layout.width :])), strict=True):
+    scored = unpack_cells(scored_cells(features[layout.width :], layout))
+    for cell, n in zip(*(part.tolist() for part in scored), strict=True):
         counts[cell % layout.score_bins, cell // layout.score_bins, -1] += n
     for cell, n in zip(*(part.tolist() for part in outcome_histogram(outcomes, layout.profile)), strict=True):
         score, predicted, truth = (

@@ -99,7 +99,16 @@ def test_every_summary_counts_its_events() -> None:
         cells, counts = unpack_cells(numbers[layout.width :])
         assert dict(zip(cells.tolist(), counts.tolist(), strict=True)) == Counter(
             each["prediction"] * layout.score_bins + score_bin(each.get("score"), layout.profile) for each in inside
-        )
+        ) + odd_cells_of(inside, 2 * layout.score_bins)
+
+
+def odd_cells_of(inside: list[Event], behind: int) -> Counter[int]:
+    """Behind the scores: how often x lies outside of 0 to 1, and how often c is no text at all."""
+    odd: Counter[int] = Counter()
+    for values in (each["features"] for each in inside if each["features"] is not None):
+        odd[behind] += type(values["x"]) is float and not 0 <= values["x"] <= 1
+        odd[behind + 1] += type(values["c"]) is list
+    return +odd
 
 
 def score_bin(score: float | None, profile: Profile) -> int:
@@ -121,7 +130,11 @@ def test_features_that_came_apart_count_as_features_and_not_as_predictions() -> 
     n_features = 6 + 4
     for one, other in zip(apart.vectors, beside.vectors, strict=True):
         alone, both = (np.frombuffer(vector, np.int64) for vector in (one, other))
-        assert len(alone) == layout.width
+        cells, counts = unpack_cells(alone[layout.width :])
+        assert all(cells >= layout.odd_cells)
+        assert counts.tolist() == [
+            n for cell, n in zip(*unpack_cells(both[layout.width :])) if cell >= layout.odd_cells
+        ]
         assert alone[:n_features].tolist() == both[:n_features].tolist()
         assert alone[n_features : layout.n_bins].sum() == 0
         assert alone[layout.n_bins : layout.n_bins + 2].tolist() == both[layout.n_bins : layout.n_bins + 2].tolist()

@@ -1,0 +1,32 @@
+"""Which faults of the data and of the traffic are looked for, and how large must they be to matter?"""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from driftline.settings.values import Section, Unique
+
+QualityCheck = Literal["missing", "unseen", "range", "type"]
+QUALITY_CHECKS: tuple[QualityCheck, ...] = get_args(QualityCheck)
+"""What may be wrong with a feature's values."""
+
+
+class ShareSettings(Section):
+    """By how much the share of odd values must grow to matter."""
+
+    effect: float = Field(gt=0, le=1)
+
+
+class QualitySettings(Section):
+    """Which odd values are counted against the reference."""
+
+    checks: Annotated[tuple[QualityCheck, ...], Unique] = QUALITY_CHECKS
+    missing: ShareSettings = ShareSettings(effect=0.05)
+    unseen: ShareSettings = ShareSettings(effect=0.02)
+    range: ShareSettings = ShareSettings(effect=0.02)
+    type: ShareSettings = ShareSettings(effect=0.01)
+
+    @property
+    def effects(self) -> dict[QualityCheck, float]:
+        """The checks that are asked for, in order, with the smallest growth of each one's share that matters."""
+        return {name: getattr(self, name).effect for name in QUALITY_CHECKS if name in self.checks}
