@@ -131,8 +131,10 @@ def quality_verdicts(
             continue
         odd = Odd(*(part[places] for part in (*check.reference(reference), *check.current(of))))
         spread = None if dependence is None else dependence[places]
-        for place, drift in zip(
-            places.tolist(), judge_odd(odd, effect=effect, significance=significance, dependence=spread), strict=True
+        judged = judge_odd(odd, effect=effect, significance=significance, dependence=spread)
+        known = outside[places] if name == "range" else odd.reference  # without the row that stands for the reference
+        for place, before, now, drift in zip(
+            places.tolist(), known.tolist(), odd.current.tolist(), judged, strict=True
         ):
             found.append(
                 Verdict(
@@ -144,16 +146,10 @@ def quality_verdicts(
                     drift.n_reference,
                     drift.n_current,
                     drift.level if ready else "not_ready",
-                    shares=_shares(odd, int(np.searchsorted(places, place))),
+                    shares=(before / max(drift.n_reference, 1), now / max(drift.n_current, 1)),
                 )
             )
     return tuple(found), looks if ready else 0
-
-
-def _shares(odd: Odd, at: int) -> tuple[float, float]:
-    """Return the share of odd values in the reference and in the window."""
-    reference, current = int(odd.reference[at]), int(odd.current[at])
-    return reference / max(int(odd.n_reference[at]), 1), current / max(int(odd.n_current[at]), 1)
 
 
 def _counts(bins: Ints, layout: PaneLayout, odd: Ints) -> _Counts:

@@ -34,7 +34,8 @@ async def test_revisions_rise_only_where_something_changed(connection: Connectio
     assert (await made.drift(), await made.performance()) == before
 
     # Not before its time, unless told to.
-    await made.commit("predictions", prediction("late", 70 * SECOND, 0, version="v1", features={"x": 0.1, "c": "b"}))
+    late = prediction("late", 70 * SECOND, 0, score=0.5, features={"x": 0.1, "c": "b"})
+    await made.commit("predictions", late)
     await made.close(3 * MINUTE + 20 * SECOND, restate="when due")
     assert await made.drift() == before[0]
     await made.close(3 * MINUTE + 20 * SECOND)
@@ -48,6 +49,9 @@ async def test_revisions_rise_only_where_something_changed(connection: Connectio
     names = ("detector", "version", "window_start", "segment")
     assert changed(before[0], await made.drift(), *names) == {
         ("psi", "v1", MINUTE, "*"), ("psi", "v1", MINUTE, "c=b"),
+        # Of more events as many are odd as before.
+        ("quality.range", "v1", MINUTE, "*"), ("quality.range", "v1", MINUTE, "c=b"),
+        ("quality.unseen", "v1", MINUTE, "*"),
     }  # fmt: skip
     assert changed(before[1], await made.performance(), "basis", "version", "window_start", "segment") == {
         (basis, "v1", MINUTE, segment) for basis in ("cohort", "arrival") for segment in ("*", "c=b")

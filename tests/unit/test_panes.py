@@ -8,7 +8,15 @@ import pytest
 from detectors.profile import Profile
 from detectors.summaries import ALL_TRAFFIC, unpack_cells
 from driftline.events import FeatureBatch, Ints, Mask
-from streams.panes import PaneLayout, count_predictions, pane_layout, summarise_features, summarise_predictions
+from streams.panes import (
+    PaneLayout,
+    count_predictions,
+    odd_values,
+    pane_layout,
+    scored_cells,
+    summarise_features,
+    summarise_predictions,
+)
 from tests.support.profiles import Event, batch_of, event, profile_of, random_events
 
 PANE_MS = 1_000
@@ -130,11 +138,8 @@ def test_features_that_came_apart_count_as_features_and_not_as_predictions() -> 
     n_features = 6 + 4
     for one, other in zip(apart.vectors, beside.vectors, strict=True):
         alone, both = (np.frombuffer(vector, np.int64) for vector in (one, other))
-        cells, counts = unpack_cells(alone[layout.width :])
-        assert all(cells >= layout.odd_cells)
-        assert counts.tolist() == [
-            n for cell, n in zip(*unpack_cells(both[layout.width :])) if cell >= layout.odd_cells
-        ]
+        assert scored_cells(alone[layout.width :], layout).size == 0
+        assert odd_values(alone, layout).tolist() == odd_values(both, layout).tolist()
         assert alone[:n_features].tolist() == both[:n_features].tolist()
         assert alone[n_features : layout.n_bins].sum() == 0
         assert alone[layout.n_bins : layout.n_bins + 2].tolist() == both[layout.n_bins : layout.n_bins + 2].tolist()
