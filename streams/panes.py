@@ -216,9 +216,8 @@ def _odd_rows(feature: FeatureProfile, column: FeatureColumn) -> Ints:
     if feature.span is None:
         return _NOWHERE
     low, high = feature.span
-    with np.errstate(invalid="ignore"):
-        # An infinite value has a wrong type, so to say, and is counted as that.
-        return np.flatnonzero(((column.values < low) | (column.values > high)) & np.isfinite(column.values))
+    outside = np.flatnonzero((column.values < low) | (column.values > high))
+    return outside[np.isfinite(column.values[outside])]  # what is infinite counts as of a wrong type
 
 
 def _sum_by(group: Ints, values: Ints, n_groups: int) -> Ints:
