@@ -21,6 +21,14 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 EXPECTED_MIN = 5.0
+FEW_BINS = 3
+"""A statistic of so few bins has so few values that chi-square, which has them all, is off by up to a quarter."""
+
+TIES_COUNT = 2.0 / 3.0
+"""What a simulated statistic counts that equals the observed one. Where statistics have few values all of it, the
+classic p-value, alarms half as often as declared and less, and half of it, the mid-p-value, up to a fifth too often;
+two thirds keep two bins of 50 rows and more between 0.3 and 1.1 times a significance of 0.1 to 5 %."""
+
 SIMULATIONS_MAX = 100_000
 SIGNIFICANCE_MIN = 1.0 / SIMULATIONS_MAX
 DRAWS_MAX = 2**25
@@ -37,6 +45,7 @@ _EXACT_MAX = 2048
 # numpy draws hypergeometric variates from populations below this size only.
 _HYPERGEOMETRIC_MAX = 10**9
 _MORE_THAN_ANY_COUNT = 2.0**63
+_LEAST = float(np.finfo(np.float64).tiny)
 
 Statistics = Callable[[IntArray, int, int, np.random.Generator], FloatArray]
 """Draws statistics of tables with equal margins, called as `simulated_statistics`."""
@@ -53,6 +62,8 @@ class Tables(NamedTuple):
     mean: FloatArray
     variance: FloatArray
     sparse: BoolArray
+    coarse: BoolArray
+    """Whether the statistic has so few values that it matters which."""
 
 
 def tables_of(reference: IntArray, current: IntArray, starts: IntArray) -> Tables:
@@ -71,11 +82,13 @@ def tables_of(reference: IntArray, current: IntArray, starts: IntArray) -> Table
     excess = reference - pooled * np.repeat(n_reference / divisor, lengths)
     statistic = np.add.reduceat(excess * excess / safe_pooled, starts) * (divisor * divisor / product)
     least = np.minimum.reduceat(np.where(occupied, safe_pooled, _MORE_THAN_ANY_COUNT), starts)
-    sparse = least * np.minimum(n_reference, n_current) < EXPECTED_MIN * divisor
+    smaller = np.minimum(n_reference, n_current)
+    sparse = least * smaller < EXPECTED_MIN * divisor
+    coarse = (filled <= FEW_BINS) & (smaller <= _EXACT_MAX)
 
     reciprocals = np.add.reduceat(np.where(occupied, 1.0 / safe_pooled, 0.0), starts)
     mean, variance = conditional_moments(n_reference, n_current, filled, reciprocals)
-    return Tables(n_reference, n_current, n, filled, statistic, mean, variance, sparse)
+    return Tables(n_reference, n_current, n, filled, statistic, mean, variance, sparse, coarse)
 
 
 def conditional_moments(
@@ -139,6 +152,9 @@ def approximate(tables: Tables, statistic: FloatArray, significance: float) -> t
     # equal size can narrow it below chi-square: the smaller p-value of the two decides whether to look closer.
     least_p = np.minimum(gamma_p, chi_square_p)
     suspicious = matched & ((least_p <= SUSPICION * significance) | (tables.n <= 3))
+    # Chi-square is off by a quarter where there are few values, so only p-values near the significance are in doubt.
+    is_near = np.abs(np.log(np.maximum(chi_square_p, _LEAST) / significance)) <= math.log(SUSPICION)
+    suspicious |= tables.coarse & ~matched & varies & is_near
     p_values = np.where(varies, np.where(matched, gamma_p, chi_square_p), 1.0)
     return p_values, np.where(matched, np.minimum(gamma_critical, chi_square_critical), chi_square_critical), suspicious
 
@@ -179,10 +195,12 @@ def simulate(
     name = hashlib.blake2b(counts, digest_size=16, key=str(seed).encode()).digest()
     generator = np.random.default_rng(int.from_bytes(name, "little"))
     simulated = statistics(reference + current, int(current.sum()), size, generator)
-    at_least = int(np.count_nonzero(simulated >= observed * (1.0 - TIE)))
-    # p is at most the significance exactly if no more than `allowed` simulated statistics reach the observed one.
+    at_least = np.count_nonzero(simulated >= observed * (1.0 - TIE))
+    beyond = np.count_nonzero(simulated > observed * (1.0 + TIE))
+    reached = float(beyond + TIES_COUNT * (at_least - beyond))
+    # Without ties, p is at most the significance exactly if no more than `allowed` statistics reach the observed one.
     allowed = max(math.floor(significance * (size + 1)) - 1, 0)
-    return (at_least + 1) / (size + 1), float(np.partition(simulated, size - 1 - allowed)[size - 1 - allowed])
+    return (reached + 1.0) / (size + 1), float(np.partition(simulated, size - 1 - allowed)[size - 1 - allowed])
 
 
 def simulated_statistics(pooled: IntArray, n_current: int, size: int, generator: np.random.Generator) -> FloatArray:
@@ -206,24 +224,26 @@ def simulated_statistics(pooled: IntArray, n_current: int, size: int, generator:
 
     Notes
     -----
-    Bins whose expected counts are below 5 are drawn exactly, one after the other, from the hypergeometric distribution.
+    Bins whose expected counts are below 5, and all where they are few, are drawn exactly, one after the
+    other, from the hypergeometric distribution.
     What is left over is a table of dense bins; its own statistic is drawn from the chi-square distribution that it has
     in the limit, which is where the test without simulation would have taken it from.
     """
     n = int(pooled.sum())
     # The statistic is the same whichever of the samples is drawn.
     n_drawn = min(n_current, n - n_current)
-    sparse = (pooled > 0) & (pooled * float(n_drawn) < EXPECTED_MIN * n)
+    is_coarse = n_drawn <= _EXACT_MAX and np.count_nonzero(pooled) <= FEW_BINS
+    exact = (pooled > 0) & (is_coarse | (pooled * float(n_drawn) < EXPECTED_MIN * n))
     left, drawn = n, np.full(size, n_drawn, dtype=np.int64)
     total = np.zeros(size)
-    for count in pooled[sparse].tolist():
+    for count in pooled[exact].tolist():
         inside = _part(count, left, drawn, generator)
         total += (float(n_drawn) * count - float(n) * inside) ** 2 / count
         left -= count
         drawn -= inside
     if left:
         total += (float(n_drawn) * left - float(n) * drawn) ** 2 / left
-        freedom = int(np.count_nonzero(pooled)) - int(np.count_nonzero(sparse)) - 1
+        freedom = int(np.count_nonzero(pooled)) - int(np.count_nonzero(exact)) - 1
         if freedom:
             share = drawn / left
             total += float(n) * n * share * (1.0 - share) * generator.chisquare(freedom, size)

@@ -1,9 +1,12 @@
 """Window statistics are significant by chance as often as they declare; `make calibrate` counts the whole grid."""
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks.calibration import Cell, count
+from detectors.distances import Histograms
+from detectors.windows import judge
 
 SIZES = [(10_000, 50), (1_000, 1_000), (1_000_000, 1_000_000)]
 
@@ -18,3 +21,22 @@ def test_false_alarms_are_half_to_a_tenth_more_than_declared_and_after_the_gate_
     assert stats.binom.ppf(1e-5, 2_000, 0.5 * 0.05) <= found.significant
     assert found.significant <= stats.binom.ppf(1 - 1e-5, 2_000, 1.1 * 0.05)
     assert found.drift <= found.significant
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+@pytest.mark.parametrize("significance", [0.05, 0.01])
+@pytest.mark.parametrize("detector", ["psi", "linf", "ks", "wasserstein"])
+def test_two_bins_of_50_rows_alarm_as_often_as_declared_though_few_tables_are_possible(
+    detector: str, significance: float, share: float
+) -> None:
+    rows = np.arange(51)
+    chance = stats.binom.pmf(rows, 50, share)
+    of_reference, of_current = np.nonzero(np.outer(chance, chance) > 1e-6)  # the rest is less than a thousandth
+    reference, current = (np.stack([of, 50 - of], axis=1).ravel() for of in (of_reference, of_current))
+    starts = 2 * np.arange(of_current.size)
+    jumps = np.tile([1.0, 0.0], of_current.size)
+    every = Histograms(reference, current, starts, np.zeros(reference.size), jumps)
+    judged = judge(detector, every, effect=1e-12, significance=significance, seed=1)
+    is_significant = np.array([found.p_value <= significance for found in judged])
+    realised = (chance[of_reference] * chance[of_current] * is_significant).sum()
+    assert 0.5 * significance <= realised <= 1.1 * significance
