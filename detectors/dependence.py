@@ -182,3 +182,17 @@ def worst_case(dispersions: FloatArray, freedoms: FloatArray, significance: floa
     critical = special.gammainccinv(fewer / 2.0, significance) / fewer * total
     divisors: FloatArray = np.maximum(critical / special.gammainccinv(freedoms / 2.0, significance), 1.0)
     return divisors
+
+
+def widest(dispersions: FloatArray, freedoms: FloatArray) -> FloatArray:
+    """Return by how much the shares vary more, at most, in the direction in which they vary most.
+
+    By its square root is divided what looks in one direction, as the largest gap of two distribution functions does.
+
+    Examples
+    --------
+    >>> widest(np.array([1.0, 6.0]), np.array([9.0, 9.0])).tolist()
+    [1.0, 46.0]
+    """
+    most: FloatArray = np.maximum(1.0 + freedoms * (dispersions - 1.0), 1.0)
+    return most

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
+from detectors.dependence import widest, worst_case
 from detectors.distances import DISTANCES, Distance, Histograms, Own, Pearsons
 from detectors.tables import (
     SIGNIFICANCE_MIN,
@@ -83,8 +84,8 @@ def judge(
     seed
         Names the simulation's random numbers together with the feature's counts.
     dependence
-        How many times as much a share varies from window to window as it would if rows were independent, shape
-        ``(features,)``, at least 1; None if they are.
+        How many times as much a feature's shares vary, on average over the directions in which they can, as they would
+        if rows were independent, shape ``(features,)``, at least 1; None if they are.
 
     Returns
     -------
@@ -111,7 +112,8 @@ def judge(
        expectations are small", Biometrika 31, 1940. R. B. Dawson, "A simplified expression for the variance of the
        chi-squared function on a contingency table", Biometrika 41, 1954.
     .. [2] J. N. K. Rao and A. J. Scott, "On chi-squared tests for multiway contingency tables with cell proportions
-       estimated from survey data", Annals of Statistics 12, 1984: the division by the dependence.
+       estimated from survey data", Annals of Statistics 12, 1984: the division by the dependence, which for the
+       statistics of one direction is that of all excess in that direction.
 
     Examples
     --------
@@ -125,13 +127,17 @@ def judge(
     if not of.starts.size:
         return []
     distance = DISTANCES[detector]
-    spread = np.ones(of.starts.size) if dependence is None else np.maximum(dependence, 1.0)
     scores = distance.score(of)
     gates = np.full(scores.size, effect)
     if distance.overstated_at_most is not None:
         gates += distance.overstated_at_most(of)
     matters = scores >= gates - effect / 2
     tables = tables_of(of.reference, of.current, of.starts)
+    spread = np.ones(scores.size)
+    if dependence is not None:
+        freedoms = np.maximum(tables.filled - 1.0, 1.0)
+        in_all_directions = isinstance(distance.evidence, Pearsons)
+        spread = worst_case(dependence, freedoms, significance) if in_all_directions else widest(dependence, freedoms)
     p_values, criticals = _evidence(distance, _Look(of, tables, scores, spread, matters, significance, seed))
     doubtful = (p_values <= significance) & matters
     if doubtful.any():

@@ -266,7 +266,7 @@ class _Evaluation:
             significance=allowed.significance,
             ready=ready,
             segment=segment,
-            dependence=self.swings.divisors(group, allowed.significance),
+            dependence=self.swings.dispersions(group),
         )
         why = explanations(merged, layout, segment, verdicts)
         of_checks = quality_allowance(settings, layout, n_reference, n_current, n_versions)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.dependence import FloatArray, worst_case
+from detectors.dependence import FloatArray
 from detectors.summaries import Ints
 from detectors.swings import PIECES_A_SLIDE, FeatureSwings
 from driftline.store.arrays import pg_array, pg_bytea_array
@@ -67,17 +67,17 @@ class Swings:
             self._known[group] = before.after(parts, length_ms, layout.starts[:-1])
             self._changed.add(group)
 
-    def divisors(self, group: Group, significance: float) -> FloatArray | None:
-        """Return by what each feature's statistic is to be divided; None where nothing is known.
+    def dispersions(self, group: Group) -> FloatArray | None:
+        """Return each feature's dispersion, see `detectors.windows.judge`; None where nothing is known.
 
-        The reference's events may resemble each other as much, so it is the statistic of both samples that is divided.
+        The reference's events may resemble each other as much, so it holds for both samples.
         """
         known = self._known.get(group)
         if known is None:
             return None
         # Missing and other are empty bins of most features, and all shares but one are free.
         freedoms = np.maximum(np.diff(self._layouts[group.version][1].starts) - 3.0, 1.0)
-        return worst_case(known.known(freedoms), freedoms, significance)
+        return known.known(freedoms)
 
     async def save(self) -> None:
         """Write what changed."""

@@ -122,7 +122,7 @@ def window_verdicts(
     ready
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
     dependence
-        Of each feature, by what its evidence is to be divided, see `detectors.windows.judge`.
+        Of each feature, see `detectors.windows.judge`.
 
     Returns
     -------
