@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.dependence import FloatArray
+from detectors.dependence import FloatArray, worst_case
 from detectors.summaries import Ints
 from detectors.swings import PIECES_A_SLIDE, FeatureSwings
 from driftline.store.arrays import pg_array, pg_bytea_array
@@ -73,11 +73,17 @@ class Swings:
         The reference's events may resemble each other as much, so it holds for both samples.
         """
         known = self._known.get(group)
-        if known is None:
-            return None
+        return None if known is None else known.known(self._freedoms(group))
+
+    def divisors(self, group: Group, significance: float) -> FloatArray | None:
+        """Return of each feature how many rows that go together say as much as one; None where nothing is known."""
+        dispersions = self.dispersions(group)
+        return None if dispersions is None else worst_case(dispersions, self._freedoms(group), significance)
+
+    def _freedoms(self, group: Group) -> FloatArray:
         # Missing and other are empty bins of most features, and all shares but one are free.
-        freedoms = np.maximum(np.diff(self._layouts[group.version][1].starts) - 3.0, 1.0)
-        return known.known(freedoms)
+        freedoms: FloatArray = np.maximum(np.diff(self._layouts[group.version][1].starts) - 3.0, 1.0)
+        return freedoms
 
     async def save(self) -> None:
         """Write what changed."""
