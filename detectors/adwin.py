@@ -6,69 +6,25 @@ the state stays logarithmic, and a window is cut wherever its older and newer pa
 
 Invariants: the state is integers only, so neither NaN nor rounding can enter it and restoring a snapshot continues
 bit for bit; a cut keeps the newer part; a cut needs a gap that is both significant and at least the series' effect; a
-pane in which a series has no events leaves its totals alone; the state is bounded.
+pane in which a series has no events leaves its totals alone; the state is bounded; it makes no difference how many
+panes are added at once.
 """
 
 import hashlib
 import struct
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from detectors.cuts import AdwinSpec, Cut, FloatArray, IntArray, Suspicion, Watched, best_cuts
 
 # Squares of steps up to 2^15 then stay below 2^62.
 EVENTS_MAX = 2**32
 
 _HEADER = struct.Struct("<16sqqq")
-# Stands for "fewer events than a part may have": its reciprocal makes every gap insignificant without dividing by zero.
-_TOO_FEW = 1e-100
-
-
-@dataclass(frozen=True)
-class AdwinSpec:
-    """How sensitive and how fine-grained the window is.
-
-    Parameters
-    ----------
-    delta
-        Bound on the chance of a false cut in each test, in (0, 1).
-    max_buckets
-        Buckets of each size; one more and the two oldest of that size merge.
-    min_window
-        Least number of events in the older and in the newer part.
-    grace
-        A window of this many events or fewer is not tested.
-    clock
-        Only every `clock`-th pane with events is tested; a verdict may come that many panes late.
-    """
-
-    delta: float = 0.002
-    max_buckets: int = 5
-    min_window: int = 5
-    grace: int = 10
-    clock: int = 1
-
-
-class Cut(NamedTuple):
-    """The best place to cut each series' window; all arrays have shape ``(S,)``.
-
-    A series of which nothing is told has gap 0, its range as epsilon and sizes 0.
-    """
-
-    detected: BoolArray
-    gap: FloatArray
-    """Mean of the newer part minus mean of the older part, in natural units."""
-    epsilon: FloatArray
-    """The gap that it takes to cut there: the statistical bound or the series' effect, whichever is larger."""
-    n_old: IntArray
-    n_new: IntArray
-    since_ms: IntArray
-    """Start of the newer part's first pane: the estimated time of change."""
 
 
 class AdwinBank:
@@ -94,6 +50,9 @@ class AdwinBank:
     ``max_buckets * (1 + log2(P))`` buckets. Events may have steps up to 2^15 in size; beyond `EVENTS_MAX` events a
     window forgets its oldest buckets.
 
+    So it is known beforehand which boundaries there will be after each of many panes, and, until a window is cut, what
+    its totals are: many panes are tested at once, and the few series that are cut go on by themselves from there.
+
     References
     ----------
     .. [1] A. Bifet and R. Gavaldà, "Learning from time-changing data with adaptive windowing", SDM 2007.
@@ -108,16 +67,12 @@ class AdwinBank:
 
     def __init__(self, spec: AdwinSpec, ranges: FloatArray, units: FloatArray, effects: FloatArray) -> None:
         self._spec = spec
-        self._ranges, self._units, self._effects = ranges, units, effects
-        self._size = ranges.size
-        self._dispersions = np.ones(ranges.size)
+        self._watched = Watched(ranges, units, effects, np.ones(ranges.size))
         self._tick = 0
-        self._levels: list[int] = []
-        self._starts_ms: list[int] = []
+        self._levels: tuple[int, ...] = ()
+        self._starts_ms = np.zeros(0, np.int64)
         # Row b holds the totals of the window's oldest b buckets; row 0 is zero.
-        self._totals = np.zeros((3, 16, self._size), dtype=np.int64)
-        nothing = np.zeros(self._size, dtype=np.int64)
-        self._nothing = Cut(nothing > 0, np.zeros(self._size), ranges, nothing, nothing, nothing)
+        self._totals = np.zeros((3, 1, ranges.size), dtype=np.int64)
 
     @property
     def buckets(self) -> int:
@@ -132,7 +87,7 @@ class AdwinBank:
         dispersions
             From 1 on, shape ``(S,)``, see `detectors.dependence`. They are no part of the state.
         """
-        self._dispersions = dispersions
+        self._watched = self._watched._replace(dispersions=dispersions)
 
     def update(self, counts: IntArray, sums: IntArray, squares: IntArray, start_ms: int = 0) -> Cut:
         """Add one pane to every series, and cut the windows that have changed.
@@ -154,36 +109,39 @@ class AdwinBank:
         ValueError
             If a count is negative.
         """
+        cuts = self.update_many(counts[None], sums[None], squares[None], np.array([start_ms]))
+        return cuts[0] if cuts else self._nothing()
+
+    def update_many(self, counts: IntArray, sums: IntArray, squares: IntArray, starts_ms: IntArray) -> list[Cut]:
+        """Add some panes, one after the other; return what `update` does of those that changed anything, in order.
+
+        Parameters
+        ----------
+        counts, sums, squares
+            As for `update`, shape ``(panes, S)``.
+        starts_ms
+            Event times at which the panes start, shape ``(panes,)``.
+
+        Raises
+        ------
+        ValueError
+            If a count is negative.
+        """
         if (counts < 0).any():
             raise ValueError("a pane's counts are at least 0")
-        if not counts.any():
-            return self._nothing
-        self._append((counts, sums, squares), start_ms)
-        self._merge_buckets()
-        self._forget_beyond_bound()
-        self._tick += 1
-        if not self._is_tested():
-            return self._nothing
-        first = self._nothing
-        changed = self._suspects()
-        while self.buckets > 1 and changed.size:
-            cut, boundaries = self._best_cuts(changed)
-            changed, boundaries = changed[cut.detected], boundaries[cut.detected]
-            if changed.size:
-                if first is self._nothing:
-                    first = self._spread(changed, cut)
-                self._drop(changed, boundaries)
-        return first
+        filled = counts.any(axis=1)
+        cuts = self._add(np.stack([counts[filled], sums[filled], squares[filled]]), starts_ms[filled])
+        return [cut for _, cut in cuts]
 
     def clearest(self) -> Cut:
         """Return each series' best cut as it stands: the boundary with the largest ratio of gap to epsilon."""
-        return self._best_cuts(np.arange(self._size))[0] if self._is_tested() else self._nothing
+        return self._cuts(np.arange(self._size))[0] if self._is_tested() else self._nothing()
 
     def snapshot(self) -> bytes:
         """Return the state; `restore` continues from it exactly."""
         header = _HEADER.pack(self._digest(), self._size, self.buckets, self._tick)
         shared = np.array([self._levels, self._starts_ms], dtype="<i8")
-        return header + shared.tobytes() + self._window().astype("<i8").tobytes()
+        return header + shared.tobytes() + self._totals[:, 1:].astype("<i8").tobytes()
 
     @classmethod
     def restore(
@@ -206,139 +164,171 @@ class AdwinBank:
         if numbers.size != 2 * buckets + 3 * buckets * size:
             raise ValueError("the snapshot is incomplete")
         bank._tick = tick
-        bank._levels, bank._starts_ms = numbers[: 2 * buckets].reshape(2, buckets).tolist()
-        bank._totals = np.zeros((3, buckets + 16, size), dtype=np.int64)
-        bank._window()[:] = numbers[2 * buckets :].reshape(3, buckets, size)
+        bank._levels, bank._starts_ms = tuple(numbers[:buckets].tolist()), numbers[buckets : 2 * buckets]
+        bank._totals = np.zeros((3, 1 + buckets, size), dtype=np.int64)
+        bank._totals[:, 1:] = numbers[2 * buckets :].reshape(3, buckets, size)
         return bank
+
+    @property
+    def _size(self) -> int:
+        return self._watched.ranges.size
 
     def _digest(self) -> bytes:
         name = hashlib.blake2b(repr(sorted(asdict(self._spec).items())).encode(), digest_size=16)
-        for column in (self._ranges, self._units, self._effects):
+        for column in (self._watched.ranges, self._watched.units, self._watched.effects):
             name.update(column.astype("<f8").tobytes())
         return name.digest()
-
-    def _window(self) -> IntArray:
-        return self._totals[:, 1 : self.buckets + 1]
 
     def _is_tested(self) -> bool:
         return self.buckets > 1 and self._tick % self._spec.clock == 0
 
-    def _suspects(self) -> IntArray:
-        """Name the few series that may have changed: those with a gap that reaches the least that epsilon can be."""
-        gaps = np.abs(self._gaps(slice(None)))
-        wide = np.flatnonzero(gaps.max(axis=0) >= self._effects)
-        if not wide.size:
-            return wide
-        gaps, effects, ranges, units = gaps[:, wide], self._effects[wide], self._ranges[wide], self._units[wide]
-        counts = self._totals[0][1 : self.buckets, wide]
-        width, total, square = self._totals[:, self.buckets, wide]
-        confidence = self._confidence(width)
-        # Epsilon, times the smaller part's size, if the larger part were endless; a little less for rounding.
-        smaller = np.minimum(counts, width - counts)
-        confidence *= self._dispersions[wide]
-        least = np.sqrt(smaller * (2.0 * confidence * units * units * _variance(width, total, square)))
-        least += (2.0 / 3.0) * confidence * ranges
-        least *= 1.0 - 1e-9
-        suspects: IntArray = wide[((gaps >= effects) & (gaps * smaller >= least)).any(axis=0)]
-        return suspects
+    def _nothing(self) -> Cut:
+        n, ranges = self._size, self._watched.ranges
+        none = np.zeros(n, np.int64)
+        return Cut(np.zeros(n, np.bool_), np.zeros(n), ranges.copy(), none, none.copy(), none.copy())
 
-    def _confidence(self, width: IntArray) -> FloatArray:
-        confidence: FloatArray = np.log(2.0 * np.log(np.maximum(width, 3)) / self._spec.delta)
-        return confidence
+    def _add(self, panes: IntArray, starts_ms: IntArray) -> list[tuple[int, Cut]]:
+        """Add panes, int64 [3, panes, S], also those without events; return after which of them what changed."""
+        if not starts_ms.size:
+            return []
+        if (self._totals[0, -1] + panes[0].sum(axis=0)).max() > EVENTS_MAX:
+            steps = [self._step(panes[:, at : at + 1], starts_ms[at : at + 1]) for at in range(starts_ms.size)]
+            return [(pane, cut) for pane, cut in enumerate(steps) if cut.detected.any()]
+        cuts: dict[int, Cut] = {}
+        apart = [(columns, self._of(columns), first) for columns, first in self._changes(panes)]
+        self._extend(panes, starts_ms)
+        for columns, part, first in apart:
+            for pane, cut in part._cut_at(first, panes[..., columns], starts_ms):
+                cuts[pane] = self._spread(columns, cut, cuts.get(pane))
+            self._totals[:, :, columns] = part._totals
+        return sorted(cuts.items())
 
-    def _spread(self, changed: IntArray, cut: Cut) -> Cut:
-        """Put what is detected of some series among all series."""
-        spread = self._nothing._replace(**{name: column.copy() for name, column in self._nothing._asdict().items()})
+    def _changes(self, panes: IntArray) -> Iterator[tuple[IntArray, int]]:
+        """Return which series are to be cut, and after which pane none of them was cut before: together, by time."""
+        course = _course(self._levels, panes.shape[1], self._spec.max_buckets)
+        after = np.arange(panes.shape[1])
+        after = after[((self._tick + 1 + after) % self._spec.clock == 0) & (course.boundaries[:, 0] > 0)]
+        if not after.size:
+            return
+        totals, boundaries, ends = self._running(panes), course.boundaries[after], self.buckets + 1 + after
+        suspicion = Suspicion(self._spec, self._watched, totals, boundaries, ends)
+        unchanged = np.ones(self._size, np.bool_)
+        for block in suspicion.blocks():
+            at, series = suspicion.named(block, unchanged)
+            if not at.size:
+                continue
+            of_pairs = totals[:2, boundaries[at].T, series], totals[:, ends[at], series]
+            detected = best_cuts(self._spec, self._watched.of(series), *of_pairs).detected
+            if detected.any():
+                at, series = at[detected], np.unique(series[detected])
+                unchanged[series] = False
+                yield series, int(after[at.min()])
+
+    def _cut_at(self, first: int, panes: IntArray, starts_ms: IntArray) -> Iterator[tuple[int, Cut]]:
+        """Add panes, after the `first` of which something changes, and before it nothing."""
+        at = first + 1
+        yield first, self._step(panes[:, :at], starts_ms[:at])
+        yield from ((at + pane, cut) for pane, cut in self._add(panes[:, at:], starts_ms[at:]))
+
+    def _of(self, columns: IntArray) -> "AdwinBank":
+        """Return a bank of some of the series, as they stand."""
+        part = AdwinBank(self._spec, *self._watched[:3])
+        part._watched, part._totals = self._watched.of(columns), self._totals[:, :, columns]
+        part._tick, part._levels, part._starts_ms = self._tick, self._levels, self._starts_ms
+        return part
+
+    def _step(self, panes: IntArray, starts_ms: IntArray) -> Cut:
+        """Add panes of which only the last may change anything."""
+        self._extend(panes, starts_ms)
+        self._forget_beyond_bound()
+        first = self._nothing()
+        changed = np.arange(self._size) if self._is_tested() else _NONE
+        while changed.size:
+            cut, boundaries = self._cuts(changed)
+            if not first.detected.any():
+                first = self._spread(changed, cut)
+            changed = changed[cut.detected]
+            self._drop(changed, boundaries[cut.detected])
+        return first
+
+    def _extend(self, panes: IntArray, starts_ms: IntArray) -> None:
+        course = _course(self._levels, starts_ms.size, self._spec.max_buckets)
+        rows = [0, *course.rows]
+        self._totals = self._running(panes)[:, rows]
+        self._starts_ms = np.concatenate([self._starts_ms, starts_ms])[rows[:-1]]
+        self._levels = course.levels
+        self._tick += starts_ms.size
+
+    def _running(self, panes: IntArray) -> IntArray:
+        """Return the totals at all boundaries that there are, and after each of the panes."""
+        totals: IntArray = np.concatenate([self._totals, panes], axis=1)
+        np.cumsum(totals[:, self.buckets :], axis=1, out=totals[:, self.buckets :])
+        return totals
+
+    def _spread(self, columns: IntArray, cut: Cut, among: Cut | None = None) -> Cut:
+        """Put what is detected of some series among all series, of which others may be told already."""
+        spread = among or self._nothing()
         for column, found in zip(spread, cut, strict=True):
-            column[changed] = found[cut.detected]
+            column[columns[cut.detected]] = found[cut.detected]
         return spread
 
-    def _append(self, pane: tuple[IntArray, IntArray, IntArray], start_ms: int) -> None:
-        newest = self.buckets + 1
-        if newest == self._totals.shape[1]:
-            self._totals = np.concatenate([self._totals, np.zeros_like(self._totals)], axis=1)
-        for totals, column in zip(self._totals, pane, strict=True):
-            np.add(totals[newest - 1], column, out=totals[newest])
-        self._levels.append(0)
-        self._starts_ms.append(start_ms)
-
-    def _merge_buckets(self) -> None:
-        # Levels fall from the oldest bucket to the newest, so those of one level are neighbours.
-        level = 0
-        while self._levels.count(level) > self._spec.max_buckets:
-            oldest = self._levels.index(level)
-            self._remove_boundary(oldest + 1)
-            self._levels[oldest : oldest + 2] = [level + 1]
-            del self._starts_ms[oldest + 1]
-            level += 1
-
-    def _remove_boundary(self, boundary: int) -> None:
-        self._totals[:, boundary : self.buckets] = self._totals[:, boundary + 1 : self.buckets + 1]
-
     def _forget_beyond_bound(self) -> None:
-        while (full := np.flatnonzero(self._totals[0, self.buckets] > EVENTS_MAX)).size:
-            self._drop(full, np.argmax(self._totals[0, : self.buckets + 1, full] > 0, axis=1))
+        while (full := np.flatnonzero(self._totals[0, -1] > EVENTS_MAX)).size:
+            self._drop(full, np.argmax(self._totals[0][:, full] > 0, axis=0))
 
     def _drop(self, series: IntArray, boundaries: IntArray) -> None:
         """Forget what is older than `boundaries`, one for each of `series`."""
         older = self._totals[:, boundaries, series]
-        kept = np.arange(1, self.buckets + 1)[:, None] > boundaries
-        self._totals[:, 1 : self.buckets + 1, series] = np.where(
-            kept, self._totals[:, 1 : self.buckets + 1, series] - older[:, None], 0
-        )
+        kept = np.arange(self.buckets + 1)[:, None] > boundaries
+        self._totals[:, :, series] = np.where(kept, self._totals[:, :, series] - older[:, None], 0)
 
-    def _gaps(self, columns: slice | IntArray) -> FloatArray:
-        """Return, by boundary and series, the newer part's mean minus the older part's, in natural units."""
-        counts, sums = self._totals[:2, 1 : self.buckets, columns]
-        width, total = self._totals[:2, self.buckets, columns]
-        # Dividing floats is much quicker than dividing integers, which become floats all the same.
-        n_old, old = counts.astype(np.float64), sums.astype(np.float64)
-        gaps: FloatArray = (total - sums).astype(np.float64)
-        gaps /= np.maximum(width - n_old, 1.0)
-        old /= np.maximum(n_old, 1.0)
-        gaps -= old
-        gaps *= self._units[columns]
-        return gaps
-
-    def _best_cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
+    def _cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
         """Return the best cut of each of `series` and the boundary that it is at."""
-        spec = self._spec
-        columns = slice(None) if series.size == self._size else series  # a view costs nothing
-        counts = self._totals[0][1 : self.buckets, columns]
-        width, total, square = self._totals[:, self.buckets, columns]
-        ranges, units, effects = self._ranges[columns], self._units[columns], self._effects[columns]
-
-        gap = self._gaps(columns)
-        n_old = counts.astype(np.float64)
-        n_new = width - n_old
-        reciprocal = 1.0 / np.maximum(n_old - (spec.min_window - 1), _TOO_FEW)
-        reciprocal += 1.0 / np.maximum(n_new - (spec.min_window - 1), _TOO_FEW)
-        confidence = self._confidence(width) * self._dispersions[columns]
-        variance = units * units * _variance(width, total, square)
-        epsilon = np.sqrt(2.0 * variance * confidence * reciprocal)
-        epsilon += (2.0 / 3.0) * confidence * ranges * reciprocal
-        np.maximum(epsilon, effects, out=epsilon)
-
-        ratio = np.abs(gap) / epsilon
-        np.putmask(ratio, reciprocal > 2.0, -1.0)
-        best = np.argmax(ratio, axis=0)
-        at = (best, np.arange(series.size))
-        tested = (width > spec.grace) & (ratio[at] >= 0.0)
-        best_gap = np.where(tested, gap[at], 0.0)
-        best_epsilon = np.where(tested, epsilon[at], ranges)
-        sizes = np.where(tested, counts[at], 0), np.where(tested, width - counts[at], 0)
-        since_ms = np.where(tested, np.array(self._starts_ms)[best + 1], 0)
-        detected = tested & (np.abs(best_gap) >= best_epsilon)
-        return Cut(detected, best_gap, best_epsilon, *sizes, since_ms), best + 1
+        totals, watched = self._totals, self._watched
+        if series.size < self._size:
+            totals, watched = totals[:, :, series], watched.of(series)
+        best = best_cuts(self._spec, watched, totals[:, 1:-1], totals[:, -1])
+        since_ms = np.where(best.n_old > 0, self._starts_ms[best.place + 1], 0)
+        return Cut(best.detected, best.gap, best.epsilon, best.n_old, best.n_new, since_ms), best.place + 1
 
 
-def _variance(width: IntArray, total: IntArray, square: IntArray) -> FloatArray:
-    """Return the population variance in steps, from integers centred before they become floats."""
-    # Wrapping is harmless: what is left after the centring fits, whatever overflowed on the way.
-    n = np.maximum(width, 1)
-    centre = total // n
-    rest = total - width * centre
-    centred = square - centre * (total + rest)
-    mean = rest / n
-    variance: FloatArray = np.maximum(centred / n - mean * mean, 0.0)
-    return variance
+_NONE = np.zeros(0, np.int64)
+
+
+class _Course(NamedTuple):
+    """Where the boundaries of buckets are after panes.
+
+    Parameters
+    ----------
+    boundaries
+        int64 [panes, boundaries]; after each pane, how many buckets and panes lie before each boundary, oldest first,
+        then zeros. A window's end is none.
+    rows
+        After the last pane, how many lie before each boundary and before the end.
+    levels
+        After the last pane, the levels of the buckets: 2^level panes are in each.
+    """
+
+    boundaries: IntArray
+    rows: tuple[int, ...]
+    levels: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def _course(levels: tuple[int, ...], panes: int, max_buckets: int) -> _Course:
+    """Return how panes change the buckets: all series of a model that see the same panes have the same course."""
+    of, rows, boundaries = list(levels), list(range(1, len(levels) + 1)), []
+    for pane in range(panes):
+        of.append(0)
+        rows.append(len(levels) + pane + 1)
+        # Levels fall from the oldest bucket to the newest, so those of one level are neighbours.
+        level = 0
+        while of.count(level) > max_buckets:
+            oldest = of.index(level)
+            of[oldest : oldest + 2] = [level + 1]
+            del rows[oldest]
+            level += 1
+        boundaries.append(rows[:-1])
+    most = max(1, *map(len, boundaries)) if boundaries else 1
+    padded = np.array([[*row, *[0] * (most - len(row))] for row in boundaries], np.int64).reshape(panes, most)
+    return _Course(padded, tuple(rows), tuple(of))

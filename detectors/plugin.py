@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from detectors.adwin import Cut, FloatArray, IntArray
+from detectors.bank import Bank
+from detectors.cuts import Cut, FloatArray, IntArray
 
 MEANS_MAX = 2048
 """Pane means kept of a series; half of them after a clearing."""
@@ -37,7 +38,7 @@ def plugin_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
-class PluginBank:
+class PluginBank(Bank):
     """One river detector for each of S series.
 
     Parameters

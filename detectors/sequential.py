@@ -7,33 +7,14 @@ number of events between two errors, has no place here: a pane keeps counts and 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
-from detectors.adwin import AdwinBank, AdwinSpec, Cut, FloatArray, IntArray
+from detectors.adwin import AdwinBank
+from detectors.bank import Bank
+from detectors.cuts import AdwinSpec, FloatArray
 from detectors.plugin import PluginBank
 from detectors.splits import RULES, SplitBank
 
 PLUGIN_PREFIX = "river.drift."
-
-
-class Bank(Protocol):
-    """What every sequential detector does, see `detectors.adwin.AdwinBank`."""
-
-    def disperse(self, dispersions: FloatArray) -> None:
-        """Let each series' events weigh as much as so many times fewer independent ones, from now on."""
-        ...
-
-    def update(self, counts: IntArray, sums: IntArray, squares: IntArray, start_ms: int = 0) -> Cut:
-        """Add one pane to every series and return what changed."""
-        ...
-
-    def clearest(self) -> Cut:
-        """Return how each series stands, changed or not."""
-        ...
-
-    def snapshot(self) -> bytes:
-        """Return the state."""
-        ...
 
 
 Make = Callable[[float, FloatArray, FloatArray, FloatArray, bytes | None], Bank]

@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.adwin import EVENTS_MAX, BoolArray, Cut, FloatArray, IntArray
+from detectors.adwin import EVENTS_MAX
+from detectors.bank import Bank
+from detectors.cuts import BoolArray, Cut, FloatArray, IntArray
 
 EVENTS_MIN = 30
 """Events of the older part before anything is compared with it."""
@@ -137,7 +139,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-class SplitBank:
+class SplitBank(Bank):
     """Split totals of S series that share their panes.
 
     Parameters

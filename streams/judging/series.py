@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from detectors.adwin import Cut
+from detectors.cuts import Cut
 from detectors.profile import STEPS_PER_SCALE, Profile
 from detectors.sequential import make_bank
 from detectors.summaries import Ints
@@ -60,6 +60,11 @@ class SeriesLayout:
     ranges: Floats
     units: Floats
     effects: Floats
+
+    def clearest_of(self, clearness: Floats) -> Ints:
+        """Return, for each name, the first of its series that is the clearest."""
+        order = np.lexsort((-clearness, self.owner))
+        return order[np.searchsorted(self.owner, np.arange(len(self.names)))]
 
 
 @lru_cache(maxsize=4096)
@@ -162,10 +167,9 @@ class SequentialDetectors:
         Of each series it is the clearest change that was detected on the way, else how it stands where the window ends.
         """
         found: dict[str, Cut] = {}
-        for start_ms, values in self._values(panes):
+        for starts_ms, values in self._values(panes):
             for name, bank in self._banks.items():
-                cut = bank.update(*values, start_ms)
-                if cut.detected.any():
+                for cut in bank.update_many(*values, starts_ms):
                     found[name] = _clearer(found[name], cut) if name in found else cut
         verdicts: list[Verdict] = []
         for name, bank in self._banks.items():
@@ -174,26 +178,24 @@ class SequentialDetectors:
         return verdicts
 
     def _verdicts(self, detector: str, best: Cut) -> Iterator[Verdict]:
-        series, ratio = self._series, _clearness(best)
-        for index, name in enumerate(series.names):
-            own = np.flatnonzero(series.owner == index)
-            clearest = int(own[np.argmax(ratio[own])])
-            level = "drift" if best.detected[clearest] else "ok" if best.n_old[clearest] else "not_ready"
+        clearest = self._series.clearest_of(_clearness(best))
+        columns = (column[clearest].tolist() for column in best)
+        for name, detected, gap, epsilon, n_old, n_new, since_ms in zip(self._series.names, *columns, strict=True):
             yield Verdict(
                 name,
                 detector,
-                abs(float(best.gap[clearest])),
-                float(best.epsilon[clearest]),
+                abs(gap),
+                epsilon,
                 float("nan"),
-                int(best.n_old[clearest]),
-                int(best.n_new[clearest]),
-                level,
-                changed_ms=int(best.since_ms[clearest]) if best.detected[clearest] else None,
-                fell=bool(best.detected[clearest] and best.gap[clearest] < 0),
+                n_old,
+                n_new,
+                "drift" if detected else "ok" if n_old else "not_ready",
+                changed_ms=since_ms if detected else None,
+                fell=detected and gap < 0,
             )
 
-    def _values(self, panes: Iterable[Pane]) -> Iterator[tuple[int, tuple[Ints, Ints, Ints]]]:
-        """Yield of each pane its start and, by series, counts, sums and sums of squares."""
+    def _values(self, panes: Iterable[Pane]) -> Iterator[tuple[Ints, tuple[Ints, Ints, Ints]]]:
+        """Yield of some panes in a row their starts and, by pane and series, counts, sums and sums of squares."""
         remaining = iter(panes)
         while some := list(islice(remaining, PANES_AT_ONCE)):
             counts, sums, squares = self._feature_values(some)
@@ -205,8 +207,7 @@ class SequentialDetectors:
             dispersions = self._swings.learn(counts, sums, squares)
             for bank in self._banks.values():
                 bank.disperse(dispersions)
-            for row, pane in enumerate(some):
-                yield pane.start_ms, (counts[row], sums[row], squares[row])
+            yield np.array([pane.start_ms for pane in some], np.int64), (counts, sums, squares)
 
     def _feature_values(self, panes: Sequence[Pane]) -> tuple[Ints, Ints, Ints]:
         series, layout = self._series, self._layout

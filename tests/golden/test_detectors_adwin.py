@@ -1,6 +1,8 @@
 """Adaptive windows cut where a brute-force scan over the same buckets does, and first where river does."""
 
+import hashlib
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 from river import drift
 
-from detectors.adwin import AdwinBank, AdwinSpec
+from detectors.adwin import AdwinBank
+from detectors.cuts import AdwinSpec
 
 ONE = np.ones(1)
 
@@ -177,3 +180,26 @@ def test_a_million_unchanged_events_are_never_cut_and_small_changes_are_found_as
             cut = changed.update(ones, hits, hits).detected
             delays = np.where(cut, np.minimum(delays, event), delays)
         assert np.median(delays) <= delay_median_max
+
+
+def test_a_state_is_stored_in_the_released_form_and_gone_on_with() -> None:
+    # By hand: what was released stores a digest of the specification, three numbers, the buckets' levels and starts,
+    # and the totals up to each bucket, all series side by side.
+    generator, one, effects = np.random.default_rng(5), np.ones(2), np.array([0.0, 0.05])
+    bank, brute = AdwinBank(AdwinSpec(), one, one, effects), BruteForce(AdwinSpec(), 1.0, 1.0, [[], []])
+    for pane in range(40):
+        ones = generator.binomial(100, 0.3, 2)
+        bank.update(np.array([100, 100]), ones, ones, 1000 * pane)
+        brute.update([(100, int(n), int(n)) for n in ones])
+    spec = "[('clock', 1), ('delta', 0.002), ('grace', 10), ('max_buckets', 5), ('min_window', 5)]"
+    columns = b"".join(column.astype("<f8").tobytes() for column in (one, one, effects))
+    digest = hashlib.blake2b(spec.encode() + columns, digest_size=16).digest()
+    levels = [bucket[0] for bucket in brute.windows[0]]
+    starts = (1000 * np.cumsum([0, *(2**level for level in levels[:-1])])).tolist()
+    totals = np.cumsum([[bucket[1:] for bucket in window] for window in brute.windows], axis=1)
+    by_hand = struct.pack("<16sqqq", digest, 2, len(levels), 40)
+    by_hand += np.array([levels, starts], "<i8").tobytes() + totals.transpose(2, 1, 0).astype("<i8").tobytes()
+    assert bank.snapshot() == by_hand
+    again = AdwinBank.restore(AdwinSpec(), one, one, effects, by_hand)
+    change = np.array([100, 100]), np.array([30, 90]), np.array([30, 90])
+    assert again.update(*change, 40_000).detected.tolist() == [False, True]

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.adwin import AdwinBank, AdwinSpec, Cut
+from detectors.adwin import AdwinBank
+from detectors.cuts import AdwinSpec, Cut, Suspicion, Watched, best_cuts
 
 SPEC = AdwinSpec(max_buckets=2)
 RANGES, UNITS, EFFECTS = np.array([1.0, 16.0, 1.0]), np.array([1.0, 1 / 4096, 1.0]), np.array([0.0, 0.1, 0.05])
@@ -15,11 +16,15 @@ def bank() -> AdwinBank:
     return AdwinBank(SPEC, RANGES, UNITS, EFFECTS)
 
 
-def add(target: AdwinBank, pane: tuple[tuple[int, float], ...], start_ms: int) -> Cut:
-    counts = np.array([count for count, _ in pane])
+def columns_of(stream: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    counts = np.array([[count for count, _ in pane] for pane in stream])
     steps = np.array([1, 4096, 1])
-    ones = np.array([int(count * share) for count, share in pane])
-    return target.update(counts, ones * steps, ones * steps**2, start_ms)
+    ones = np.array([[int(count * share) for count, share in pane] for pane in stream])
+    return counts, ones * steps, ones * steps**2
+
+
+def add(target: AdwinBank, pane: tuple[tuple[int, float], ...], start_ms: int) -> Cut:
+    return target.update(*(of[0] for of in columns_of([pane])), start_ms)
 
 
 def same(one: Cut, other: Cut) -> bool:
@@ -37,6 +42,47 @@ def test_restoring_a_snapshot_mid_window_is_the_identity(stream: list, cut_at: i
             assert restored.snapshot() == snapshot
         assert same(add(kept, pane, index), add(restored, pane, index))
     assert kept.snapshot() == restored.snapshot()
+
+
+@given(panes, st.integers(1, 64), st.integers(1, 3), st.floats(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_many_panes_at_once_change_what_they_change_one_by_one(
+    stream: list, at_once: int, clock: int, dispersion: float
+) -> None:
+    spec = AdwinSpec(max_buckets=2, delta=0.3, clock=clock)
+    one_by_one, together = (AdwinBank(spec, RANGES, UNITS, EFFECTS) for _ in range(2))
+    for target in (one_by_one, together):
+        target.disperse(np.array([1.0, 1.0, dispersion]))
+    for start in range(0, len(stream), at_once):
+        some = stream[start : start + at_once]
+        expected = [add(one_by_one, pane, start + number) for number, pane in enumerate(some)]
+        found = together.update_many(*columns_of(some), start + np.arange(len(some)))
+        changed = [cut for cut in expected if cut.detected.any()]
+        assert len(found) == len(changed)
+        assert all(map(same, found, changed))
+        assert same(together.clearest(), one_by_one.clearest())
+    assert together.snapshot() == one_by_one.snapshot()
+
+
+@given(st.integers(0, 2**32), st.integers(2, 40), st.sampled_from([3, 200, 10**6, 2**25]))
+@settings(max_examples=100, deadline=None)
+def test_no_cut_is_overlooked_by_the_bound_that_leaves_out_most(seed: int, rows: int, size: int) -> None:
+    generator, series = np.random.default_rng(seed), 8
+    shares = np.clip(0.5 + generator.normal(0, 0.2, (rows, series)).cumsum(axis=0) * generator.random(series), 0, 1)
+    counts = generator.integers(0, size, (rows, series))
+    ones = generator.binomial(counts, shares)
+    totals = np.zeros((3, rows + 1, series), np.int64)
+    totals[:, 1:] = np.cumsum([counts, ones, ones], axis=1)
+    watched = Watched(np.ones(series), np.ones(series), np.full(series, 0.01), generator.integers(1, 4, series) * 1.0)
+    ends = np.arange(2, rows + 1)
+    boundaries = np.where(np.arange(1, rows) < ends[:, None], np.arange(1, rows), 0)
+    suspicion = Suspicion(SPEC, watched, totals, boundaries, ends)
+    named = np.zeros((len(ends), series), np.bool_)
+    for block in suspicion.blocks():
+        named[suspicion.named(block, np.ones(series, np.bool_))] = True
+    for end, is_named in zip(ends, named, strict=True):
+        detected = best_cuts(SPEC, watched, totals[:, 1:end], totals[:, end]).detected
+        assert not (detected & ~is_named).any()
 
 
 @given(panes)

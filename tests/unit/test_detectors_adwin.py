@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from scipy.signal import lfilter
 
-from detectors.adwin import EVENTS_MAX, AdwinBank, AdwinSpec, Cut
+from detectors.adwin import EVENTS_MAX, AdwinBank
+from detectors.cuts import AdwinSpec, Cut
 from detectors.profile import standardised_steps
 from detectors.profile_building import numeric_feature
 

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from detectors.adwin import EVENTS_MAX, Cut
+from detectors.adwin import EVENTS_MAX
+from detectors.cuts import Cut
 from detectors.plugin import MEANS_MAX
 from detectors.profile import standardised_steps
 from detectors.profile_building import numeric_feature

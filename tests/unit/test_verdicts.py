@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from detectors import windows
-from detectors.adwin import AdwinBank, AdwinSpec, Cut
+from detectors.adwin import AdwinBank
+from detectors.cuts import AdwinSpec, Cut
 from detectors.distances import histograms
 from detectors.summaries import Ints, merge_vectors
 from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
