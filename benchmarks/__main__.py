@@ -20,8 +20,7 @@ from rich.console import Console
 from benchmarks.constants import write_constants
 from benchmarks.machine import describe_machine
 from benchmarks.micro import measure_steps, steps_table
-from benchmarks.peer import MissingPeerError
-from benchmarks.results import Result, as_json
+from benchmarks.results import NotMeasuredError, Result, as_json
 from benchmarks.rows import ROWS, Row
 from benchmarks.services import services
 from benchmarks.stage import FULL, QUICK, Size, Stage
@@ -127,7 +126,7 @@ def measure(chosen: Mapping[str, Row], stage: Stage) -> Iterator[list[Result]]:
                 continue
             try:
                 result.turns.append(row.measure(stage))
-            except MissingPeerError as error:
+            except NotMeasuredError as error:
                 result.missing = str(error)
             except Exception as error:
                 result.missing, result.failed, result.turns = f"{type(error).__name__}: {error}", True, []

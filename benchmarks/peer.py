@@ -17,17 +17,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.results import Measured
+from benchmarks.results import Measured, NotMeasuredError
 from benchmarks.stage import REFERENCE_ROWS, REFERENCE_SEED, Stage
 from benchmarks.traffic import CATEGORIES, Traffic, make_traffic
 from benchmarks.usage import Meter
 
 SCRIPTS = Path(__file__).parent / "peers"
 BINS = 10
-
-
-class MissingPeerError(Exception):
-    """A peer that can't be run here, with the reason."""
 
 
 def measure_peer(stage: Stage, script: str, topic: str, events: int, *, python: Path | None = None) -> Measured:
@@ -40,7 +36,7 @@ def measure_peer(stage: Stage, script: str, topic: str, events: int, *, python: 
     """
     interpreter = stage.peers if python is None else python
     if not interpreter.exists():
-        raise MissingPeerError("the peers are not installed; make bench does it")
+        raise NotMeasuredError("the peers are not installed; make bench does it")
     reference: Path = stage.once("reference of the peers", lambda: _reference(stage.folder))
     command = [str(interpreter), str(SCRIPTS / script), stage.bootstrap_servers, topic, str(events), str(reference)]
     errors = stage.folder / f"{script}.log"
@@ -72,7 +68,7 @@ def _wait_for(word: str, process: subprocess.Popen[str], errors: Path) -> None:
             return
     text = errors.read_text()[-1500:]
     if "ModuleNotFoundError" in text:
-        raise MissingPeerError(f"not installed: {text.splitlines()[-1]}")
+        raise NotMeasuredError(f"not installed: {text.splitlines()[-1]}")
     raise RuntimeError(f"{errors.stem} ended:\n{text}")
 
 

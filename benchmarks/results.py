@@ -18,6 +18,10 @@ Kind = Literal["driftline", "peer", "limit"]
 RATE = "events_per_s"
 
 
+class NotMeasuredError(Exception):
+    """A row that can't be measured here, with the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One row, measured once.

@@ -14,7 +14,7 @@ from benchmarks.drain import drain, prepare_drain
 from benchmarks.freshness import measure_freshness
 from benchmarks.join import measure_join
 from benchmarks.peer import measure_peer, own_python
-from benchmarks.results import RATE, Kind, Measured, Target
+from benchmarks.results import RATE, Kind, Measured, NotMeasuredError, Target
 from benchmarks.scale import measure_arrears, measure_models, measure_window
 from benchmarks.stage import Stage
 from benchmarks.workers import PARTITIONS, measure_rebalance, measure_workers
@@ -62,6 +62,11 @@ def limit(script: str, share: float) -> Callable[[Stage], Measured]:
     return lambda stage: measure_peer(
         stage, script, stage.topics("json").predictions, _share(stage, share), python=own_python()
     )
+
+
+def not_there_yet(stage: Stage) -> Measured:
+    """Say that there is nothing to measure."""
+    raise NotMeasuredError("the client for model servers is not written yet")
 
 
 def _share(stage: Stage, share: float) -> int:
@@ -199,6 +204,14 @@ ROWS: Mapping[str, Row] = {
         figure="share_of_one_model",
         quick=False,
         turns_max=1,
+    ),
+    "client": Row(
+        "a call of the client in a model server at 1,000 calls/s; its memory while the broker is away",
+        "driftline",
+        not_there_yet,
+        (Target("call_us_p99", at_most=50), Target("memory_mib", at_most=32)),
+        figure="call_us_p99",
+        quick=False,
     ),
     "faust": Row(
         "stock Faust agent: river's ADWIN and numpy's PSI, in memory, no segments",

@@ -25,7 +25,8 @@ _UNITS = {"ms": "ms", "mib": "MiB", "share": "of one model's rate", "us": "µs"}
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Write one row of the table as texts."""
     if row["missing"]:
-        return (row["name"], f"not measured: {' '.join(row['missing'].split())[:200]}", "", "", "", "")
+        why = " ".join(row["missing"].split())[:200]
+        return (row["name"], f"not measured: {why}", "", "", "", "; ".join(map(target_text, row["target"])))
     headline = row["figure"]
     others = [figure_text(name, value) for name, value in row["figures"].items() if name not in (headline, RATE)]
     return (
@@ -34,7 +35,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         _parts(row["ratio"]),
         _parts(row["cpu_us_per_event"]),
         _parts(row["peak_mib"]),
-        "; ".join(target_text(target) for target in row["target"]),
+        "; ".join(map(target_text, row["target"])),
     )
 
 
