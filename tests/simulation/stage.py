@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -20,15 +20,13 @@ from psycopg.abc import PQGen
 from driftline.store.connection import Connection, _configure, _manner
 
 T = TypeVar("T")
-SETTLES_S = 0.002
-STUCK_S_MAX = 20.0
+SETTLES_S = 0.004
+STUCK_S_MAX = 60.0
 
 _ACTOR: ContextVar[Actor] = ContextVar("actor")
 
-BLOCKED = b"""
-    select pid from pg_stat_activity
-     where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
-"""
+BLOCKED = b"select pid from unnest(%s::integer[]) pid where cardinality(pg_blocking_pids(pid)) > 0"
+HAS_ENDED = b"select not exists (select from pg_stat_get_activity(%s))"
 
 
 class Killed(BaseException):
@@ -160,6 +158,8 @@ class Stage:
     actors: list[Actor] = field(default_factory=list)
     deadlocks: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _blocked: set[int] = field(default_factory=set)
+    """Backends that waited for a lock when last looked at: of these it need not be awaited whether they go on."""
 
     def note_change(self) -> None:
         """Say that an actor has stopped or ended."""
@@ -211,18 +211,21 @@ class Stage:
                 raise error
 
     async def _all_wait_for_locks(self, actors: list[Actor]) -> bool:
-        try:
-            await asyncio.wait_for(self._changed.wait(), SETTLES_S)
-            return False
-        except TimeoutError:
-            pass
-        blocked = {pid for (pid,) in await (await self.monitor.execute(BLOCKED)).fetchall()}
-        if self._changed.is_set():
-            return False
-        pids = [
+        pids = {
             actor.connection.info.backend_pid for actor in actors if actor.connection and not actor.connection.closed
-        ]
-        return len(pids) == len(actors) and blocked.issuperset(pids)
+        }
+        if len(pids) < len(actors) or not pids <= self._blocked:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLES_S):
+                    await self._changed.wait()
+                return False
+        if len(pids) < len(actors):
+            return False
+        self._blocked = {pid for (pid,) in await self._ask(BLOCKED, list(pids))}
+        return not self._changed.is_set() and self._blocked >= pids
+
+    async def _ask(self, query: bytes, *values: object) -> list[tuple[Any, ...]]:
+        return await (await self.monitor.execute(query, values, prepare=True)).fetchall()
 
     async def kill(self, process: str) -> None:
         """End a process where it stands: its sessions end, and what it has not committed is undone."""
@@ -243,4 +246,7 @@ class Stage:
         """End an actor's session, as a network or `idle_in_transaction_session_timeout` does."""
         if actor.connection is not None and not actor.connection.closed:
             pid = actor.connection.info.backend_pid
-            await self.monitor.execute("select pg_terminate_backend(%s, 10000)", (pid,))
+            await self._ask(b"select pg_terminate_backend(%s)", pid)
+            # Its own second argument would wait in steps of a tenth of a second.
+            while not (await self._ask(HAS_ENDED, pid))[0][0]:
+                await asyncio.sleep(0.0005)
