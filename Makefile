@@ -3,14 +3,15 @@ PYTHON ?= python3.13 python3.12 python3.11 python3
 UV ?= uv
 ARGS ?=
 SEEDS ?= 1000
+MESSAGES ?= 10000000
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long simulate demo bench bench-store bench-all calibrate check lock
-check test test-long simulate: export NO_COLOR = 1
+.PHONY: help setup test test-long simulate fuzz demo bench bench-store bench-all calibrate check lock
+check test test-long simulate fuzz: export NO_COLOR = 1
 
 help:
 	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
@@ -23,6 +24,7 @@ help:
 	@echo "make bench-all  measure all that is committed again, an hour on a quiet machine: docs/benchmarks, capacity's constants"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
+	@echo "make fuzz MESSAGES=10000000  send mutated messages, files, configurations and requests through every door"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
 setup: .venv/installed.stamp
@@ -70,10 +72,20 @@ calibrate: setup
 simulate: setup
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
+# Atheris is there for few platforms; where it is not, chance alone chooses what to mutate.
+fuzz: setup
+	@$(MAKE) --no-print-directory .cache/atheris/installed.stamp || echo "Atheris could not be installed" >&2
+	@PYTHONPATH=$(CURDIR)/.cache/atheris $(BIN)/python -m tests.fuzz --guided --messages $(MESSAGES) $(ARGS)
+
+.cache/atheris/installed.stamp: tests/fuzz/requirements.lock | .venv/bin/python
+	@$(PIP) install --upgrade --target $(@D) --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
+
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock
 	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --output-file requirements-dev.lock
 	@$(COMPILE) $(ARGS) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
+	@$(COMPILE) $(ARGS) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.lock
 
 .venv/bin/python:
 	@for python in $(PYTHON); do \

@@ -145,7 +145,7 @@ def _retry_after_ms(text: str, now_s: float) -> int:
         return int(text[:9]) * 1000
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0
     wait_s = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.fromtimestamp(now_s, UTC)
     return max(0, round(wait_s.total_seconds() * 1000))

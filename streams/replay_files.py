@@ -95,16 +95,18 @@ def read_replay(
         dead += refused
         first += table.num_rows
     predictions = merge(batches)
-    if not label_tables and any(has_field(table, decoder.shape, "label") for _, table in prediction_tables):
-        label_tables = prediction_tables
+    beside = not label_tables
+    if beside:
+        label_tables = [
+            (path, _with_label(table, decoder.shape))
+            for path, table in prediction_tables
+            if has_field(table, decoder.shape, "label")
+        ]
     labels: list[LabelBatch] = []
     without_prediction = 0
     for path, table in label_tables:
-        beside = label_tables is prediction_tables
         timeless = beside or not has_field(table, decoder.shape, "time")
         given = np.zeros(table.num_rows, np.int64) if timeless else None
-        if beside:
-            table = _with_label(table, decoder)
         found, refused = labels_from_table(table, decoder, str(path), given)
         if timeless:
             found, n_lost = _after_prediction(found, predictions, times.label_delay_ms)
@@ -164,10 +166,11 @@ def _numbered_from(batch: PredictionBatch, first: int) -> PredictionBatch:
     return replace(batch, order=batch.order + first)
 
 
-def _with_label(table: pa.Table, decoder: FileDecoder) -> pa.Table:
+def _with_label(table: pa.Table, shape: EventShape) -> pa.Table:
     """Keep the rows of a prediction file whose label is known; the others have none yet."""
-    path = next(path[0] for path in decoder.shape.paths["label"] if path[0] in table.column_names)
-    return table.filter(pa.compute.is_valid(table[path]))
+    find = finder(table)
+    found = next(array for path in shape.paths["label"] if (array := find(path)) is not None)
+    return table.filter(pa.compute.is_valid(found))
 
 
 def _after_prediction(labels: LabelBatch, predictions: PredictionBatch, delay_ms: int) -> tuple[LabelBatch, int]:

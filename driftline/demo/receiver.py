@@ -23,6 +23,7 @@ BODY_BYTES_MAX = 1024 * 1024
 MESSAGES_MAX = 10_000
 AGE_S_MAX = 300
 READ_SECONDS_MAX = 10
+NUMBER_CHARACTERS_MAX = 20
 
 _PREFIX = "whsec_"
 
@@ -67,7 +68,7 @@ def is_signed(headers: Mapping[str, str], body: bytes, secret: str, now_s: float
     by spaces, while a secret is exchanged for another.
     """
     identity, at = headers.get("webhook-id") or "", headers.get("webhook-timestamp") or ""
-    if not (at.isascii() and at.isdigit() and abs(now_s - int(at)) <= AGE_S_MAX):
+    if not (_is_number(at) and abs(now_s - int(at)) <= AGE_S_MAX):
         return False
     key = base64.b64decode(secret.removeprefix(_PREFIX))
     digest = hmac.new(key, f"{identity}.{at}.".encode() + body, hashlib.sha256).digest()
@@ -98,10 +99,15 @@ class Receiver:
         return signed
 
 
+def _is_number(text: str) -> bool:
+    """Whether a header is a whole number that is not absurdly long: of thousands of digits Python makes none."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARACTERS_MAX
+
+
 def _type_of(body: bytes) -> str:
     try:
         event: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(event.get("type", "")) if isinstance(event, dict) else ""
 
@@ -129,7 +135,7 @@ def _handler(take: Callable[[Mapping[str, str], bytes, float], bool]) -> type[Ba
 
         def do_POST(self) -> None:
             length = self.headers.get("content-length") or ""
-            if not (length.isascii() and length.isdigit()) or int(length) > BODY_BYTES_MAX:
+            if not _is_number(length) or int(length) > BODY_BYTES_MAX:
                 self.send_error(413)
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,6 +31,7 @@ from driftline.settings.schema import nearest
 from driftline.settings.services import LimitSettings
 from streams.decode.arrow import as_codes, finder, is_number, is_text, plain_table
 from streams.decode.batches import BUILDERS, merge
+from streams.decode.blocks import is_line
 from streams.decode.columns import COLUMN_READERS, Table, read_outcome
 from streams.decode.messages import Refused
 from streams.decode.rows import Reading, read_label, read_prediction
@@ -93,10 +95,22 @@ def read_table(path: Path) -> pa.Table:
     if reader is None:
         raise InputError.in_file(path, f"is of no known kind, which are {', '.join(_READERS)}")
     try:
-        return reader(path)
+        table = reader(path)
+        _look_at_all_text(table)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
         raise InputError.in_file(path, what, line=_broken_line(path, str(error))) from None
+    return table
+
+
+def _look_at_all_text(table: pa.Table) -> None:
+    """Find now what would be found when it is used: values and names that are no UTF-8, of a broken Parquet file."""
+    table.validate(full=True)
+    fields = list(table.schema)
+    while fields:
+        field = fields.pop()
+        field.name.encode()
+        fields += [field.type.field(place) for place in range(field.type.num_fields)]
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -116,6 +130,11 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _read_json_lines(path: Path) -> pa.Table:
+    # Arrow's reader ends the process on a file that begins with `null`, and on values nested some thousand levels deep.
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if (held := line.strip().removeprefix(BOM_UTF8)) and not is_line(held):
+                raise InputError.in_file(path, "can't be read: a line must be one JSON object", line=number)
     return arrow_json.read_json(path, read_options=arrow_json.ReadOptions(block_size=_JSON_BLOCK_BYTES))
 
 

@@ -71,3 +71,11 @@ def test_the_secret_is_in_no_representation() -> None:
     hook = Receiver()
 
     assert hook.secret not in repr(hook)
+
+
+@pytest.mark.parametrize("at", ["9" * 5_000, "-1", "", "\N{SUPERSCRIPT TWO}"])
+def test_a_time_that_is_none_is_no_reason_to_fail(at: str) -> None:
+    hook = Receiver()
+
+    assert not hook.take(headers(hook.secret) | {"webhook-timestamp": at}, b"[" * 100_000, NOW_S)
+    assert hook.received() == (Received("e1", "", is_signed=False),)

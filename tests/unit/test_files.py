@@ -216,6 +216,8 @@ def test_every_mapped_column_that_is_missing_is_told_at_once() -> None:
         ("a.csv", "", "a.csv: can't be read: "),
         ("a.csv", b"a,b\n1,\xff\n", "a.csv:2: can't be read: "),
         ("a.jsonl", '{"a":1}\n\n{"a":\n', "a.jsonl:3: can't be read: "),
+        ("a.jsonl", "null\n", "a.jsonl:1: can't be read: a line must be one JSON object"),
+        ("a.jsonl", '{"a": 1}\n{"b":' + "[" * 2_000 + "]" * 2_000 + "}", "a.jsonl:2: can't be read: "),
         ("a.jsonl", "[1]\n", "a.jsonl:1: can't be read: "),
         ("a.parquet", "nonsense", "a.parquet: can't be read: "),
         ("a.xlsx", "nonsense", "a.xlsx: is of no known kind, which are .parquet, .csv, .jsonl, .ndjson"),

@@ -47,7 +47,15 @@ def test_imports_go_one_way() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "benchmarks/peers/requirements.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "requirements.lock",
+        "requirements-dev.lock",
+        "benchmarks/peers/requirements.lock",
+        "tests/fuzz/requirements.lock",
+    ],
+)
 def test_a_lock_file_holds_names_versions_and_hashes_only(lock: str) -> None:
     lines = (PROJECT / lock).read_text().splitlines()
 
