@@ -73,15 +73,35 @@ class FeatureSwings:
             lengths = lengths.after(compare_shares(np.stack([self.last, self.growing]), starts))
         return replace(learnt, lengths=lengths, start_ms=start_ms, growing=slide, last=self.growing)
 
-    def known(self, freedoms: FloatArray) -> FloatArray:
+    def seasonal(self, like: IntArray | None, starts: IntArray) -> FeatureSwings:
+        """Return what is known when the growing length, now over, was held against its like phase a season before.
+
+        Where features follow the hour, neighbouring lengths differ anyway and say nothing about chance.
+
+        Parameters
+        ----------
+        like
+            Counts by bin of that phase; None where it held nothing.
+        """
+        lengths = self.lengths
+        if like is not None:
+            lengths = lengths.after(compare_shares(np.stack([like, self.growing]), starts))
+        return replace(self, lengths=lengths, last=None)
+
+    def known(self, freedoms: FloatArray, *, seasonal: bool = False) -> FloatArray:
         """Return each feature's dispersion.
 
         Parameters
         ----------
         freedoms
             In how many directions the shares of each feature's bins move, at least 1.
+        seasonal
+            Whether windows are compared with like phases, so that only what like phases differ by counts.
         """
-        return np.maximum(self.parts.known(PARTS_PAIRS_MIN, freedoms), self.lengths.known(LENGTHS_PAIRS_MIN, freedoms))
+        of_lengths = self.lengths.known(LENGTHS_PAIRS_MIN, freedoms)
+        if seasonal:
+            return of_lengths
+        return np.maximum(self.parts.known(PARTS_PAIRS_MIN, freedoms), of_lengths)
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored."""

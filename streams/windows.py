@@ -55,6 +55,18 @@ def windows_with(at_ms: int, length_ms: int, slide_ms: int) -> Iterator[tuple[in
         yield start_ms, start_ms + length_ms
 
 
+def like_phases(stretch: tuple[int, int], period_ms: int, seasons: int) -> list[tuple[int, int]]:
+    """Return the stretches that lie whole periods before one, the newest first.
+
+    Examples
+    --------
+    >>> like_phases((70, 80), period_ms=24, seasons=2)
+    [(46, 56), (22, 32)]
+    """
+    start_ms, end_ms = stretch
+    return [(start_ms - back * period_ms, end_ms - back * period_ms) for back in range(1, seasons + 1)]
+
+
 def grains_of(start_ms: int, end_ms: int, grain_ms: int) -> range:
     """Return the starts of the grains that make up a stretch."""
     return range(start_ms, end_ms, grain_ms)

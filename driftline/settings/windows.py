@@ -16,6 +16,12 @@ PANE_MS_MAX = 600_000
 PANES_A_WINDOW_MAX = 100_000  # what closing one window may read
 LOOKBACK_LENGTHS = 7
 
+SEASONS = {86_400_000: 7, 604_800_000: 4}
+"""Seasons by their period, a day and a week: how many past ones a window is compared with at most."""
+
+SEASONS_MIN = 3
+"""Of so many past seasons something must be known, before a window is compared with them."""
+
 
 def choose_pane_ms(length_ms: int, slide_ms: int) -> int | None:
     """Choose the pane for a window and its slide: about a sixtieth of the slide, between 1 s and 10 min.
@@ -62,6 +68,17 @@ class WindowSettings(Section):
     lookback_max_ms: DurationMs = Field(
         default_factory=lambda before: LOOKBACK_LENGTHS * before["length_ms"], alias="lookback_max"
     )
+    seasonality_ms: DurationMs | None = Field(default=None, alias="seasonality")
+
+    @property
+    def reach_ms(self) -> int:
+        """How far a window with few events reaches back; no further than a season, lest it meet its like phases."""
+        return min(self.lookback_max_ms, self.seasonality_ms or self.lookback_max_ms)
+
+    @property
+    def seasons_ms(self) -> int:
+        """How far back the like phases of past seasons lie, at most."""
+        return 0 if self.seasonality_ms is None else self.seasonality_ms * SEASONS[self.seasonality_ms]
 
     @field_validator("slide_ms")
     @classmethod
@@ -105,3 +122,19 @@ class WindowSettings(Section):
         if lookback_max_ms < length_ms:
             refuse_value(f"must be at least the length {format_duration(length_ms)}")
         return lookback_max_ms
+
+    @field_validator("seasonality_ms")
+    @classmethod
+    def _repeats(cls, seasonality_ms: int | None, info: ValidationInfo) -> int | None:
+        if seasonality_ms is None:
+            return None
+        if seasonality_ms not in SEASONS:
+            refuse_value(f"must be 24h or 7d, not {format_duration(seasonality_ms)}")
+        slide_ms, length_ms = (info.data.get(name, seasonality_ms) for name in ("slide_ms", "length_ms"))
+        if seasonality_ms % slide_ms:
+            refuse_value(f"is no whole number of slides of {format_duration(slide_ms)}, so no window has a like phase")
+        if length_ms > seasonality_ms:
+            refuse_value(
+                f"is shorter than the length {format_duration(length_ms)}, so windows overlap their like phases"
+            )
+        return seasonality_ms

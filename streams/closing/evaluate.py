@@ -31,6 +31,7 @@ from streams.closing.due import Due, due
 from streams.closing.measure import Measures
 from streams.closing.results import JudgedGroup, write_verdicts
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
+from streams.closing.seasons import Seasons
 from streams.deciding.policing import Policing
 from streams.judging.quality import Quality, quality_verdicts
 from streams.judging.sequence import Sequence as Detectors
@@ -112,6 +113,7 @@ class _Evaluation:
         self.delays = LabelDelays(connection, model, self.store, self.layouts)
         self.measures = Measures(connection, profiles, model, self.store, self.layouts, self.delays)
         self.swings = Swings(connection, model, self.layouts)
+        self.seasons = Seasons(connection, self.store, model)
         self.touched_cohorts: dict[int, int] = {}
         """By start: the end of the slide that touched the cohort last."""
 
@@ -142,6 +144,7 @@ class _Evaluation:
         await self.swings.save()
         await self.delays.save()
         await policing.save()
+        await self.seasons.save()
         seen, restated_ms = state.seen_outcome_delta_id, state.restated_at
         is_due = state.now - restated_ms >= self.windows.restate_after_ms
         if restate == "now" or (restate == "when due" and is_due):
@@ -202,7 +205,8 @@ class _Evaluation:
         rollups = await self.store.load(("features", "arrival"), *window)
         judged: list[JudgedGroup] = []
         if self._has_window_checks:
-            self.swings.learn(slide_ms, panes)
+            self.seasons.forget()
+            await self.swings.learn(slide_ms, panes, self.seasons)
             judged += await self._judge_distributions(window, rollups, sequence)
         if self.model.settings.drift.sequential:
             judged += await sequence.judge(window, panes, outcomes, self.store)
@@ -218,7 +222,7 @@ class _Evaluation:
         """Judge the window for each version and segment, reaching back where it holds too few events."""
         counts = self._counts(rollups)
         if any(self._n(of, window) < self.windows.min_events for of in counts.values()):
-            from_ms = window[1] - self.windows.lookback_max_ms
+            from_ms = window[1] - self.windows.reach_ms
             rollups = await self.store.load(("features",), min(from_ms, window[0]), window[1])
             counts = {group: of for group, of in self._counts(rollups).items() if group in counts}
         judged = []
@@ -229,7 +233,7 @@ class _Evaluation:
                 window,
                 grain_ms=self.model.grain_ms,
                 min_events=self.windows.min_events,
-                lookback_ms_max=self.windows.lookback_max_ms,
+                lookback_ms_max=self.windows.reach_ms,
                 judged_through_ms=sequence.judged_through(group),
             )
             if stretch is not None:
@@ -255,9 +259,14 @@ class _Evaluation:
         vectors = [rollups[key].vector for key in keys if key in rollups]
         merged = await self.store.merge_vectors("features", profile_id, vectors)
         segment, settings = self.model.segment_name(group.segment), self.model.settings
-        n_reference, n_current = (
-            int(counts[: layout.starts[1]].sum()) for counts in (reference_counts(layout, segment), merged)
-        )
+        reference = reference_counts(layout, segment)
+        n_reference, n_current = (int(counts[: layout.starts[1]].sum()) for counts in (reference, merged))
+        of_checks = quality_allowance(settings, layout, n_reference, n_current, n_versions)
+        quality = self._quality(group, merged, layout, of_checks, ready)
+        if self.windows.seasonality_ms is not None:
+            reference = await self.seasons.reference(group, profile_id, layout.n_bins, stretch, ready=ready)
+            n_reference = int(reference[: layout.starts[1]].sum())
+            ready = ready and n_reference > 0
         allowed = window_allowance(settings, layout, n_reference, n_current, n_versions)
         verdicts = window_verdicts(
             merged,
@@ -267,10 +276,9 @@ class _Evaluation:
             ready=ready,
             segment=segment,
             dependence=self.swings.dispersions(group),
+            reference=reference,
         )
-        why = explanations(merged, layout, segment, verdicts)
-        of_checks = quality_allowance(settings, layout, n_reference, n_current, n_versions)
-        quality = self._quality(group, merged, layout, of_checks, ready)
+        why = explanations(merged, layout, reference, verdicts)
         return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why, quality)
 
     def _quality(self, group: Group, merged: Ints, layout: PaneLayout, allowed: Allowance, ready: bool) -> Quality:
@@ -363,6 +371,7 @@ class _Evaluation:
             if span.version not in self.layouts or span.profile_id != self.layouts[span.version][0]
         }
         rollups = await self.store.load(("features",), min([window[0], *start_of.values()]), window[1])
+        self.seasons.forget()
         judged, grains = [], grains_of(*window, self.model.grain_ms)
         counts_of = {
             group: counts

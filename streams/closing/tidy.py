@@ -25,7 +25,8 @@ NO_TOPIC = "*"
 async def drop_old_rollups(connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
     """Drop a model's rollups that neither a label nor a window can reach."""
     windows = model.settings.windows
-    before_ms = watermark_ms - max(model.horizon_ms, windows.lookback_max_ms) - 2 * windows.length_ms
+    reach_ms = max(model.horizon_ms, windows.lookback_max_ms, windows.seasons_ms)
+    before_ms = watermark_ms - reach_ms - 2 * windows.length_ms
     await run(connection, "drop_old_rollups", model_id=model.model_id, before=timestamp(before_ms))
 
 

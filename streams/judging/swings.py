@@ -18,6 +18,7 @@ from detectors.swings import PIECES_A_SLIDE, FeatureSwings
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
 from streams.closing.rollups import Group
+from streams.closing.seasons import Seasons
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.windows import floor_to
@@ -48,8 +49,8 @@ class Swings:
                 group = Group(item.version, item.segment)
                 self._known[group] = FeatureSwings.from_bytes(zlib.decompress(item.content))
 
-    def learn(self, slide_ms: int, panes: Iterable[Any]) -> None:
-        """Take the pane deltas of a slide into account."""
+    async def learn(self, slide_ms: int, panes: Iterable[Any], seasons: Seasons) -> None:
+        """Take the pane deltas of a slide into account; a length that is over, by what its like phase held."""
         windows = self._model.settings.windows
         vectors: dict[Group, list[list[bytes]]] = defaultdict(lambda: [[] for _ in range(PIECES_A_SLIDE)])
         for delta in panes:
@@ -59,10 +60,14 @@ class Swings:
                 vectors[Group(delta.version, delta.segment)][part].append(delta.vector)
         length_ms = floor_to(slide_ms, windows.length_ms)
         for group, of_parts in vectors.items():
-            layout = self._layouts[group.version][1]
+            profile_id, layout = self._layouts[group.version]
             before = self._known.get(group) or FeatureSwings.unknown(
                 len(layout.profile.features), layout.n_bins, length_ms
             )
+            if self._is_seasonal and before.start_ms != length_ms:
+                over = (before.start_ms, before.start_ms + windows.length_ms)
+                like = await seasons.last(group, profile_id, layout.n_bins, over)
+                before = before.seasonal(like, layout.starts[:-1])
             parts = np.stack([_added(of_part, layout.n_bins) for of_part in of_parts])
             self._known[group] = before.after(parts, length_ms, layout.starts[:-1])
             self._changed.add(group)
@@ -73,12 +78,16 @@ class Swings:
         The reference's events may resemble each other as much, so it holds for both samples.
         """
         known = self._known.get(group)
-        return None if known is None else known.known(self._freedoms(group))
+        return None if known is None else known.known(self._freedoms(group), seasonal=self._is_seasonal)
 
     def divisors(self, group: Group, significance: float) -> FloatArray | None:
         """Return of each feature how many rows that go together say as much as one; None where nothing is known."""
         dispersions = self.dispersions(group)
         return None if dispersions is None else worst_case(dispersions, self._freedoms(group), significance)
+
+    @property
+    def _is_seasonal(self) -> bool:
+        return self._model.settings.windows.seasonality_ms is not None
 
     def _freedoms(self, group: Group) -> FloatArray:
         # Missing and other are empty bins of most features, and all shares but one are free.

@@ -108,6 +108,7 @@ def window_verdicts(
     ready: bool,
     segment: str | None = None,
     dependence: Floats | None = None,
+    reference: Ints | None = None,
 ) -> list[Verdict]:
     """Judge every feature of a window by the window statistics, each segment against its own rows of the reference.
 
@@ -123,6 +124,8 @@ def window_verdicts(
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
     dependence
         Of each feature, see `detectors.windows.judge`.
+    reference
+        int64 [bins]; what the window is compared with instead, such as the like phases of past seasons.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def window_verdicts(
         judged = judge(
             detector,
             Histograms(
-                reference_counts(layout, segment, ordered),
+                reference_counts(layout, segment, ordered) if reference is None else watched.of(reference),
                 watched.of(current),
                 watched.starts,
                 watched.widths,

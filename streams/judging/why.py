@@ -10,7 +10,7 @@ import numpy as np
 from detectors.decomposition import Decomposition, decompose
 from detectors.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
 from detectors.summaries import Ints
-from streams.judging.verdicts import Verdict, reference_counts
+from streams.judging.verdicts import Verdict
 from streams.panes import PaneLayout
 
 BIN_CHARACTERS_MAX = 100
@@ -20,7 +20,7 @@ SHARE_DECIMALS = 6
 
 
 def explanations(
-    vector: Ints, layout: PaneLayout, segment: str | None, verdicts: Iterable[Verdict]
+    vector: Ints, layout: PaneLayout, reference: Ints, verdicts: Iterable[Verdict]
 ) -> dict[str, Mapping[str, Any]]:
     """Explain the features of a window that drifted.
 
@@ -28,15 +28,14 @@ def explanations(
     ----------
     vector
         int64; the window's merged pane vector.
-    segment
-        Whose vector it is; None for all traffic.
+    reference
+        int64 [bins]; what the window was compared with.
 
     Returns
     -------
     By feature: `bins`, those that moved most, and `break` where it looks like a broken pipeline.
     """
     drifted = {verdict.feature for verdict in verdicts if verdict.level == "drift"}
-    reference = reference_counts(layout, segment)
     found: dict[str, Mapping[str, Any]] = {}
     for place, feature in enumerate(layout.profile.features):
         if feature.name not in drifted:

@@ -161,6 +161,9 @@ def test_versions_are_named_as_events_name_them() -> None:
         ({"length": "1h", "lookback_max": "59m"}, "lookback_max"),
         ({"length": "0s"}, "length"),
         ({"min_events": 0}, "min_events"),
+        ({"seasonality": "12h"}, "seasonality"),  # neither a day nor a week
+        ({"length": "7h", "seasonality": "24h"}, "seasonality"),  # no window begins at the same hour again
+        ({"length": "2d", "slide": "12h", "seasonality": "24h"}, "seasonality"),  # it would hold its own like phase
     ],
 )
 def test_a_window_that_cannot_be_cut_is_refused_at_the_key_that_is_wrong(windows: dict[str, Any], key: str) -> None:
@@ -170,6 +173,14 @@ def test_a_window_that_cannot_be_cut_is_refused_at_the_key_that_is_wrong(windows
 def _causes(windows: dict[str, Any]) -> list[str]:
     problems = refusals_of_model(windows=windows)
     return [key.removesuffix("_ms") for key, text in problems.items() if "default factory" not in text]
+
+
+def test_a_season_is_a_day_or_a_week_and_bounds_how_far_back_is_read() -> None:
+    of_day, of_week = (model(windows={"length": "6h", "seasonality": given}).windows for given in ("24h", "7d"))
+    assert (of_day.seasons_ms, of_week.seasons_ms) == (7 * 86_400_000, 28 * 86_400_000)
+    # Seven lengths are 42 hours: a stretch of a day's season must not meet its own like phases.
+    assert (of_day.reach_ms, of_week.reach_ms) == (24 * 3_600_000, 42 * 3_600_000)
+    assert model(windows={"length": "6h"}).windows.seasons_ms == 0
 
 
 def test_a_pane_may_be_set_and_may_be_auto() -> None:
