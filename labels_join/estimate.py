@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from driftline.events import Floats
 ROWS_A_GROUP_MIN = 20
 """Neighbouring score bins are one group of the calibration until it has so many labelled rows of the reference."""
 
+CHANCE_ERRORS = 3.0
+"""Two groups whose shares are in the wrong order by more standard errors are not so by chance."""
 
 VARIANCE_MIN = 1e-15
 """Nothing is surer than this, where rounding leaves no variance at all."""
@@ -81,13 +84,21 @@ def calibration_of(profile: Profile, positive_class: str | None) -> Calibration 
     Notes
     -----
     Within each predicted class, neighbouring score bins are put together until each group has `ROWS_A_GROUP_MIN`
-    labelled rows: sums over a window then are as unbiased as with finer groups. Predictions without a score, and those
-    of a class that the reference never predicted, are compared with all rows of their class, or of all classes.
+    labelled rows: sums over a window then are as unbiased as with finer groups. Then groups are put together that are
+    in the wrong order by chance, which takes most of the noise of the reference's labels out. Predictions without a
+    score, and those of a class that the reference never predicted, are compared with all rows of their class, or of
+    all classes.
+
+    References
+    ----------
+    .. [1] M. Ayer et al., "An empirical distribution function for sampling with incomplete information", Annals of
+       Mathematical Statistics 26, 1955: pooling of adjacent violators.
     """
     if why_not_estimated(profile) is not None:
         return None
     classes, class_of = profile.classes, np.arange(len(profile.classes))
-    if profile.task == "binary":
+    task_is_binary = profile.task == "binary"
+    if task_is_binary:
         classes = ("negative", "positive")
         class_of = np.array([int(name == positive_class) for name in profile.classes], np.int64)
     score_bin, predicted, true, count = np.array(profile.score_counts, np.int64).reshape(-1, 4).T
@@ -100,6 +111,8 @@ def calibration_of(profile: Profile, positive_class: str | None) -> Calibration 
     for place, of in enumerate(counts):
         whole = of.sum(axis=0) if of.any() else counts.sum(axis=(0, 1)) / counts.sum()
         scored = _groups(of[:-1].sum(axis=1))
+        # A binary score is of the positive class, any other one of the class that is predicted.
+        scored = _in_order(scored, of[:-1], rising=1 if task_is_binary else place)
         rows = np.zeros((int(scored.max()) + 1, len(classes)))
         np.add.at(rows, scored, of[:-1])
         rows = np.vstack([rows if of[:-1].any() else whole[None, :], of[-1] if of[-1].any() else whole])
@@ -119,6 +132,50 @@ def _groups(rows: Ints) -> Ints:
     # A bin of many rows leaves groups out; those that no row is in must not be there.
     occupied = np.unique(wanted[rows > 0])
     return np.clip(np.searchsorted(occupied, wanted, side="right") - 1, 0, None)
+
+
+def _in_order(group: Ints, of: Ints, rising: int) -> Ints:
+    """Put neighbouring groups together until the share of a class rises with the score.
+
+    Parameters
+    ----------
+    group
+        int64 [bins]; each bin's group.
+    of
+        int64 [bins, true]; labelled rows.
+    rising
+        The true class whose share should rise.
+
+    Returns
+    -------
+    int64 [bins]; groups in the wrong order by more than chance explains stay apart: there the score means something
+    else, and is taken at its word.
+    """
+    rows, hits = (np.bincount(group, weights=rows) for rows in (of.sum(axis=1), of[:, rising]))
+    blocks: list[_Block] = []
+    for n, n_hits in zip(rows.tolist(), hits.tolist(), strict=True):
+        block = _Block(n, n_hits, 1)
+        while blocks and _are_out_of_order_by_chance(blocks[-1], block):
+            block = _Block(*map(sum, zip(blocks.pop(), block, strict=True)))
+        blocks.append(block)
+    ordered: Ints = np.repeat(np.arange(len(blocks)), [block.groups for block in blocks])
+    return ordered[group]
+
+
+class _Block(NamedTuple):
+    """Neighbouring groups: their rows, those of them that are of the rising class, and how many groups they are."""
+
+    rows: float
+    hits: float
+    groups: int
+
+
+def _are_out_of_order_by_chance(lower: _Block, higher: _Block) -> bool:
+    excess = lower.hits * higher.rows - higher.hits * lower.rows
+    rows = lower.rows + higher.rows
+    hits = lower.hits + higher.hits
+    chance = hits * (rows - hits) * lower.rows * higher.rows / max(rows, 1.0)
+    return excess >= 0.0 and excess * excess <= CHANCE_ERRORS * CHANCE_ERRORS * chance
 
 
 @dataclass(frozen=True, eq=False)

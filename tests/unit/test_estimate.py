@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from detectors.profile import Profile, bin_score
 from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
 from detectors.summaries import pack_cells
-from labels_join.estimate import ROWS_A_GROUP_MIN, estimated_metrics, why_not_estimated
+from labels_join.estimate import ROWS_A_GROUP_MIN, calibration_of, estimated_metrics, why_not_estimated
 
 BINARY = ("accuracy", "precision", "recall", "specificity", "f1", "roc_auc")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -102,6 +103,36 @@ def test_an_estimate_is_what_the_shares_of_each_group_of_scores_come_to() -> Non
         "f1": pytest.approx(2 * tp / (2 * tp + fp + fn)),
         "roc_auc": pytest.approx(pairs / ((tp + fn) * (fp + tn))),
     }
+
+
+def test_shares_that_fall_by_chance_where_the_score_rises_are_pooled_as_isotonic_regression_does() -> None:
+    rows = binary_rows(np.random.default_rng(3), 4_000)
+    predicted, score, truth = rows
+    profile = reference_of(rows, ["0", "1"])
+    found = calibration_of(profile, "1")
+    assert found is not None
+    for place in (0, 1):
+        own = predicted == place
+        order = np.argsort(score[own], kind="stable")
+        bins = bin_score(profile, score[own][order])
+        said = found.shares[found.group[place, bins], 1]
+        assert (np.diff(said) >= 0).all()
+        # Pooled once more, in groups of one bin each, it can only be what it is: rows of a block share their mean.
+        expected = IsotonicRegression().fit(said, truth[own][order]).predict(said)
+        np.testing.assert_allclose(said, expected, atol=1e-12)
+        assert len(np.unique(said)) < own.sum() / ROWS_A_GROUP_MIN / 2
+
+
+def test_a_score_that_rises_where_the_truth_falls_is_taken_at_its_word() -> None:
+    # The truth is rarest in the middle of the scores; a window from one end must not be told the mean of all (two thirds).
+    chance = np.random.default_rng(4)
+    score = chance.random(20_000)
+    truth = (chance.random(len(score)) < 4 * (score - 0.5) ** 2).astype(np.int64)
+    profile = reference_of((np.zeros(len(score), np.int64), score, truth), ["0", "1"])
+    for low in (0.0, 0.1, 0.2, 0.4):
+        window = chance.uniform(low, low + 0.1, 5_000)
+        found = estimated_metrics(cells_of(profile, np.zeros(5_000, np.int64), window), profile, "1", ["accuracy"])
+        assert found["accuracy"].value == pytest.approx(1 - np.mean(4 * (window - 0.5) ** 2), abs=0.08)
 
 
 Case = tuple[Callable[..., Rows], Callable[[Rows], dict[str, float]], list[str], str]
