@@ -8,6 +8,7 @@ MESSAGES ?= 10000000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+DETECTION_PEERS := river frouros alibi-detect evidently nannyml
 PACKAGES := $(wildcard */__init__.py)
 
 .PHONY: help setup test test-long simulate fuzz demo bench bench-store bench-all calibrate check lock
@@ -22,6 +23,7 @@ help:
 	@echo "make bench   measure how fast it is beside other ways to do it; ARGS: --quick, --json, --rows, --out DIR"
 	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
 	@echo "make bench-all  measure all that is committed again, an hour on a quiet machine: docs/benchmarks, capacity's constants"
+	@echo "make bench-detection  compare detectors with peers: false alarms, changes found, delay; ARGS: --quick, --tools, --out"
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make fuzz MESSAGES=10000000  send mutated messages, files, configurations and requests through every door"
@@ -47,6 +49,21 @@ bench-store: setup
 bench-all: setup
 	@$(MAKE) --no-print-directory bench ARGS="--out docs/benchmarks"
 	@$(MAKE) --no-print-directory bench-store ARGS="--out docs/benchmarks"
+
+# Each peer has an environment of its own, because their pins conflict; without it, its rows say so.
+.PHONY: bench-detection
+bench-detection: setup
+	@for peer in $(DETECTION_PEERS); do \
+		$(MAKE) --no-print-directory .venv-detection/$$peer/installed.stamp || \
+			echo "$$peer could not be installed: its rows will say so" >&2; \
+	done
+	@$(BIN)/python -m benchmarks.detection $(ARGS)
+
+.venv-detection/%/installed.stamp: benchmarks/detection/peers/%.lock | .venv/bin/python
+	@echo "installing $* to compare with (a minute or two)"
+	@$(BIN)/python -m venv --clear .venv-detection/$*
+	@.venv-detection/$*/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r $<
+	@touch $@
 
 check: setup
 	@$(BIN)/ruff format --check --quiet .
@@ -86,6 +103,8 @@ lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --output-file requirements-dev.lock
 	@$(COMPILE) $(ARGS) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
 	@$(COMPILE) $(ARGS) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.lock
+	@for peer in $(DETECTION_PEERS); do $(COMPILE) $(ARGS) benchmarks/detection/peers/$$peer.in \
+		--output-file benchmarks/detection/peers/$$peer.lock || exit 1; done
 
 .venv/bin/python:
 	@for python in $(PYTHON); do \

@@ -156,7 +156,8 @@ def _in_order(group: Ints, of: Ints, rising: int) -> Ints:
     for n, n_hits in zip(rows.tolist(), hits.tolist(), strict=True):
         block = _Block(n, n_hits, 1)
         while blocks and _are_out_of_order_by_chance(blocks[-1], block):
-            block = _Block(*map(sum, zip(blocks.pop(), block, strict=True)))
+            lower = blocks.pop()
+            block = _Block(lower.rows + block.rows, lower.hits + block.hits, lower.groups + block.groups)
         blocks.append(block)
     ordered: Ints = np.repeat(np.arange(len(blocks)), [block.groups for block in blocks])
     return ordered[group]

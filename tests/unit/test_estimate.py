@@ -124,7 +124,7 @@ def test_shares_that_fall_by_chance_where_the_score_rises_are_pooled_as_isotonic
 
 
 def test_a_score_that_rises_where_the_truth_falls_is_taken_at_its_word() -> None:
-    # The truth is rarest in the middle of the scores; a window from one end must not be told the mean of all (two thirds).
+    # The truth is rarest in the middle of the scores; a window from one end is not told the mean of all.
     chance = np.random.default_rng(4)
     score = chance.random(20_000)
     truth = (chance.random(len(score)) < 4 * (score - 0.5) ** 2).astype(np.int64)
