@@ -20,28 +20,25 @@ import psycopg
 import pytest
 
 from dashboards.grafana.files import provisioning
-from driftline.embedded import embedded_binaries
 from tests.support.compose import Outside, compose_file, python_programs, running
 from tests.support.kafka import Broker
 from tests.support.live import rows_of, wait_for
 
 SERVICES: dict[str, dict[str, Any]] = compose_file()["services"]
-ONCE = ("migrate", "topics", "reference", "reader", "dashboards")
+ONCE = ("migrate", "topics", "reference", "dashboards")
 LASTING = ("worker", "worker", "relay", "retraining", "traffic")
 TOPICS = ("predictions", "labels", "features", "drift", "retraining", "retraining_status", "dead_letters")
 
 
-def psql() -> str:
-    """Any psql; the embedded Postgres has one."""
-    return shutil.which("psql") or str(embedded_binaries() / "psql")
-
-
-def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder: Path, port: int) -> Outside:
+def outside(
+    name: str, broker: Broker, url: str, prefix: str, topics: dict[str, str], folder: Path, port: int
+) -> Outside:
     """Say where the places of a service's container are here."""
     (folder / name).mkdir(exist_ok=True)
-    server = urlsplit(url)
     places = {
         "postgresql://driftline:driftline@postgres:5432/driftline": url,
+        "postgresql://driftline_writer:writer@postgres:5432/driftline": as_role(url, f"{prefix}_writer", "writer"),
+        "--roles-prefix=driftline": f"--roles-prefix={prefix}",
         "kafka:9092": broker.bootstrap_servers,
         "/etc/driftline": str(folder / "etc"),
         "/var/lib/driftline": str(folder / name),
@@ -51,10 +48,12 @@ def outside(name: str, broker: Broker, url: str, topics: dict[str, str], folder:
     }
     environment = {f"DRIFTLINE__KAFKA__TOPICS__{kind.upper()}": topic for kind, topic in topics.items()}
     environment |= {"DRIFTLINE__KAFKA__GROUP": topics["predictions"], "DRIFTLINE__WEB__PORT": str(port)}
-    if name == "reader":
-        environment = {"PGHOST": str(server.hostname), "PGPORT": str(server.port), "PGDATABASE": server.path[1:]}
-        environment |= {"PGUSER": str(server.username), "PGPASSWORD": str(server.password or "")}
-    return Outside(places, {**python_programs(), "psql": (psql(),)}, environment)
+    return Outside(places, python_programs(), environment)
+
+
+def as_role(url: str, role: str, password: str) -> str:
+    server = urlsplit(url)
+    return server._replace(netloc=f"{role}:{password}@{server.hostname}:{server.port}").geturl()
 
 
 def tell(processes: list[tuple[Any, Path]], url: str) -> None:
@@ -67,13 +66,13 @@ def tell(processes: list[tuple[Any, Path]], url: str) -> None:
 
 
 @pytest.fixture
-def role(postgres_url: str) -> Iterator[str]:
-    """A name for the reader's role, which belongs to the whole server and is gone afterwards."""
-    name = f"reader_{secrets.token_hex(4)}"
-    yield name
+def prefix(postgres_url: str) -> Iterator[str]:
+    """A prefix for the names of the roles, which belong to the whole server and are gone afterwards."""
+    prefix = f"c{secrets.token_hex(4)}"
+    yield prefix
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        if connection.execute("select from pg_roles where rolname = %s", [name]).fetchall():
-            connection.execute(f"drop owned by {name}; drop role {name}".encode())
+        for (name,) in connection.execute("select rolname from pg_roles where rolname like %s", [f"{prefix}%"]):
+            connection.execute(f"drop owned by {name} cascade; drop role {name}".encode())
 
 
 @pytest.mark.real_kafka
@@ -82,18 +81,16 @@ def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_
     broker: Broker,
     postgres_url: str,
     topic_name: Callable[[str], str],
-    role: str,
+    prefix: str,
     tmp_path: Path,
     project: Path,
     free_port: int,
 ) -> None:
     shutil.copytree(project / "examples" / "compose", tmp_path / "etc")
-    reader = tmp_path / "etc" / "reader.sql"
-    reader.write_text(reader.read_text().replace("driftline_reader", role))
     topics = {kind: topic_name(kind.replace("_", "-")) for kind in TOPICS}
 
     def translated(name: str) -> tuple[Outside, dict[str, str]]:
-        place = outside(name, broker, postgres_url, topics, tmp_path, free_port)
+        place = outside(name, broker, postgres_url, prefix, topics, tmp_path, free_port)
         return place, place.environment_of(SERVICES[name])
 
     for name in ONCE:
@@ -132,8 +129,7 @@ def test_services_start_in_their_order_become_healthy_retrain_and_end_when_they_
         assert len(wait_for(lambda: ask("select 1 from driftline.v_workers where state = 'running'")[1:], "two")) == 1
         wait_for(lambda: ask("select 1 from driftline.v_retraining where state = 'succeeded'"), "a retraining")
         assert ask("select 1 from driftline.v_events where type like '%requested' and published_at is not null")
-        server = urlsplit(postgres_url)
-        as_reader = server._replace(netloc=f"{role}:reader@{server.hostname}:{server.port}").geturl()
+        as_reader = as_role(postgres_url, f"{prefix}_reader", "reader")
         assert rows_of(as_reader, "select 1 from driftline.v_drift limit 1")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             rows_of(as_reader, "select 1 from driftline.prediction")

@@ -69,9 +69,18 @@ def test_the_services_that_were_promised_are_there() -> None:
 def test_every_password_is_a_variable(project: Path) -> None:
     text = (project / "docker-compose.yml").read_text()
 
-    passwords = re.findall(r"(?:PASSWORD: |password=|//driftline:)(\S+)", text)
-    assert len(passwords) == 5
-    assert all(re.match(r"\$\{DRIFTLINE_(POSTGRES|READER)_PASSWORD:-\w+\}", password) for password in passwords)
+    passwords = re.findall(r"(?:PASSWORD: |password=|postgresql://\w+:)([^\s@]+)", text)
+    assert len(passwords) == 6
+    assert all(re.match(r"\$\{DRIFTLINE_(POSTGRES|WRITER|READER)_PASSWORD:-\w+\}", password) for password in passwords)
+
+
+def test_only_what_migrates_connects_as_the_owner_and_only_what_needs_the_store_has_a_way_to_it() -> None:
+    urls = {name: of.get("environment", {}).get("DRIFTLINE__POSTGRES__URL", "") for name, of in SERVICES.items()}
+    users = {name: url.split("//")[1].split(":")[0] for name, url in urls.items() if url}
+
+    assert users == {"migrate": "driftline", "worker": "driftline_writer", "relay": "driftline_writer"}
+    assert SERVICES["grafana"]["environment"]["DRIFTLINE_GRAFANA_USER"] == "driftline_reader"
+    assert {"--roles", "--roles-prefix=driftline"} <= set(SERVICES["migrate"]["command"])
 
 
 def test_the_configuration_of_the_services_is_valid_and_theirs(project: Path) -> None:
