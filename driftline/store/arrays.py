@@ -45,11 +45,12 @@ _ELEMENTS = {
     "timestamptz": _Element(1184, 1185, 8, ">i8"),
 }
 _BYTEA_OID, _BYTEA_ARRAY_OID = 17, 1001
+_TEXT_OID, _TEXT_ARRAY_OID = 25, 1009
 
 
 @dataclass(frozen=True, slots=True)
 class PgArray:
-    """A Postgres array ready to be sent; made by `pg_array` or `pg_bytea_array`."""
+    """A Postgres array ready to be sent; made by `pg_array` and its like."""
 
     array_oid: int
     wire: bytes
@@ -117,6 +118,20 @@ def pg_bytea_array(values: Sequence[bytes]) -> PgArray:
     for value in values:
         parts += (struct.pack(">i", len(value)), value)
     return PgArray(_BYTEA_ARRAY_OID, b"".join(parts))
+
+
+def pg_text_array(values: Sequence[str]) -> PgArray:
+    """Make an array parameter of texts, most of which occur many times.
+
+    Examples
+    --------
+    >>> len(pg_text_array(["psi", "psi"]).wire)
+    34
+    """
+    encoded = {value: value.encode() for value in set(values)}
+    cells = {value: struct.pack(">i", len(of)) + of for value, of in encoded.items()}
+    head = struct.pack(">iiIii", 1, 0, _TEXT_OID, len(values), 1)
+    return PgArray(_TEXT_ARRAY_OID, b"".join([head, *map(cells.__getitem__, values)]))
 
 
 class _PgArrayDumper(Dumper):

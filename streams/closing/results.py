@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from detectors.metrics import Estimate
-from driftline.store.arrays import pg_array
+from driftline.store.arrays import pg_array, pg_text_array
 from driftline.store.connection import Connection, run, timestamp
 from labels_join.delays import Corrected
 from streams.closing.rollups import Group
@@ -103,7 +106,8 @@ async def write_verdicts(
     found = [(item, verdict) for item in judged for verdict in (*item.verdicts, *item.quality.verdicts)]
     if not found:
         return
-    counts = [verdict.counts for _, verdict in found]
+    counts = [verdict.counts or () for _, verdict in found]
+    ends = np.cumsum([len(of) for of in counts])
     await run(
         connection,
         "save_verdicts",
@@ -113,15 +117,17 @@ async def write_verdicts(
         segment=pg_array("int2", [item.group.segment for item, _ in found]),
         window_start=pg_array("timestamptz", [item.start_ms for item, _ in found]),
         profile_id=pg_array("int4", [item.profile_id for item, _ in found]),
-        feature=[verdict.feature for _, verdict in found],
-        detector=[verdict.detector for _, verdict in found],
+        feature=pg_text_array([verdict.feature for _, verdict in found]),
+        detector=pg_text_array([verdict.detector for _, verdict in found]),
         score=pg_array("float8", [verdict.score for _, verdict in found]),
         threshold=pg_array("float8", [verdict.threshold for _, verdict in found]),
         p_value=pg_array("float8", [verdict.p_value for _, verdict in found]),
         n_reference=pg_array("int8", [verdict.n_reference for _, verdict in found]),
         n_current=pg_array("int8", [verdict.n_current for _, verdict in found]),
-        level=[verdict.level for _, verdict in found],
-        counts=[None if of is None else "{" + ",".join(map(str, of)) + "}" for of in counts],
+        level=pg_text_array([verdict.level for _, verdict in found]),
+        counts=pg_array("int8", list(chain.from_iterable(counts))),
+        n_bins=pg_array("int4", [len(of) for of in counts]),
+        last_bin=pg_array("int4", ends),
         changed_at=pg_array("timestamptz", [NO_CHANGE_MS if v.changed_ms is None else v.changed_ms for _, v in found]),
     )
 
@@ -140,15 +146,15 @@ async def write_metrics(connection: Connection, model: MonitoredModel, measured:
         window_end=pg_array("timestamptz", [item.window[1] for item, _, _ in found]),
         version=pg_array("int2", [item.group.version for item, _, _ in found]),
         segment=pg_array("int2", [item.group.segment for item, _, _ in found]),
-        basis=[item.basis for item, _, _ in found],
-        metric=[metric for _, metric, _ in found],
+        basis=pg_text_array([item.basis for item, _, _ in found]),
+        metric=pg_text_array([metric for _, metric, _ in found]),
         value=pg_array("float8", [_or_nan(estimate.value) for _, _, estimate in found]),
         low=pg_array("float8", [_or_nan(estimate.low) for _, _, estimate in found]),
         high=pg_array("float8", [_or_nan(estimate.high) for _, _, estimate in found]),
         n_predictions=pg_array("int8", [item.n_predictions for item, _, _ in found]),
         n_labelled=pg_array("int8", [item.n_labelled for item, _, _ in found]),
         coverage=pg_array("float8", [_or_nan(item.coverage) for item, _, _ in found]),
-        reason=[item.reason(metric) for item, metric, _ in found],
+        reason=pg_text_array([item.reason(metric) for item, metric, _ in found]),
         corrected=pg_array("float8", [of[0] for of in corrections]),
         corrected_low=pg_array("float8", [of[1] for of in corrections]),
         corrected_high=pg_array("float8", [of[2] for of in corrections]),

@@ -16,7 +16,7 @@ from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 from psycopg.postgres import adapters
 from psycopg.pq import Format
 
-from driftline.store.arrays import PgArray, pg_array, pg_bytea_array, pg_rows_of_bytes, register_arrays
+from driftline.store.arrays import PgArray, pg_array, pg_bytea_array, pg_rows_of_bytes, pg_text_array, register_arrays
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_1, YEAR_9999 = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -164,6 +164,13 @@ def test_byte_strings_of_any_length_are_read_by_psycopg(values: list[bytes]) -> 
     sent = pg_bytea_array(values)
 
     assert Transformer().get_loader(sent.array_oid, Format.BINARY).load(sent.wire) == values
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
+def test_texts_of_any_kind_are_read_by_psycopg(values: list[str]) -> None:
+    sent = pg_text_array([*values, *values])
+
+    assert Transformer().get_loader(sent.array_oid, Format.BINARY).load(sent.wire) == [*values, *values]
 
 
 @given(rows_of_bytes)

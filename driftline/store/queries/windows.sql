@@ -186,14 +186,15 @@ on conflict (model_id, version, segment) do update set profile_id = excluded.pro
 insert into driftline.verdict (model_id, window_end, version, segment, feature, detector, window_start, score, threshold,
                                p_value, n_reference, n_current, level, profile_id, counts, changed_at)
 select %(model_id)s, %(window_end)s, i.version, i.segment, i.feature, i.detector, i.window_start, i.score, i.threshold,
-       nullif(i.p_value, 'NaN'), i.n_reference, i.n_current, i.level, i.profile_id, i.counts::bigint[],
+       nullif(i.p_value, 'NaN'), i.n_reference, i.n_current, i.level, i.profile_id,
+       case when i.n_bins > 0 then (%(counts)s::bigint[])[i.last_bin - i.n_bins + 1 : i.last_bin] end,
        case when i.changed_at > '1900-01-01' then i.changed_at end
   from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(feature)s::text[], %(detector)s::text[],
               %(window_start)s::timestamptz[], %(score)s::float8[], %(threshold)s::float8[], %(p_value)s::float8[],
               %(n_reference)s::bigint[], %(n_current)s::bigint[], %(level)s::text[], %(profile_id)s::integer[],
-              %(counts)s::text[], %(changed_at)s::timestamptz[])
+              %(n_bins)s::integer[], %(last_bin)s::integer[], %(changed_at)s::timestamptz[])
        i (version, segment, feature, detector, window_start, score, threshold, p_value, n_reference, n_current, level,
-          profile_id, counts, changed_at)
+          profile_id, n_bins, last_bin, changed_at)
 on conflict (model_id, window_end, version, segment, feature, detector)
 do update set window_start = excluded.window_start, score = excluded.score, threshold = excluded.threshold,
               p_value = excluded.p_value, n_reference = excluded.n_reference, n_current = excluded.n_current,
