@@ -14,7 +14,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -139,7 +139,7 @@ class AdwinBank:
 
     def snapshot(self) -> bytes:
         """Return the state; `restore` continues from it exactly."""
-        header = _HEADER.pack(self._digest(), self._size, self.buckets, self._tick)
+        header = _HEADER.pack(self._digest, self._size, self.buckets, self._tick)
         shared = np.array([self._levels, self._starts_ms], dtype="<i8")
         return header + shared.tobytes() + self._totals[:, 1:].astype("<i8").tobytes()
 
@@ -158,7 +158,7 @@ class AdwinBank:
         if len(snapshot) < _HEADER.size:
             raise ValueError("the snapshot is incomplete")
         digest, size, buckets, tick = _HEADER.unpack_from(snapshot)
-        if digest != bank._digest():
+        if digest != bank._digest:
             raise ValueError("the snapshot was taken under another specification")
         numbers = np.frombuffer(snapshot, dtype="<i8", offset=_HEADER.size).astype(np.int64)
         if numbers.size != 2 * buckets + 3 * buckets * size:
@@ -173,6 +173,7 @@ class AdwinBank:
     def _size(self) -> int:
         return self._watched.ranges.size
 
+    @cached_property
     def _digest(self) -> bytes:
         name = hashlib.blake2b(repr(sorted(asdict(self._spec).items())).encode(), digest_size=16)
         for column in (self._watched.ranges, self._watched.units, self._watched.effects):
