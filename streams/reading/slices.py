@@ -3,12 +3,17 @@
 The client by itself would make an object of each record of all partitions at once, and ask for more before these are
 taken. Here it asks a broker again only when all that this one sent is taken, so what waits in the client is one answer
 of each broker, as it came, and at most `kafka.fetch_bytes_max` (or one larger message). Records become columns.
+
+An answer comes in few pieces: for each this thread has to wait for its turn with the interpreter, which decoding
+and committing keep busy. In dozens of pieces, as by default, waiting takes several times as long as receiving.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +24,12 @@ from streams.decode.messages import Records
 
 RECORD_BYTES = 64
 """What a record takes besides its value."""
+
+PIECE_BYTES = 4 * 1024 * 1024
+"""So much of an answer the kernel may hold for us, and we take at a time."""
+
+SLICE_SHARE = 1.25
+"""A slice may be so many times an answer, which counts less than `RECORD_BYTES`, so that few are cut in two."""
 
 _FOR_EVER_S = 1e6
 
@@ -35,7 +46,7 @@ async def next_slice(
     active
         The partitions to read; the others are paused. None for all.
     bytes_max
-        Records are taken until their values have so many bytes.
+        What an answer may have at most; if its records take much more, they come in several slices.
 
     Raises
     ------
@@ -43,6 +54,7 @@ async def next_slice(
         What the broker said of a partition.
     """
     fetcher._prefetch_backoff = _FOR_EVER_S
+    _receive_in_few_pieces(fetcher._client)
     subscriptions = fetcher._subscriptions
     if subscriptions.reassignment_in_progress:
         await subscriptions.wait_for_assignment()
@@ -59,6 +71,16 @@ async def next_slice(
         return {}
     waiter.result()  # what the coordinator can't go on with
     return {} if fetcher._closed else _take(fetcher, active, bytes_max)
+
+
+def _receive_in_few_pieces(client: Any) -> None:
+    for connection in client._conns.values():
+        reader, writer = connection._reader, connection._writer
+        if writer is not None and reader._limit != PIECE_BYTES:
+            reader._limit = PIECE_BYTES
+            writer.transport.max_size = PIECE_BYTES
+            with suppress(OSError):  # it was lost just now, which the client finds out by itself
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
 
 
 def _pause_all_but(active: Collection[TopicPartition], assignment: Any) -> None:
@@ -81,7 +103,7 @@ def _take(fetcher: Any, active: Collection[TopicPartition] | None, bytes_max: in
         elif not fetched.check_assignment(tp):
             _drop(fetcher, tp)
         else:
-            records, is_rest = unpack(fetched._partition_records, bytes_max)
+            records, is_rest = unpack(fetched._partition_records, int(bytes_max * SLICE_SHARE))
             fetched._update_position()
             if is_rest:
                 _drop(fetcher, tp)
