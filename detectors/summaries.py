@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ALL_TRAFFIC = -1
@@ -154,13 +155,18 @@ def sparse_by_summary(grouped: GroupedRows, fine: Ints, cells: Ints, weights: In
     weights
         int64 [rows]; what each row counts for, 1 by default.
     """
-    n_cells = int(cells.max(initial=0)) + 1
-    occupied, place = np.unique(fine * n_cells + cells, return_inverse=True)
-    counts = np.zeros(len(occupied), np.int64)
-    np.add.at(counts, place, 1 if weights is None else weights)
-    of_fine, of_cell = occupied // n_cells, occupied % n_cells
-    summary = grouped.parent[:, of_fine].ravel()
-    order = np.argsort(summary, kind="stable")
-    packed = pack_cells(np.tile(of_cell, len(grouped.parent)), np.tile(counts, len(grouped.parent)))[order]
-    bounds = np.searchsorted(summary[order], np.arange(len(grouped.version) + 1))
-    return [merge_cells(packed[low:high]).tobytes() for low, high in pairwise(bounds)]
+    n_cells, n_levels = int(cells.max(initial=0)) + 1, len(grouped.parent)
+    occupied, counts = _total(fine * n_cells + cells, np.ones(len(cells)) if weights is None else weights)
+    summary = grouped.parent[:, occupied // n_cells].ravel()
+    occupied, counts = _total(summary * n_cells + np.tile(occupied % n_cells, n_levels), np.tile(counts, n_levels))
+    packed = pack_cells(occupied % n_cells, counts)
+    bounds = np.searchsorted(occupied // n_cells, np.arange(len(grouped.version) + 1))
+    return [packed[low:high].tobytes() for low, high in pairwise(bounds.tolist())]
+
+
+def _total(codes: Ints, weights: Ints | Floats) -> tuple[Ints, Ints]:
+    """Add up the weights of each code: (distinct codes, rising; totals), without those that come to nothing."""
+    distinct, place = np.unique(codes, return_inverse=True)
+    # Counts are far below 2**53, so exact in float64.
+    totals = np.bincount(place, weights=weights, minlength=len(distinct)).astype(np.int64)
+    return distinct[totals != 0], totals[totals != 0]

@@ -10,28 +10,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.profile import (
     PREDICTION,
     SCORE,
+    STEPS_PER_SCALE,
     FeatureProfile,
     Profile,
     bin_categorical,
-    bin_numeric,
     bin_score,
     standardised_steps,
 )
 from detectors.reconstruction import RECONSTRUCTION, errors
 from detectors.summaries import GroupedRows, group_rows, sparse_by_summary, unpack_cells
-from driftline.events import OTHER, Coded, FeatureBatch, FeatureColumn, Ints, Mask, Numeric, PredictionBatch
+from driftline.events import OTHER, Coded, FeatureBatch, FeatureColumn, Floats, Ints, Mask, Numeric, PredictionBatch
 
 NO_PROFILE = 0
 """Stands for the profile of panes that hold nothing but a count."""
 
-_NOWHERE = np.zeros(0, np.int64)
+BLOCK_VALUES = 65_536
+"""So many values are counted at a time: what the processor keeps at hand, whatever the fetch holds."""
+
+
+class NumericFeatures(NamedTuple):
+    """A profile's features side by side; what stands at categorical ones means nothing.
+
+    Parameters
+    ----------
+    edges
+        float64 [edges, features]; of features with fewer edges the last are infinite, which no value is above.
+    centre, scale, low, high
+        float64 [features]; where no range is known it is infinite.
+    missing
+        int64 [features]; the bin `missing`, and right behind it `other`.
+    """
+
+    edges: Floats
+    centre: Floats
+    scale: Floats
+    low: Floats
+    high: Floats
+    missing: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +92,19 @@ class PaneLayout:
     def odd_cells(self) -> int:
         """The cell of the first feature's odd values; those of the others stand behind it."""
         return len(self.profile.classes) * self.score_bins
+
+    @cached_property
+    def numeric(self) -> NumericFeatures:
+        """What numeric features need to be counted, all of them at once."""
+        features = self.profile.features
+        n_edges = [len(feature.edges) for feature in features]
+        edges = np.full((max(n_edges), len(features)), np.inf)
+        for place, feature in enumerate(features):
+            edges[: n_edges[place], place] = feature.edges
+        spans = np.array([feature.span or (-np.inf, np.inf) for feature in features])
+        centre_scale = np.array([(feature.centre, feature.scale) for feature in features])
+        missing = np.array([feature.missing_index for feature in features])
+        return NumericFeatures(edges, centre_scale[:, 0], centre_scale[:, 1], spans[:, 0], spans[:, 1], missing)
 
 
 @lru_cache(maxsize=4096)
@@ -183,45 +220,66 @@ def _count_features(
     dense: Ints, fine: Ints, columns: dict[str, FeatureColumn], rows: Mask | None, layout: PaneLayout
 ) -> list[tuple[Ints, Ints]]:
     """Count each feature's bins and sums, and return (groups, cells) of the odd values."""
-    odd: list[tuple[Ints, Ints]] = []
-    for place, feature in enumerate(layout.profile.features):
-        column = columns.get(feature.name)
-        if column is None:
-            continue
-        group = fine
-        if rows is not None:
-            column, group = column.take(rows), fine[rows]
-        start, end = int(layout.starts[place]), int(layout.starts[place + 1])
-        if isinstance(column, Numeric):
-            bins = bin_numeric(feature, column.values, column.missing)
-            steps = standardised_steps(feature, column.values)
-            at = int(layout.sums[place])
-            # Sums of integers below 2**53 are exact in float64: at most 2**22 rows of at most 2**30 each.
-            dense[:, at] += _sum_by(group, steps, len(dense))
-            dense[:, at + 1] += _sum_by(group, steps * steps, len(dense))
-        else:
-            bins = bin_categorical(feature, column.codes, column.values)
-        where = _odd_rows(feature, column)
-        if where.size:
-            odd.append((group[where], np.full(where.size, layout.odd_cells + place, np.int64)))
-        counts = np.bincount(group * (end - start) + bins, minlength=len(dense) * (end - start))
-        dense[:, start:end] += counts.reshape(len(dense), end - start)
+    if rows is not None:
+        fine, columns = fine[rows], {name: column.take(rows) for name, column in columns.items()}
+    told = [(place, columns.get(feature.name)) for place, feature in enumerate(layout.profile.features)]
+    odd = _count_all_numeric(dense, fine, [(at, of) for at, of in told if isinstance(of, Numeric)], layout)
+    for place, column in told:
+        if isinstance(column, Coded):
+            bins = bin_categorical(layout.profile.features[place], column.codes, column.values)
+            start, end = int(layout.starts[place]), int(layout.starts[place + 1])
+            counts = np.bincount(fine * (end - start) + bins, minlength=len(dense) * (end - start))
+            dense[:, start:end] += counts.reshape(len(dense), end - start)
+            where = np.flatnonzero(column.codes == OTHER)  # what is no category at all
+            odd.append((fine[where], np.full(where.size, layout.odd_cells + place, np.int64)))
     return odd
 
 
-def _odd_rows(feature: FeatureProfile, column: FeatureColumn) -> Ints:
-    """Return where a number lies outside of the reference's range, or where something is no category at all."""
-    if isinstance(column, Coded):
-        return np.flatnonzero(column.codes == OTHER)
-    if feature.span is None:
-        return _NOWHERE
-    low, high = feature.span
-    outside = np.flatnonzero((column.values < low) | (column.values > high))
-    return outside[np.isfinite(column.values[outside])]  # what is infinite counts as of a wrong type
+def _count_all_numeric(
+    dense: Ints, fine: Ints, columns: Sequence[tuple[int, Numeric]], layout: PaneLayout
+) -> list[tuple[Ints, Ints]]:
+    """Count numeric features, by their places, side by side: one by one, few rows would be more calls than work."""
+    odd: list[tuple[Ints, Ints]] = []
+    if columns:
+        places = np.array([place for place, _ in columns])
+        block = max(BLOCK_VALUES // len(columns), 1)
+        for start in range(0, len(fine), block):
+            rows = slice(start, start + block)
+            values = np.stack([column.values[rows] for _, column in columns])
+            missing = np.stack([column.missing[rows] for _, column in columns])
+            odd.append(_count_numeric(dense, fine[rows], values, missing, places, layout))
+    return odd
 
 
-def _sum_by(group: Ints, values: Ints, n_groups: int) -> Ints:
-    return np.bincount(group, weights=values, minlength=n_groups).astype(np.int64)
+def _count_numeric(
+    dense: Ints, fine: Ints, values: Floats, missing: Mask, places: Ints, layout: PaneLayout
+) -> tuple[Ints, Ints]:
+    """Count some rows, shape ``(features, rows)``; bins and steps are those of `detectors.profile`."""
+    edges, centre, scale, low, high, no_value = (of[..., places, None] for of in layout.numeric)
+    finite = np.isfinite(values)
+    above = np.zeros(values.shape, np.int8 if len(edges) <= np.iinfo(np.int8).max else np.int64)
+    for edge in edges:
+        above += (values > edge).view(np.int8)
+    bins = np.where(missing, no_value, np.where(finite, above, no_value + 1))
+    counts = _counts(fine, layout.starts[places, None] + bins, len(dense), layout.n_bins, None)
+    dense[:, : layout.n_bins] += counts.astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.rint(np.clip((values - centre) / scale, -8.0, 8.0) * STEPS_PER_SCALE)
+    steps[~finite] = 0.0
+    # Sums of integers below 2**53 are exact in float64: at most 2**22 rows of at most 2**30 each.
+    column, at = np.arange(len(places))[:, None], layout.sums[places]
+    dense[:, at] += _counts(fine, column, len(dense), len(places), steps).astype(np.int64)
+    dense[:, at + 1] += _counts(fine, column, len(dense), len(places), steps * steps).astype(np.int64)
+    # What is infinite counts as of a wrong type, not as out of range.
+    columns, rows = np.nonzero(finite & ((values < low) | (values > high)))
+    return fine[rows], layout.odd_cells + places[columns]
+
+
+def _counts(fine: Ints, cells: Ints, n_groups: int, n_cells: int, weights: Floats | None) -> NDArray[Any]:
+    """Count or weigh cells, shape ``(features, rows)``, in each group: shape ``(groups, cells)``."""
+    by_group = (fine * n_cells + cells).ravel()
+    found = np.bincount(by_group, None if weights is None else weights.ravel(), n_groups * n_cells)
+    return found.reshape(n_groups, n_cells)
 
 
 def odd_values(vector: Ints, layout: PaneLayout) -> Ints:

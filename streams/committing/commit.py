@@ -29,7 +29,7 @@ from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, row, rows, run, timestamp
 from streams.committing.deltas import write_panes
-from streams.committing.model_commit import ModelCommit
+from streams.committing.model_commit import InForce, ModelCommit
 from streams.committing.prepared import PreparedModel, ensure_room, prepare
 from streams.monitored import MonitoredModel, Profiles
 from streams.watermarks import judge_times
@@ -134,14 +134,14 @@ async def commit_fetch(
         await _lock_joins(connection, prepared)
         models = [item.model for item in prepared]
         commits = [ModelCommit(connection, pipeline.profiles, item, result.counts) for item in prepared]
-        await _know_all_names(connection, prepared)
-        in_force = await pipeline.profiles.in_force(connection, models)
+        # Without a join nothing needs them before the summary.
+        joining = [item for item in prepared if item.model.settings.has_labels or item.features is not None]
+        in_force = await _in_force(connection, pipeline.profiles, joining)
         joined = [await commit.join(in_force) for commit in commits]
         if joined_up is not None:
             await joined_up()
         await rows(connection, "lock_panes_shared", buckets=sorted({model.bucket for model in models}))
-        await _know_all_names(connection, prepared)
-        in_force = await pipeline.profiles.in_force(connection, models)
+        in_force = await _in_force(connection, pipeline.profiles, prepared)
         panes = [await commit.summarise(left, in_force) for commit, left in zip(commits, joined, strict=True)]
         await write_panes(connection, list(chain.from_iterable(panes)))
         await _write_dead_letters(connection, position, result.dead)
@@ -220,12 +220,15 @@ async def _lock_joins(connection: Connection, prepared: Sequence[PreparedModel])
         await rows(connection, statement, buckets=[bucket])
 
 
-async def _know_all_names(connection: Connection, prepared: Sequence[PreparedModel]) -> None:
-    """Learn the names behind codes that other workers gave: to our own events, and to what they are joined with."""
+async def _in_force(connection: Connection, profiles: Profiles, prepared: Sequence[PreparedModel]) -> InForce:
+    """Return the profiles in force, and learn names that other workers gave codes: to ours, and to what is joined."""
+    if not prepared:
+        return {}
     models = {item.model.model_id: item.model for item in prepared}
     for found in await rows(connection, "name_counts", model_ids=list(models)):
         if found.n != models[found.model_id].n_names:
             await models[found.model_id].refresh_names(connection)
+    return await profiles.in_force(connection, models.values())
 
 
 async def _write_dead_letters(connection: Connection, position: Position, dead: Sequence[DeadLetter]) -> None:
