@@ -32,12 +32,16 @@ from benchmarks.usage import MIB, Meter, Usage
 from driftline.embedded import embedded_postgres
 from tests.support.monitors import migrate_store
 
-STORED = 5_000_000
-LABELS = 60_000
+STORED_A_ROW = 5
+"""So many predictions are stored for one that another row drains: five million, if a million are drained."""
+
+LABELS_SHARE = 0.012
+"""Of the predictions stored, that each drain of labels looks for."""
+
 SLICES = 3
 SEED = 11
-EVENTS_A_SECOND = 2
-"""Of event time: five million predictions are those of a month."""
+MONTH_S = 2_500_000
+"""Event time that the predictions take."""
 
 EVENTS_A_MESSAGE = 5_000
 MEMORY_MIB_MAX = 384
@@ -92,9 +96,10 @@ class _Join:
 
 def measure_join(stage: Stage) -> Measured:
     """Fill a store and join labels with it."""
-    events = traffic.make_traffic(STORED, SEED, events_a_second=EVENTS_A_SECOND)
+    stored = STORED_A_ROW * stage.size.events
+    events = traffic.make_traffic(stored, SEED, events_a_second=stored / MONTH_S)
     predictions = stage.new_topic("join-predictions")
-    places = np.arange(STORED) % PARTITIONS
+    places = np.arange(stored) % PARTITIONS
     send(
         stage.bootstrap_servers,
         predictions,
@@ -112,14 +117,15 @@ def measure_join(stage: Stage) -> Measured:
                 join.drain("labels_per_s", url, process, with_time=False)
                 join.drain("labels_with_time_per_s", url, process, with_time=True)
             stored_mib = _stored_mib(url)
-        if os.access(CONTROL_GROUPS, os.W_OK):
+        if stored_mib > MEMORY_MIB_MAX and os.access(CONTROL_GROUPS, os.W_OK):
             _forget_cached(home.rglob("*"))
             with _server(home) as (url, process), _bounded(process):
                 for _ in range(SLICES):
                     join.drain("labels_beyond_memory_per_s", url, process, with_time=False)
-    figures = {name: median(rates) for name, rates in join.rates.items()} | {"stored_mib": stored_mib}
+    figures = {name: median(rates) for name, rates in join.rates.items()}
+    figures |= {"stored_predictions": float(stored), "stored_mib": stored_mib}
     middle = sorted(join.usages[: 2 * SLICES], key=lambda usage: usage.seconds)[SLICES]
-    return Measured(figures, middle.cpu_s, middle.peak_mib, LABELS)
+    return Measured(figures, middle.cpu_s, middle.peak_mib, int(LABELS_SHARE * stored))
 
 
 def _model(stage: Stage) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _table(events: Traffic) -> pa.Table:
 def _slices(events: Traffic) -> list[Traffic]:
     """Choose labels for every slice, no prediction twice."""
     chance = np.random.default_rng(SEED)
-    chosen = chance.choice(len(events.labelled), (3 * SLICES, LABELS), replace=False)
+    chosen = chance.choice(len(events.labelled), (3 * SLICES, int(LABELS_SHARE * len(events))), replace=False)
     return [
         replace(events, labelled=events.labelled[at], label_time_ms=events.label_time_ms[at], label=events.label[at])
         for at in np.sort(chosen, axis=1)

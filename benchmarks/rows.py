@@ -143,7 +143,7 @@ ROWS: Mapping[str, Row] = {
         prepare=partial(prepare_drain, form="json", labels=True, partitions=PARTITIONS),
     ),
     "join": Row(
-        "labels join 5 M stored predictions of a month; the same with prediction_timestamp; with a store beyond memory",
+        "labels join 5 M predictions of a month (in a whole run); with prediction_timestamp; beyond memory",
         "driftline",
         measure_join,
         (

@@ -10,6 +10,7 @@ from benchmarks.drain import drain
 from benchmarks.services import Services
 from benchmarks.stage import SEED, Size, Stage, WrongAnswerError
 from benchmarks.traffic import make_traffic
+from benchmarks.workers import measure_workers
 from tests.support.kafka import Broker
 
 EVENTS = 10_000
@@ -29,6 +30,10 @@ def test_a_row_is_measured_if_its_answer_is_that_of_a_replay_and_fails_if_it_is_
     assert measured.figures["events_per_s"] > 0
     assert measured.cpu_s["worker"] > 0
     assert measured.peak_mib["worker"] > 0
+
+    on_many_partitions = measure_workers(stage, 1)
+    assert on_many_partitions.figures["partition_waited_ms_max"] >= 0
+    assert on_many_partitions.cpu_s["worker"] > 0
 
     verdict = next(row for row in stage.made["replay with labels"]["drift"] if row["feature"] == "balance")
     verdict["score"] = str(float(verdict["score"]) * (1 + 1e-12))
