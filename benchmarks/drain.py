@@ -31,7 +31,7 @@ from tests.support.live import DRIFTLINE, WorkerProcess
 
 POLL_S = 0.02
 START_S_MAX = 60
-DRAIN_S_MAX = 200
+DRAIN_S_MAX = 400
 READING = b"reading partitions"
 """What a worker's log says when it knows where to go on, just before it asks the broker for the first time."""
 
