@@ -144,3 +144,15 @@ async def test_while_windows_are_being_closed_nothing_is_merged(connection: Conn
         assert await merge_passed_panes(connection, profiles, made.model, BEFORE_ALL_MS, START_MS + MINUTE) is None
 
     assert await waiting(made, "pane", PANES) == before
+
+
+async def test_what_waits_is_stored_as_it_is_and_what_stays_is_compressed(connection: Connection) -> None:
+    await lab(connection, MODEL)
+    tables = ["driftline.pane", "driftline.outcome", "driftline.rollup"]
+    found = await connection.execute(
+        "select attrelid::regclass::text, attstorage::text from pg_attribute"
+        " where attname = 'vector' and attrelid = any (%s::regclass[])",
+        (tables,),
+    )
+    external, extended = "e", "x"
+    assert dict(await found.fetchall()) == dict(zip(tables, (external, external, extended), strict=True))
