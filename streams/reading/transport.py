@@ -256,14 +256,16 @@ class WholeFetchConsumer(driver.Consumer):
         """Note how far the client is, while no answer is under way.
 
         The client waits, for ever if need be, for a position that a rebalance took away; but the next comes from us.
+        What a rebalance changes meanwhile is not noted.
         """
         now = self.loop.time()
         if now - self._reached_at >= REACHED_S:
-            held = [tp for tp in self._next if self.holds(tp)]
+            held = {tp: start for tp, start in self._next.items() if self.holds(tp)}
             self._reached = {}
             with suppress(TimeoutError):
                 async with asyncio.timeout(POSITION_S_MAX):
-                    self._reached = {tp: (self._next[tp], await self.position(tp) or 0) for tp in held}
+                    found = {tp: (start, await self.position(tp) or 0) for tp, start in held.items()}
+                    self._reached = {tp: at for tp, at in found.items() if self._next.get(tp) == at[0]}
             self._reached_at = now
 
     def reached(self, tp: TP) -> tuple[int, int]:
