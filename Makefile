@@ -4,6 +4,7 @@ UV ?= uv
 ARGS ?=
 SEEDS ?= 1000
 MESSAGES ?= 10000000
+MINUTES ?= 30
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -11,8 +12,8 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 DETECTION_PEERS := river frouros alibi-detect evidently nannyml
 PACKAGES := $(wildcard */__init__.py)
 
-.PHONY: help setup test test-long simulate fuzz demo bench bench-store bench-all calibrate check lock
-check test test-long simulate fuzz: export NO_COLOR = 1
+.PHONY: help setup test test-long simulate chaos soak fuzz demo bench bench-store bench-all calibrate check lock
+check test test-long simulate chaos soak fuzz: export NO_COLOR = 1
 
 help:
 	@echo "make setup   make .venv and install exactly what requirements-dev.lock names"
@@ -27,6 +28,8 @@ help:
 	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make fuzz MESSAGES=10000000  send mutated messages, files, configurations and requests through every door"
+	@echo "make chaos   kill, stop, cut and fill up what real workers need, fault by fault; ARGS: --faults NAME,NAME --quick --out FILE"
+	@echo "make soak MINUTES=30  faults at random on steady traffic: nothing grows, all as in a replay; ARGS: --rate, --seed, --out DIR"
 	@echo "make lock    resolve the lock files again; newer versions only with ARGS=--upgrade"
 
 setup: .venv/installed.stamp
@@ -97,6 +100,12 @@ fuzz: setup
 .cache/atheris/installed.stamp: tests/fuzz/requirements.lock | .venv/bin/python
 	@$(PIP) install --upgrade --target $(@D) --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
+
+chaos: setup
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: setup
+	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) $(ARGS)
 
 lock:
 	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements.lock

@@ -40,7 +40,7 @@ def run_driftline(*arguments: str, timeout_s: float = 300) -> subprocess.Complet
 
 
 class WorkerProcess:
-    """One `driftline run`.
+    """One `driftline run`, or another command that goes on until it is told to stop.
 
     Parameters
     ----------
@@ -50,12 +50,19 @@ class WorkerProcess:
         Arguments for Python, if it is not quite the command line.
     """
 
-    def __init__(self, config: Path, log: Path, home: Path | None = None, program: Sequence[str] = DRIFTLINE) -> None:
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        home: Path | None = None,
+        program: Sequence[str] = DRIFTLINE,
+        command: str = "run",
+    ) -> None:
         self._log = log.open("ab")
-        command = [sys.executable, *program, "run", "--config", str(config)]
+        command_line = [sys.executable, *program, command, "--config", str(config)]
         places = {"PYTHONPATH": str(PROJECT)} | ({"TMPDIR": str(home)} if home else {})
         self.process = subprocess.Popen(
-            command, stdout=self._log, stderr=self._log, cwd=home, env={**os.environ, **places}
+            command_line, stdout=self._log, stderr=self._log, cwd=home, env={**os.environ, **places}
         )
 
     def signal(self, number: signal.Signals) -> None:

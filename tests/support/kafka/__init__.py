@@ -98,9 +98,16 @@ class JarBroker(Broker):
         Passwords by name: whom it lets in at `guarded_servers`, with SASL PLAIN, or over TLS with SCRAM-SHA-512.
     identity
         Its key and certificates as PEM, one after the other, if it speaks TLS there.
+    proxied_port
+        The port of a proxy to `proxied_servers`: clients that come that way are sent that way again.
     """
 
-    def __init__(self, users: Mapping[str, str] | None = None, identity: Path | None = None) -> None:
+    def __init__(
+        self,
+        users: Mapping[str, str] | None = None,
+        identity: Path | None = None,
+        proxied_port: int | None = None,
+    ) -> None:
         self._java = [_java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO", "-cp", f"{_jars()}/*"]
         port, controller_port = free_port(), free_port()
         super().__init__(f"127.0.0.1:{port}")
@@ -113,6 +120,10 @@ class JarBroker(Broker):
             self.guarded_servers = f"127.0.0.1:{guarded_port}"
             settings |= _guarded(settings, guarded_port, users) if identity is None else {}
             settings |= _encrypted(settings, guarded_port, identity) if identity is not None else {}
+        if proxied_port is not None:
+            port_behind = free_port()
+            self.proxied_servers = f"127.0.0.1:{port_behind}"
+            settings |= _proxied(settings, port, port_behind, proxied_port)
         self._users = users if users and identity is not None else {}
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         try:
@@ -143,12 +154,21 @@ class JarBroker(Broker):
         self._process.kill()
         self._process.wait()
 
-    def stop(self) -> None:
+    @property
+    def pid(self) -> int:
+        """The broker's process."""
+        return self._process.pid
+
+    def shut_down(self) -> None:
+        """End the broker in order; it may be started again."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def stop(self) -> None:
+        self.shut_down()
         shutil.rmtree(self._home)
 
     def _format(self) -> None:
@@ -299,6 +319,16 @@ def _guarded(settings: Mapping[str, object], port: int, users: Mapping[str, str]
         "listener.name.guarded.plain.sasl.jaas.config": (
             f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};"
         ),
+    }
+
+
+def _proxied(settings: Mapping[str, object], port: int, port_behind: int, proxied_port: int) -> dict[str, object]:
+    """Add a listener that says of itself that it is where the proxy is."""
+    return {
+        "listeners": f"{settings['listeners']},PROXIED://127.0.0.1:{port_behind}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied_port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
     }
 
 

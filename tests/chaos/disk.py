@@ -1,0 +1,84 @@
+"""A small disk for a database's tables, which can be filled and emptied. Only root can have one."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from tests.support.services import MissingServiceError
+
+BYTES = 192 * 1024**2
+CHUNK = 1024**2
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system in memory.
+
+    Parameters
+    ----------
+    tablespace
+        Its name in Postgres.
+    """
+
+    folder: Path
+    tablespace: str
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Leave no room."""
+        ballast = self.folder / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(CHUNK))
+            except OSError:
+                pass
+        assert shutil.disk_usage(self.folder).free < CHUNK
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+
+@contextmanager
+def small_disk(server_url: str) -> Iterator[SmallDisk]:
+    """Mount a small disk and make a tablespace on it.
+
+    Raises
+    ------
+    MissingServiceError
+        If we may not mount one.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="driftline-chaos-disk-"))
+    try:
+        folder.chmod(0o755)
+        size = ["-t", "tmpfs", "-o", f"size={BYTES},mode=0755", "driftline-chaos"]
+        mounted = subprocess.run(["mount", *size, str(folder)], capture_output=True, text=True)
+        if mounted.returncode:
+            raise MissingServiceError("a small disk", f"only root may mount one: {mounted.stderr.strip()}")
+        try:
+            (place := folder / "tables").mkdir(0o700)
+            if os.geteuid() == 0:
+                nobody = pwd.getpwnam("nobody")
+                os.chown(place, nobody.pw_uid, nobody.pw_gid)
+            name = f"small_{folder.name[-6:].lower()}"
+            with psycopg.connect(server_url, autocommit=True) as connection:
+                connection.execute(f"create tablespace \"{name}\" location '{place}'".encode())
+                try:
+                    yield SmallDisk(folder, name)
+                finally:
+                    connection.execute(f'drop tablespace "{name}"'.encode())
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    finally:
+        folder.rmdir()
