@@ -77,6 +77,17 @@ def digest_of(*words: str | int) -> bytes:
     return hashlib.blake2b(json.dumps(words, ensure_ascii=False).encode(), digest_size=16).digest()
 
 
+def source_of(model: str) -> str:
+    """Name a model as the source of what is told of it.
+
+    Examples
+    --------
+    >>> source_of("a model")
+    '/driftline/models/a%20model'
+    """
+    return f"/driftline/models/{quote(model, safe='')}"
+
+
 def event_id_of(subject: Subject, segment: str, episode_id: UUID, type_: str) -> str:
     """Return the id of a message: a digest of what happened, so a repeat has the same one."""
     return digest_of(subject.model, subject.version, segment, str(episode_id), type_).hex()
@@ -90,7 +101,7 @@ def message(
     payload = {
         "specversion": "1.0",
         "id": event_id,
-        "source": f"/driftline/models/{quote(subject.model, safe='')}",
+        "source": source_of(subject.model),
         "type": type_,
         "subject": f"{subject.model}/{subject.version}",
         "time": moment(at_ms),

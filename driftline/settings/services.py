@@ -153,6 +153,7 @@ EventType = Literal[
     "driftline.quality.detected",
     "driftline.quality.recovered",
     "driftline.retraining.requested",
+    "driftline.records.lost",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 """What Driftline tells the world, as the `type` of a CloudEvent."""

@@ -23,6 +23,7 @@ from streams.committing.fetches import WorkerParts
 from streams.health import Health
 from streams.memory import give_back_memory
 from streams.monitored import Profiles, id_secret, register_models
+from streams.reading.losses import Audience
 from streams.reading.positions import LogPositions
 from streams.worker import Worker
 
@@ -56,7 +57,7 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
         pipeline = Pipeline(models, Profiles(), settings.limits.max_future_ms, postgres.idle_in_transaction_timeout_ms)
         url = postgres.url.get_secret_value()
         async with open_pool(url, postgres) as pool:
-            positions = LogPositions(pool, broker, found)
+            positions = LogPositions(pool, broker, found, Audience(model_topics, kafka.topics.drift))
             with told(place_of(url)):
                 await positions.register(found)
             parts, stopping = WorkerParts(settings, pool, pipeline, positions, model_topics), asyncio.Event()

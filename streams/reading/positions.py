@@ -1,7 +1,7 @@
 """Where does the log go on? Postgres says, and the broker is asked whether that can be.
 
 A partition is registered, at its earliest record, before anything reads it, so that it holds its models' watermark back
-from the beginning. A position behind the broker's earliest record is a loss: counted, reported, skipped. A position
+from the beginning. A position behind the broker's earliest record is a loss: counted, told, skipped. A position
 beyond the end, or a topic with another id, is not the log that was read before: nothing goes on until somebody looks.
 A topic can be made anew while it is read, without any error of the broker: it has to be looked at again and again.
 """
@@ -12,20 +12,19 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from faust.types.tuples import TP
 from psycopg_pool import AsyncConnectionPool
 
 from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError, StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo
-from driftline.store.arrays import pg_array
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row, run
 from streams.faults import one_line
+from streams.reading.losses import NOBODY, Audience, Loss, note_loss
 
 _log = logging.getLogger("driftline.positions")
 
-ANY_MODEL = "*"
 RETRY_S = 1.0
 
 ABSENT_LOOKS_MAX = 5
@@ -51,9 +50,18 @@ class LogPositions:
     ----------
     topics
         The topics to be read, as they were found when this process started.
+    audience
+        Who is told of records that are lost.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], broker: Broker, topics: Mapping[str, TopicInfo]) -> None:
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        broker: Broker,
+        topics: Mapping[str, TopicInfo],
+        audience: Audience = NOBODY,
+    ) -> None:
+        self._audience = audience
         self._pool = pool
         self._broker = broker
         self._topics = dict(topics)
@@ -143,9 +151,10 @@ class LogPositions:
             raise StateError(f"ends at offset {end.end}, but was read up to {at.next}", where=where, remedy=RECREATED)
         if at.next >= end.earliest:
             return int(at.next)
-        return await self._skip_lost(connection, topic, partition, at.next, end.earliest)
+        return await self._skip_lost(connection, topic, partition, at, end.earliest)
 
-    async def _skip_lost(self, connection: Connection, topic: str, partition: int, start: int, earliest: int) -> int:
+    async def _skip_lost(self, connection: Connection, topic: str, partition: int, at: Any, earliest: int) -> int:
+        start = int(at.next)
         async with connection.transaction():
             skipped = await run(
                 connection, "skip_lost_records", topic=topic, partition=partition, start=start, next=earliest
@@ -158,15 +167,8 @@ class LogPositions:
                     start,
                     earliest - 1,
                 )
-                await run(
-                    connection,
-                    "count_events",
-                    topic=topic,
-                    partition=partition,
-                    model=[ANY_MODEL],
-                    reason=["lost_record"],
-                    n=pg_array("int8", [earliest - start]),
-                )
+                loss = Loss(topic, self.topic_id(topic), partition, start, earliest, at.newest_event)
+                await note_loss(connection, loss, self._audience)
         at = await row(connection, "partition_position", topic=topic, partition=partition)
         return int(at.next)
 

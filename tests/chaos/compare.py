@@ -15,6 +15,7 @@ import psycopg
 from confluent_kafka import Consumer, TopicPartition
 from psycopg.rows import dict_row
 
+from streams.reading.losses import LOST
 from tests.chaos.traffic import INPUTS, WINDOW_MS
 from tests.chaos.world import PATIENCE_S, World, fresh_store
 from tests.simulation.left import TOLD
@@ -75,7 +76,7 @@ def through(rows: Mapping[str, Sequence[Row]], end_ms: int) -> dict[str, Rows]:
         elif kind == "episodes":
             told = [_not_closed_after(row, end_ms) for row in rows[kind] if _ms(dict(row)["opened_at"]) <= end_ms]
         elif kind == "messages":
-            told = [row for row in rows[kind] if _time_of(row) <= end_ms]
+            told = [row for row in rows[kind] if dict(row)["type"] != LOST and _time_of(row) <= end_ms]
         else:
             told = list(rows[kind])
         kept[kind] = Counter(told)

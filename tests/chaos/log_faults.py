@@ -60,12 +60,21 @@ def overrun_by_retention(world: World) -> None:
         # What a worker had fetched before it was stopped is not lost: that the rest is, comparison shows.
         cut = cuts[topic, partition]
         world.traffic.lose(roles[topic], partition, cut - n, cut)
+    assert _told_lost(world) == _counted_lost(world), "what is counted is not what is told"
     world.notes.append(f"{sum(counted.values())} records counted as lost in {len(counted)} partitions")
 
 
 def _counted_lost(world: World) -> Counter[tuple[str, int]]:
     told = world.monitor.rows("select topic, partition, n::int from driftline.v_counts where reason = 'lost_record'")
     return Counter({(topic, partition): n for topic, partition, n in told})
+
+
+def _told_lost(world: World) -> Counter[tuple[str, int]]:
+    told = world.monitor.rows("select payload->'data' from driftline.v_events where type = 'driftline.records.lost'")
+    found: Counter[tuple[str, int]] = Counter()
+    for (data,) in told:
+        found[data["topic"], data["partition"]] += data["n"]
+    return found
 
 
 def _all_beyond(world: World, cuts: dict[tuple[str, int], int]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from faust.types.tuples import TP
@@ -15,11 +17,13 @@ from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.store.connection import Connection, open_pool
 from streams.reading import positions as module
+from streams.reading.losses import Audience
 from streams.reading.positions import ABSENT_LOOKS_MAX, LogPositions
 
 pytestmark = pytest.mark.postgres
 
 T0, T1 = TP("t", 0), TP("t", 1)
+AUDIENCE = Audience({"one": ("t",), "two": ("t", "u"), "three": ("u",)}, "drift")
 
 
 class Log:
@@ -51,7 +55,7 @@ class Log:
 
     def opened(self, pool: AsyncConnectionPool[Connection]) -> LogPositions:
         """Find the topic as a worker that starts now."""
-        return LogPositions(pool, self, {"t": self.info})
+        return LogPositions(pool, self, {"t": self.info}, AUDIENCE)
 
 
 @pytest.fixture
@@ -121,6 +125,54 @@ async def test_a_partition_that_holds_nothing_is_gone_on_with_where_it_ends(
     assert await lost(connection) == []
 
 
+async def told(connection: Connection) -> list[dict[str, Any]]:
+    found = await connection.execute("select topic, model, occurred_at, payload from driftline.outbox order by model")
+    return [row._asdict() for row in await found.fetchall()]
+
+
+async def test_records_deleted_before_they_were_read_are_told_to_each_model_that_reads_the_topic(
+    log: Log, pool: AsyncConnectionPool[Connection], connection: Connection
+) -> None:
+    positions = log.opened(pool)
+    await positions.register({"t": log.info})
+    await connection.execute(
+        "update driftline.stream_offset set next = 30, newest_event = '2026-01-01 10:00+00' where partition = 1"
+    )
+    log.ends_of["t", 1] = PartitionEnds(75, 100)
+
+    await positions.resume([T1])
+
+    newest = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    one, two = await told(connection)
+    assert [(m["topic"], m["model"], m["occurred_at"]) for m in (one, two)] == [
+        ("drift", "one", newest),
+        ("drift", "two", newest),
+    ]
+    event = two["payload"]
+    assert event.pop("id") != one["payload"]["id"]
+    assert event == {
+        "specversion": "1.0",
+        "source": "/driftline/models/two",
+        "type": "driftline.records.lost",
+        "subject": "two",
+        "time": "2026-01-01T10:00:00.000Z",
+        "datacontenttype": "application/json",
+        "data": {"model": "two", "topic": "t", "partition": 1, "first_offset": 30, "last_offset": 74, "n": 45},
+    }
+
+
+async def test_a_loss_before_anything_was_read_is_told_without_a_time(
+    log: Log, pool: AsyncConnectionPool[Connection], connection: Connection
+) -> None:
+    positions = log.opened(pool)
+    await positions.register({"t": log.info})
+    log.ends_of["t", 0] = PartitionEnds(75, 100)
+
+    await positions.resume([T0])
+
+    assert [("time" in m["payload"], m["payload"]["data"]["n"]) for m in await told(connection)] == [(False, 75)] * 2
+
+
 async def test_records_deleted_before_they_were_read_are_counted_once_however_many_workers_notice(
     log: Log, pool: AsyncConnectionPool[Connection], connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,8 +186,9 @@ async def test_records_deleted_before_they_were_read_are_counted_once_however_ma
 
     assert resumed == [{T0: 75}] * 3
     assert await lost(connection) == [("t", 0, "*", "lost_record", 45)]
-    told = "t, partition 0: records 30 to 74 were deleted before they were read; they are lost"
-    assert [record.message for record in caplog.records] == [told]
+    line = "t, partition 0: records 30 to 74 were deleted before they were read; they are lost"
+    assert [record.message for record in caplog.records] == [line]
+    assert [message["model"] for message in await told(connection)] == ["one", "two"]
 
 
 async def test_a_log_that_ends_before_what_was_read_is_not_gone_on_with(

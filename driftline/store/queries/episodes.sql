@@ -33,6 +33,13 @@ values (%(event_id)s, %(type)s, %(topic)s, %(model)s, %(version)s, %(segment)s, 
         %(payload)s)
 on conflict (event_id) do nothing;
 
+-- name: tell_of_loss
+-- A message of records that are gone, which no episode has; where nothing was read before them, it happened now.
+insert into driftline.outbox (event_id, type, topic, model, version, segment, occurred_at, payload)
+values (%(event_id)s, %(type)s, %(topic)s, %(model)s, %(version)s, %(segment)s, coalesce(%(occurred_at)s, now()),
+        %(payload)s)
+on conflict (event_id) do nothing;
+
 -- name: add_retraining
 -- A request to retrain; where logs are read anew, what became of it may be known already, and stays.
 insert into driftline.retraining (request_id, episode_id, model, version, state, requested_at, lineage)
