@@ -196,6 +196,7 @@ def _add_agent(app: faust.App, worker: Worker, topics: list[str]) -> None:
 
     @app.agent(channel, name="driftline.fetches")
     async def fetches(stream: Any) -> None:
+        cast(WholeFetchConsumer, app.consumer).buffer = stream.channel.queue
         at: dict[TP, int] = {}
         room = asyncio.Semaphore(FETCHES_UNDER_WAY)
         last: dict[TP, asyncio.Task[None]] = {}

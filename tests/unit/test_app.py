@@ -1,13 +1,17 @@
-"""Are the Kafka security settings what Faust connects with?"""
+"""Are the Kafka security settings what Faust connects with, and does reading wait for the agent?"""
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import faust
 import pytest
 from faust.types.auth import AuthProtocol, SASLMechanism
 
-from driftline.settings import KafkaSecurity
-from streams.app import credentials
+from driftline.settings import KafkaSecurity, KafkaSettings
+from streams.app import _add_agent, build_app, credentials
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
@@ -35,3 +39,23 @@ def test_tls_checks_the_broker_by_default() -> None:
 
 def test_plaintext_needs_nothing() -> None:
     assert credentials(KafkaSecurity()) is None
+
+
+async def test_reading_waits_for_room_in_the_buffer_of_the_agent_so_that_no_partition_is_left_out() -> None:
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    class Stream:
+        channel = SimpleNamespace(queue=queue)
+
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            return
+            yield
+
+    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), 2)
+    consumer = SimpleNamespace(buffer=None)
+    app.consumer = consumer
+    _add_agent(app, cast(Any, None), ["t"])
+
+    await app.agents["driftline.fetches"].fun(Stream())
+
+    assert consumer.buffer is queue
