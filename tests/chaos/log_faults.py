@@ -31,8 +31,8 @@ def _admin(world: World) -> AdminClient:
 
 def add_partitions(world: World) -> None:
     """Add partitions to both topics, and send to all of them."""
-    topics = [world.monitor.topic(role) for role in INPUTS]
-    for done in _admin(world).create_partitions([NewPartitions(topic, MORE) for topic in topics]).values():
+    topics, admin = [world.monitor.topic(role) for role in INPUTS], _admin(world)
+    for done in admin.create_partitions([NewPartitions(topic, MORE) for topic in topics]).values():
         done.result(30)
     time.sleep(LEARNT_S)
     world.traffic.use_partitions(MORE)

@@ -28,7 +28,19 @@ EVERY_S = 60
 FLAT_MINUTES_MIN = 15
 """A shorter soak has not yet reached what is kept for how long."""
 
-SWING = {"_mib": 24, "_files": 8, "_threads": 6, "relations": 12, "lag": 1_000, "rows_": 200}
+PARTITIONED = 10_000
+SWING = {
+    "rows_prediction": PARTITIONED,  # they go by whole partitions
+    "rows_label": PARTITIONED,
+    "_mib": 24,
+    "_files": 8,
+    "_threads": 6,
+    "relations": 12,
+    "lag": 1_000,
+    "rows_": 200,
+}
+"""By the beginning or the end of a name: how much more than before there may be by chance."""
+
 MAY_GROW = ("rows_outbox", "second_worker_mib", "broker_mib")
 """Messages are kept for an hour at least. The second worker is another process time and again, and a broker's Java
 takes what it is given."""

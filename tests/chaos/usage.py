@@ -146,7 +146,7 @@ def growing(samples: Sequence[Sample], allowed: Mapping[str, float], exempt: Seq
     Parameters
     ----------
     allowed
-        By the end of a name, how much more there may be.
+        By the beginning or the end of a name, how much more there may be; the first that fits counts.
     exempt
         Names that may grow.
     """

@@ -45,7 +45,7 @@ MODEL: dict[str, Any] = {
     "retraining": {"consecutive": 1, "cooldown": "1m"},
 }
 PATIENCE_S = 240
-KAFKA = {"session_timeout": "6s", "heartbeat": "1s", "fetch_bytes_max": 100_000, "stuck_after": "10s"}
+KAFKA = {"session_timeout": "6s", "heartbeat": "1s", "fetch_bytes_max": 100_000}
 """So small that a fetch is one of many, and a fence is met in the middle of a backlog."""
 
 Positions = dict[tuple[str, int], int]
