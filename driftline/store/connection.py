@@ -38,6 +38,9 @@ _NETWORK = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count":
 
 RECONNECT_S = 5
 
+HOLD_MS_MAX = 30_000
+"""Much longer than anybody computes between two statements, so only who is stopped or cut off is sent away."""
+
 SERVICE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout, OSError)
 """What is raised while Postgres is away, restarts or ended our session: the same call may go through later."""
 
@@ -261,3 +264,11 @@ async def the_row(connection: Connection, statement: str, **parameters: object) 
     if found is None:
         raise StateError(f"nothing found by {statement}", remedy="run `driftline migrate`")
     return found
+
+
+async def bound_hold(connection: Connection) -> None:
+    """Let the server end the transaction that has begun, should this program be stopped or cut off in its middle.
+
+    Without that a server that hears nothing more keeps its locks for ever, and everybody waits.
+    """
+    await row(connection, "bound_hold", idle_ms=str(HOLD_MS_MAX))

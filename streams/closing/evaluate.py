@@ -23,7 +23,7 @@ from typing import Literal
 
 from detectors.budget import Allowance
 from detectors.summaries import Ints
-from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, rows, run, the_row, timestamp
+from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, bound_hold, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
 from streams.closing.delays import LabelDelays
@@ -90,6 +90,7 @@ async def evaluate(
         if not await due(connection, [Due.of(model, watermark_ms, restate_after_ms)]):
             return Progress(0, behind=False)
     async with connection.transaction():
+        await bound_hold(connection)
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
         if not taken.taken:
             return Progress(0, behind=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.store.connection import Connection, rows, the_row, timestamp
+from driftline.store.connection import Connection, bound_hold, rows, the_row, timestamp
 from labels_join.outcomes import OutcomeDeltas
 from streams.closing.rollups import Kind, RollupStore
 from streams.committing.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
@@ -45,6 +45,7 @@ async def merge_passed_panes(
     stretch = {"model_id": model.model_id, "from": timestamp(from_ms), "to": timestamp(to_ms)}
     while True:
         async with connection.transaction():
+            await bound_hold(connection)
             # Nobody else folds them meanwhile, and nobody moves them to another reference; writers only add.
             if not (await the_row(connection, "try_lock_evaluation", model_id=model.model_id)).taken:
                 return None

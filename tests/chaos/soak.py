@@ -25,7 +25,7 @@ LEFT_OUT = frozenset({"topic-made-anew", "partitions-added", "disk-full", "reten
 """What ends every worker, can be done only once, needs a disk of its own, or loses events by nature."""
 
 EVERY_S = 60
-FLAT_MINUTES_MIN = 15
+FLAT_MINUTES_MIN = 10
 """A shorter soak has not yet reached what is kept for how long."""
 
 PARTITIONED = 10_000

@@ -6,6 +6,10 @@ select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as i
        set_config('jit', 'off', true) as jit, set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge,
        set_config('enable_seqscan', 'off', true) as sequential, set_config('enable_bitmapscan', 'off', true) as bitmap;
 
+-- name: bound_hold
+-- How long a transaction may be idle, so that nobody who is stopped or cut off in it holds its locks for ever.
+select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle;
+
 -- name: lock_offset
 -- The fence: holds a partition's row, and says where the log goes on.
 select next, topic_id
