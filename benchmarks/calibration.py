@@ -97,8 +97,10 @@ def count(cell: Cell) -> Counted:
     return Counted(cell, expected, significant, drift, time.process_time() - began)
 
 
-def table(counted: Sequence[Counted], command: str) -> str:
-    """Write what was counted as a page."""
+def table(counted: Sequence[Counted], command: str, n_cells: int) -> str:
+    """Write what was counted as a page, of how many cells."""
+    rest = n_cells - len(counted)
+    stopped = f"Counting was stopped before the other {rest} of {n_cells} cells: they are not known.\n" if rest else ""
     ratios = [of.ratio for of in counted]
     least = min(of.expected for of in counted)
     within = sum(0.5 <= ratio <= 1.1 for ratio in ratios)
@@ -126,6 +128,7 @@ Of {len(counted)} cells with at least {least:,.0f} expected alarms each, {within
 declared rate; the least is {min(ratios):.2f}, the largest {max(ratios):.2f}. The standard error of such a ratio is
 {least**-0.5:.2f} at most. Where bins and rows are few, a statistic has few values, and no test of it can alarm exactly
 as often as declared. After the gate {beyond} cells alarm more often than declared, by more than two standard errors.
+{stopped}
 
 {chr(10).join(lines)}
 """
@@ -139,11 +142,12 @@ def main(windows: int, jobs: int, out: Path) -> None:
     """Count false alarms of all window statistics and write docs/benchmarks/calibration.md."""
     command = "make calibrate" + (f" ARGS='--windows {windows}'" if windows != 1000 else "")
     counted: list[Counted] = []
+    wanted = cells(windows)
     with ProcessPoolExecutor(jobs) as pool:
-        for of in pool.map(count, cells(windows)):
+        for of in pool.map(count, wanted):
             counted.append(of)
             click.echo(f"{of.cell} {of.ratio:.2f} in {of.seconds:.1f} s", err=True)
-            out.write_text(table(counted, command))
+            out.write_text(table(counted, command, len(wanted)))
 
 
 if __name__ == "__main__":

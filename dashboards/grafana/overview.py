@@ -242,7 +242,7 @@ def performance() -> tuple[Panel, ...]:
             ["performance_of_cohorts", "performance_by_arrival", "floor", "performance_estimated"],
             Words(
                 "Live ${metric}",
-                "By the predictions' time, with its interval; by labels' arrival; estimated; the floor as last broken.",
+                "By the predictions' time, with interval; corrected; by labels' arrival; estimated; the last floor.",
                 _NO_METRIC,
             ),
             Look(

@@ -103,6 +103,7 @@ async def _ask(
     stored.findings.append(check_stored(await rows(connection, "stored_events")))
     stored.findings += check_names(await rows(connection, "names_beyond_limits"))
     stored.findings += check_episodes(await rows(connection, "open_episodes"))
+    stored.findings += check_spending(await rows(connection, "false_alarms_spent"))
     stored.findings += check_accepted(await rows(connection, "accepted_references"))
     messages = await rows(connection, "state_of_messages")
     stored.findings += check_outbox([found for found in messages if found.channel == "topic"])
@@ -176,6 +177,28 @@ def check_episodes(episodes: Sequence[Any]) -> list[Finding]:
     if len(loose) > _EPISODES_SHOWN_MAX:
         told.append(f"and {len(loose) - _EPISODES_SHOWN_MAX} more")
     return [warn("episodes", f"open, and nobody acknowledged: {', '.join(told)}; `driftline episodes list` says why")]
+
+
+def check_spending(models: Sequence[Any]) -> list[Finding]:
+    """Tell what is spent of each model's budget of false episodes.
+
+    Parameters
+    ----------
+    models
+        With `model`, `budget`, `expected`, `looks`, `episodes` and `since`, of the newest period.
+    """
+    found = []
+    for of in models:
+        told = (
+            f"{of.model}: {of.expected:.2g} of {of.budget:g} false episodes expected of {of.looks} looks since "
+            f"{_day(of.since)}, {of.episodes} episodes of drift"
+        )
+        if of.expected > of.budget:
+            more = "; more than `alarms.budget`: watch fewer segments or features, or raise `retraining.consecutive`"
+            found.append(warn("alarms", told + more))
+        else:
+            found.append(ok("alarms", told))
+    return found
 
 
 def check_outbox(topics: Sequence[Any]) -> list[Finding]:

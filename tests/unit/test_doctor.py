@@ -27,6 +27,7 @@ from driftline.doctor.store import (
     check_episodes,
     check_outbox,
     check_rights,
+    check_spending,
     check_version,
     check_webhooks,
     check_workers,
@@ -286,6 +287,22 @@ def test_a_webhook_that_was_taken_out_leaves_nothing_to_wait_unseen() -> None:
     assert finding.level == "warn"
     assert "the configuration has no such webhook" in finding.what
     assert levels(check_webhooks([], [])) == [("ok", 0)]
+
+
+def test_what_is_spent_of_the_budget_of_false_episodes_is_told_and_warned_of_beyond_it() -> None:
+    spent = {"budget": 1.0, "looks": 5_000, "episodes": 2, "since": HOUR_MS}
+    within, beyond = check_spending(
+        [
+            SimpleNamespace(model="churn", expected=0.2504, **spent),
+            SimpleNamespace(model="fraud", expected=1.5, **spent),
+        ]
+    )
+
+    told = "churn: 0.25 of 1 false episodes expected of 5000 looks since 1970-01-01, 2 episodes of drift"
+    assert within == Finding("ok", "alarms", told)
+    assert beyond.level == "warn"
+    assert "more than `alarms.budget`" in beyond.what
+    assert check_spending([]) == []
 
 
 def test_a_reference_that_is_no_file_s_is_told_with_its_digest() -> None:

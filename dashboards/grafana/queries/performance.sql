@@ -1,9 +1,9 @@
 -- name: performance_of_cohorts
--- A metric by the time of the predictions, with its interval; it matures as labels come.
+-- A metric by the time of the predictions, with its interval, and corrected for late labels; it matures as labels come.
 select p.window_end as "time", line.name || ' (' || p.model || ' ' || p.version || ')' as metric, line.value
   from driftline.v_performance p
- cross join lateral (values (p.metric, p.value), ('low', p.low), ('high', p.high)) line (name, value)
- where $__timeFilter(p.window_end)
+ cross join lateral (values (p.metric, p.value), ('low', p.low), ('high', p.high), ('corrected', p.corrected)) line (name, value)
+ where $__timeFilter(p.window_end) and (line.name <> 'corrected' or line.value is not null)
    and ('*' in (${model:sqlstring}) or p.model in (${model:sqlstring}))
    and ('*' in (${version:sqlstring}) or p.version in (${version:sqlstring}))
    and p.segment = ${segment:sqlstring} and p.metric = ${metric:sqlstring} and p.basis = 'cohort'

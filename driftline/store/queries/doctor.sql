@@ -60,6 +60,15 @@ select e.episode_id, m.name as model, e.version, e.kind, e.severity, e.acknowled
  where e.closed_at is null
  order by e.severity, e.opened_at, e.episode_id;
 
+-- name: false_alarms_spent
+-- What the looks at each model cost of its budget in the newest period, and how many episodes of drift there were.
+select model, max(budget) as budget, sum(expected) as expected, sum(looks)::bigint as looks,
+       sum(episodes)::bigint as episodes, (extract(epoch from max(period_start)) * 1000)::bigint as since
+  from (select a.*, max(period_end) over (partition by model) as newest from driftline.v_alarms a) a
+ where period_end = newest
+ group by model
+ order by model;
+
 -- name: accepted_references
 -- Which references were accepted by hand, and not taken from the configuration.
 select m.name as model, f.version, p.digest, f.since
