@@ -20,6 +20,9 @@ Mask = NDArray[np.bool_]
 ALL_TRAFFIC = -1
 """The segment code of all traffic, shown as `*`."""
 
+CODES_MAX = 2**62
+"""Rows of several columns are told apart by one number each, below this."""
+
 _CELL_BITS = 32
 
 
@@ -57,12 +60,20 @@ class GroupedRows:
 
 def _distinct(*columns: Ints) -> tuple[Ints, Ints]:
     """Return the distinct rows of some columns as (index of one row each, number of every row)."""
-    code = np.zeros(len(columns[0]), np.int64)
+    code, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
-        values, place = np.unique(column, return_inverse=True)
-        _, code = np.unique(code * len(values) + place, return_inverse=True)
+        low, span = _range(column)
+        if size * span > CODES_MAX:  # as many as there are rows at most, in the same order
+            code, column = (np.unique(of, return_inverse=True)[1] for of in (code, column))
+            (_, size), (low, span) = _range(code), _range(column)
+        code, size = code * span + (column - low), size * span
     _, first, number = np.unique(code, return_index=True, return_inverse=True)
     return first, number
+
+
+def _range(column: Ints) -> tuple[int, int]:
+    """Return the least value, and how many there may be."""
+    return (int(column.min()), int(column.max()) - int(column.min()) + 1) if len(column) else (0, 1)
 
 
 def group_rows(version: Ints, segments: Ints, start_ms: Ints, late: Mask) -> GroupedRows:
