@@ -141,18 +141,26 @@ class Router:
         model = self._told_model(marks)
         kinds = self.kinds_by_model.get(model or "", ())
         if model is not None and (len(kinds) <= 1 or marks.kind is not None):
-            return {self._guess_one(b"", marks): list(indices)}  # there is nothing to look for in the messages
+            return {self._group_of(model, b"", marks): list(indices)}  # there is nothing to look for in the messages
         groups: dict[tuple[Group, str] | None, list[int]] = {}
+        of_model: dict[str | None, list[int]] = {}
         for index in indices:
-            groups.setdefault(self._guess_one(value_of(index), marks), []).append(index)
+            value = value_of(index)
+            name = self._scanned_model(value) if model is None else model
+            if name in of_model:
+                of_model[name].append(index)
+                continue
+            guess = self._group_of(name, value, marks)
+            members = groups.setdefault(guess, [])
+            members.append(index)
+            if guess is None or guess[0].kind_told:
+                of_model[name] = members  # nothing else in the message was looked at
         return groups
 
     def _told_model(self, marks: Marks) -> str | None:
         return self.only_model if marks.model is None else marks.model
 
-    def _guess_one(self, value: bytes, marks: Marks) -> tuple[Group, str] | None:
-        told = self._told_model(marks)
-        model = self._scanned_model(value) if told is None else told
+    def _group_of(self, model: str | None, value: bytes, marks: Marks) -> tuple[Group, str] | None:
         return self._group(model, marks, lambda names: any(b'"%b"' % name.encode() in value for name in names))
 
     def guess_table(self, find: Find, marks: Marks) -> tuple[Group, str] | None:
