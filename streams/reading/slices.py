@@ -78,7 +78,8 @@ def _receive_in_few_pieces(client: Any) -> None:
         reader, writer = connection._reader, connection._writer
         if writer is not None and reader._limit != PIECE_BYTES:
             reader._limit = PIECE_BYTES
-            writer.transport.max_size = PIECE_BYTES
+            if hasattr(writer.transport, "max_size"):  # over TLS it is another one
+                writer.transport.max_size = PIECE_BYTES
             with suppress(OSError):  # it was lost just now, which the client finds out by itself
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
 
