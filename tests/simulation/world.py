@@ -156,6 +156,8 @@ class _World:
         """Make a worker that knows nothing yet."""
         async with self.pool.connection() as connection:
             models = await register_models(connection, self.settings)
+        # As a worker that starts does: what nobody has read yet holds the watermark back.
+        await self.positions.register(self.topics)
         made = _decoder(self.settings)
         pipeline = Pipeline(models, Profiles(), self.settings.limits.max_future_ms)
         topics = {"m": tuple(self.topics)}
