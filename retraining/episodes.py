@@ -14,11 +14,13 @@ SHORT_ID_DIGITS = 8
 """How much of an episode's id people see and type."""
 
 OPENED: Mapping[Kind, str] = {
+    "traffic": "driftline.traffic.detected",
     "quality": "driftline.quality.detected",
     "drift": "driftline.drift.detected",
     "performance": "driftline.performance.degraded",
 }
 CLOSED: Mapping[Kind, str] = {
+    "traffic": "driftline.traffic.recovered",
     "quality": "driftline.quality.recovered",
     "drift": "driftline.drift.recovered",
     "performance": "driftline.performance.recovered",

@@ -3,8 +3,8 @@
 The policy of one model version: a pure function from what it remembers and what one closed slide says to what it
 remembers next and what is decided. Invariants, whatever the slides:
 
-* of each kind, `quality`, `drift` and `performance`, at most one episode is open; it opens once, closes once, and asks
-  at most once for a retraining, one of quality never;
+* of each kind, `traffic`, `quality`, `drift` and `performance`, at most one episode is open; it opens once, closes
+  once, and asks at most once for a retraining, one of traffic or quality never;
 * nothing asks for a retraining while data are broken: a model that learns from them is worse than an old one;
 * only disjoint windows count in a row, so a hopping window never counts what another one counted;
 * no two requests lie closer together than the cool-down, in event time;

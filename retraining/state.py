@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["quality", "drift", "performance"]
-KINDS: tuple[Kind, ...] = ("quality", "drift", "performance")
+Kind = Literal["traffic", "quality", "drift", "performance"]
+KINDS: tuple[Kind, ...] = ("traffic", "quality", "drift", "performance")
 """In the order in which they are told: what else moves may follow from data that are broken."""
 
 Level = Literal["ok", "warning", "drift"]
@@ -150,10 +150,16 @@ class PolicyState:
     performance: KindState = KindState()
     requested_ms: int | None = None
     quality: KindState = KindState()
+    traffic: KindState = KindState()
 
     def of(self, kind: Kind) -> KindState:
         """Return what is remembered of a kind."""
-        return {"quality": self.quality, "drift": self.drift, "performance": self.performance}[kind]
+        return {
+            "traffic": self.traffic,
+            "quality": self.quality,
+            "drift": self.drift,
+            "performance": self.performance,
+        }[kind]
 
 
 def to_json(state: PolicyState) -> dict[str, Any]:

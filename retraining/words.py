@@ -27,6 +27,8 @@ ODDITIES = {
     "range": "outside of the range",
     "type": "of a wrong type",
 }
+COUNTED = {"traffic.volume": "predictions", "traffic.labels": "labels arrived"}
+DAY_MS = 86_400_000
 ALL_TRAFFIC = ("*", None)
 DECISIONS_TOLD_MAX, DECISION_CHARACTERS_MAX = 50, 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,12 +68,16 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     >>> shares = {"reference_share": 0.02, "current_share": 0.41}
     >>> cause_in_words({"segment": "*", "feature": "age", "detector": "quality.missing", **shares})
     'age: 41.0% missing, reference 2.0%'
+    >>> cause_in_words({"feature": "@traffic", "detector": "traffic.volume", "n_current": 0, "expected": 1043})
+    '0 predictions, expected 1043'
     """
     segment = cause.get("segment")
     of = "" if segment in ALL_TRAFFIC else f" of {segment}"
     if "metric" in cause:
         numbers = _numbers((cause.get("basis", "value"), cause.get("value")), ("floor", cause.get("floor")))
         return f"{cause['metric']}{of}{numbers}{_why_worse(cause)}"
+    if (told := _traffic(cause)) is not None:
+        return told
     if (check := str(cause.get("detector")).partition("quality.")[2]) in ODDITIES:
         now, before = (f"{cause.get(share, 0):.1%}" for share in ("current_share", "reference_share"))
         return f"{_series(str(cause.get('feature', 'something')))}{of}: {now} {ODDITIES[check]}, reference {before}"
@@ -99,6 +105,16 @@ def _why(cause: Mapping[str, Any]) -> str:
     if "break" in cause:
         return f": broken pipeline? {BREAKS.get(cause['break'], cause['break'])}{told and f' ({told})'}"
     return told and f": {told}"
+
+
+def _traffic(cause: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the traffic, if that is what a cause is about."""
+    detector, n, expected = cause.get("detector"), cause.get("n_current", 0), cause.get("expected", 0.0)
+    if detector == "traffic.model":
+        return f"no new version for {cause.get('score', 0.0) / DAY_MS:.1f} days"
+    if detector not in COUNTED:
+        return None
+    return f"{n} {COUNTED[detector]}, expected {expected:.0f}"
 
 
 def _series(feature: str) -> str:

@@ -18,7 +18,7 @@ from driftline.settings.metrics import (
     is_metric_of,
     wrong_floor,
 )
-from driftline.settings.quality import QualitySettings
+from driftline.settings.quality import QualitySettings, TrafficSettings
 from driftline.settings.schema import nearest
 from driftline.settings.values import (
     AUTO,
@@ -216,6 +216,7 @@ class ModelSettings(Section):
     windows: WindowSettings = WindowSettings()
     drift: DriftSettings = DriftSettings()
     quality: QualitySettings = QualitySettings()
+    traffic: TrafficSettings = TrafficSettings()
     labels: LabelSettings | None = None
     performance: PerformanceSettings | None = None
     alarms: AlarmSettings = AlarmSettings()

@@ -4,11 +4,15 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from driftline.settings.values import Section, Unique
+from driftline.settings.values import DurationMs, Section, Unique
 
 QualityCheck = Literal["missing", "unseen", "range", "type"]
 QUALITY_CHECKS: tuple[QualityCheck, ...] = get_args(QualityCheck)
 """What may be wrong with a feature's values."""
+
+TrafficCheck = Literal["volume", "labels", "model"]
+TRAFFIC_CHECKS: tuple[TrafficCheck, ...] = get_args(TrafficCheck)
+"""What may be wrong with what comes: how many predictions, how many labels, how old the newest version is."""
 
 
 class ShareSettings(Section):
@@ -30,3 +34,12 @@ class QualitySettings(Section):
     def effects(self) -> dict[QualityCheck, float]:
         """The checks that are asked for, in order, with the smallest growth of each one's share that matters."""
         return {name: getattr(self, name).effect for name in QUALITY_CHECKS if name in self.checks}
+
+
+class TrafficSettings(Section):
+    """How much must come, compared with what came before; `model_age_max_ms` is None for versions of any age."""
+
+    checks: Annotated[tuple[TrafficCheck, ...], Unique] = TRAFFIC_CHECKS
+    factor: float = Field(default=4.0, gt=1, le=1_000)
+    history_ms: DurationMs = Field(default=604_800_000, gt=0, alias="history")
+    model_age_max_ms: DurationMs | None = Field(default=None, gt=0, alias="model_age_max")

@@ -152,6 +152,8 @@ EventType = Literal[
     "driftline.performance.recovered",
     "driftline.quality.detected",
     "driftline.quality.recovered",
+    "driftline.traffic.detected",
+    "driftline.traffic.recovered",
     "driftline.retraining.requested",
     "driftline.records.lost",
 ]

@@ -21,11 +21,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from detectors.budget import Allowance
-from detectors.summaries import Ints
 from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, bound_hold, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
+from streams.closing.checks import TrafficWatch, quality_of
 from streams.closing.delays import LabelDelays
 from streams.closing.due import Due, due
 from streams.closing.measure import Measures
@@ -33,9 +32,8 @@ from streams.closing.results import JudgedGroup, write_verdicts
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
 from streams.closing.seasons import Seasons
 from streams.deciding.policing import Policing
-from streams.judging.quality import Quality, quality_verdicts
 from streams.judging.sequence import Sequence as Detectors
-from streams.judging.spending import quality_allowance, window_allowance
+from streams.judging.spending import window_allowance
 from streams.judging.swings import Swings
 from streams.judging.verdicts import reference_counts, window_verdicts
 from streams.judging.why import explanations
@@ -115,6 +113,7 @@ class _Evaluation:
         self.measures = Measures(connection, profiles, model, self.store, self.layouts, self.delays)
         self.swings = Swings(connection, model, self.layouts)
         self.seasons = Seasons(connection, self.store, model)
+        self.traffic = TrafficWatch(connection, model, self.layouts)
         self.touched_cohorts: dict[int, int] = {}
         """By start: the end of the slide that touched the cohort last."""
 
@@ -129,13 +128,18 @@ class _Evaluation:
                 return Progress(0, behind=False)
             closed_ms = self._last_end(earliest_ms)
         await self.swings.load()
+        await self.traffic.load()
         await self.delays.load(closed_ms)
         sequence = await Detectors.load(self.connection, self.model, self.layouts)
         policing = await Policing.load(self.connection, self.model, self.layouts, self.measures)
         closed, n_windows = 0, 0
         while closed_ms < target_ms and closed < SLIDES_A_TRANSACTION_MAX:
             next_ms = await self._next_slide(closed_ms, target_ms)
-            if next_ms is not None:
+            if next_ms != closed_ms and await self.traffic.is_awaited(closed_ms, next_ms, watermark_ms):
+                next_ms = closed_ms
+                await self._close_empty(next_ms, policing)
+                closed += 1
+            elif next_ms is not None:
                 n_windows += await self._close_slide(next_ms, sequence, policing)
                 closed += 1
             closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
@@ -143,6 +147,7 @@ class _Evaluation:
             await policing.log_ended()
         await sequence.save()
         await self.swings.save()
+        await self.traffic.save()
         await self.delays.save()
         await policing.save()
         await self.seasons.save()
@@ -211,11 +216,20 @@ class _Evaluation:
             judged += await self._judge_distributions(window, rollups, sequence)
         if self.model.settings.drift.sequential:
             judged += await sequence.judge(window, panes, outcomes, self.store)
-        await write_verdicts(self.connection, self.model, end_ms, judged)
+        traffic = self.traffic.closed((slide_ms, end_ms), panes, outcomes)
+        await write_verdicts(self.connection, self.model, end_ms, judged if traffic is None else [*judged, traffic])
         arrivals = await self.measures.write("arrival", window, window[1])
         await self.measures.write_estimates(window, rollups)
-        await policing.slide_closed(window, judged, outcomes, arrivals)
+        await policing.slide_closed(window, judged, outcomes, arrivals, traffic)
         return bool(rollups)
+
+    async def _close_empty(self, slide_ms: int, policing: Policing) -> None:
+        """Close a slide in whose window nothing is: that is all that there is to tell."""
+        end_ms = slide_ms + self.windows.slide_ms
+        traffic = self.traffic.closed((slide_ms, end_ms), (), ())
+        if traffic is not None:
+            await write_verdicts(self.connection, self.model, end_ms, [traffic])
+            policing.nothing_came((end_ms - self.windows.length_ms, end_ms), traffic)
 
     async def _judge_distributions(
         self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup], sequence: Detectors
@@ -262,8 +276,8 @@ class _Evaluation:
         segment, settings = self.model.segment_name(group.segment), self.model.settings
         reference = reference_counts(layout, segment)
         n_reference, n_current = (int(counts[: layout.starts[1]].sum()) for counts in (reference, merged))
-        of_checks = quality_allowance(settings, layout, n_reference, n_current, n_versions)
-        quality = self._quality(group, merged, layout, of_checks, ready)
+        sizes = n_reference, n_current, n_versions
+        quality = quality_of(self.model, group, layout, merged, self.swings, sizes, ready=ready)
         if self.windows.seasonality_ms is not None:
             reference = await self.seasons.reference(group, profile_id, layout.n_bins, stretch, ready=ready)
             n_reference = int(reference[: layout.starts[1]].sum())
@@ -281,19 +295,6 @@ class _Evaluation:
         )
         why = explanations(merged, layout, reference, verdicts)
         return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why, quality)
-
-    def _quality(self, group: Group, merged: Ints, layout: PaneLayout, allowed: Allowance, ready: bool) -> Quality:
-        verdicts, looks = quality_verdicts(
-            merged,
-            layout,
-            self.model.settings.quality.effects,
-            significance=allowed.significance,
-            ready=ready,
-            segment=self.model.segment_name(group.segment),
-            dependence=self.swings.divisors(group, allowed.significance),
-        )
-        n_checks = max(len(self.model.settings.quality.checks), 1)
-        return Quality(verdicts, looks, looks * allowed.expected / n_checks)
 
     @property
     def _has_window_checks(self) -> bool:

@@ -21,6 +21,7 @@ from retraining.policy import Findings
 from retraining.state import Cause, Evidence, Level, Severity
 from streams.closing.results import JudgedGroup, MeasuredGroup
 from streams.judging.verdicts import Verdict
+from streams.monitored import ALL_SEGMENTS
 
 CRITICAL_CLEARNESS = 2.5
 """From so many times its threshold on a drift is critical: a PSI of 0.25 against the usual 0.1."""
@@ -31,6 +32,7 @@ P_VALUE_DECIMALS = 12
 """Of p-values in messages; the views have them whole."""
 
 SHARES = ("reference_share", "current_share")
+EXPECTED_DECIMALS = 3
 
 LEVELS: Mapping[str, Level] = {"ok": "ok", "warning": "warning", "drift": "drift"}
 
@@ -127,6 +129,16 @@ def quality_findings(
     return Findings(tuple(found.values()), window[1] if ready else None)
 
 
+def traffic_findings(verdicts: Iterable[Verdict], stretch: tuple[int, int]) -> Findings:
+    """Return what a stretch says of the traffic."""
+    found = [
+        _of_verdict(Cause(ALL_SEGMENTS, verdict.feature, verdict.detector), verdict, *stretch)
+        for verdict in verdicts
+        if verdict.level in LEVELS
+    ]
+    return Findings(tuple(found), stretch[1] if found else None)
+
+
 def _how_clear(evidence: Evidence) -> tuple[int, float]:
     """Rank what several statistics say of one feature: the highest level speaks for it, then the clearest."""
     return list(LEVELS).index(evidence.level), evidence.clearness
@@ -151,6 +163,7 @@ def _of_verdict(
         "p_value": _rounded(verdict.p_value),
         "n_reference": verdict.n_reference,
         "n_current": verdict.n_current,
+        **({} if verdict.expected is None else {"expected": round(verdict.expected, EXPECTED_DECIMALS)}),
         **({} if verdict.shares is None else dict(zip(SHARES, verdict.shares, strict=True))),
         **(why or {}),
     }

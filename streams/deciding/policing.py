@@ -33,7 +33,7 @@ from retraining.state import Kind, PolicyState, from_json, to_json
 from streams.closing.measure import Basis, Measures
 from streams.closing.results import JudgedGroup, MeasuredGroup
 from streams.deciding.decisions import write_decisions
-from streams.deciding.evidence import drift_findings, performance_findings, quality_findings
+from streams.deciding.evidence import drift_findings, performance_findings, quality_findings, traffic_findings
 from streams.judging.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.judging.why import performance_why
 from streams.monitored import ALL_SEGMENTS, MonitoredModel
@@ -86,6 +86,7 @@ class Policing:
         performance = model.settings.performance
         has_floors = performance is not None and bool(performance.floor)
         watched: dict[Kind, bool] = {
+            "traffic": bool(model.settings.traffic.checks),
             "quality": bool(model.settings.quality.checks),
             "drift": bool(model.settings.drift.detectors),
             "performance": has_floors,
@@ -124,6 +125,7 @@ class Policing:
         judged: Iterable[JudgedGroup],
         outcomes: Sequence[Any],
         arrivals: Iterable[MeasuredGroup],
+        traffic: JudgedGroup | None = None,
     ) -> None:
         """Hear what a closed slide says.
 
@@ -137,9 +139,12 @@ class Policing:
             Outcome deltas that arrived in the slide; they are in rollups.
         arrivals
             Metrics by arrival of the window.
+        traffic
+            Verdicts on the traffic of all versions, with the slide that completes a stretch of it.
         """
         judged_of, arrivals_of = _by_version(judged), _by_version(arrivals)
-        versions = sorted({*judged_of, *arrivals_of, *self._known} & self._layouts.keys())
+        concerned = self._concerned(traffic)
+        versions = sorted({*judged_of, *arrivals_of, *self._known, *concerned} & self._layouts.keys())
         for version in versions:
             known = self._known.get(version, Known(PolicyState(), None))
             if known.maturity is None and "performance" in self._watched:
@@ -169,7 +174,30 @@ class Policing:
                 ),
             }
             self._spend(version, window[1], judged_of[version])
+            if version in concerned:
+                findings["traffic"] = self._traffic(version, window[1], traffic)
             self._decide(version, window, findings)
+
+    def nothing_came(self, window: tuple[int, int], traffic: JudgedGroup) -> None:
+        """Hear what a slide says in whose window nothing is."""
+        for version in self._concerned(traffic):
+            self._known.setdefault(version, Known(PolicyState(), None))
+            self._decide(version, window, {"traffic": self._traffic(version, window[1], traffic)}, is_seen=False)
+
+    def _concerned(self, traffic: JudgedGroup | None) -> list[int]:
+        """Return the versions that hear of the traffic: that with an open episode of it, else that which most is of."""
+        if traffic is None:
+            return []
+        is_open = [
+            version for version, known in sorted(self._known.items()) if known.policy.traffic.episode is not None
+        ]
+        return is_open or [traffic.group.version]
+
+    def _traffic(self, version: int, end_ms: int, traffic: JudgedGroup | None) -> Findings:
+        assert traffic is not None
+        if version == self._concerned(traffic)[0]:  # a look is spent once
+            self._spend(version, end_ms, [traffic])
+        return traffic_findings(traffic.quality.verdicts, (traffic.start_ms, end_ms))
 
     async def log_ended(self) -> None:
         """Judge the cohort windows that are left, each when it would be due; no further label will come."""
@@ -209,10 +237,12 @@ class Policing:
     def _segment(self, code: int) -> str:
         return "*" if code == ALL_TRAFFIC else self._model.names("segment")[code]
 
-    def _decide(self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings]) -> None:
+    def _decide(
+        self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings], *, is_seen: bool = True
+    ) -> None:
         known, digest = self._known[version], self._layouts[version][1].profile.digest
         policy, decisions = decide(self._spec, known.policy, Slide(*window, digest, findings, self._watched))
-        maturity = known.maturity and replace(known.maturity, seen_ms=window[1])
+        maturity = known.maturity and (replace(known.maturity, seen_ms=window[1]) if is_seen else known.maturity)
         self._known[version] = Known(policy, maturity)
         self._decided += [(self._subject(version), decision) for decision in decisions]
 

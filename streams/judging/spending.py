@@ -22,8 +22,8 @@ from streams.panes import PaneLayout
 
 _E12 = 1e12
 
-QUALITY_PART = 0.05
-"""What checks of data and traffic may spend beside the detectors of drift, as a part of the budget."""
+QUALITY_PART, TRAFFIC_PART = 0.05, 0.05
+"""What checks of data and of traffic may spend beside the detectors of drift, as parts of the budget."""
 
 
 def budget_of(settings: ModelSettings) -> Budget:
@@ -69,6 +69,13 @@ def quality_allowance(
         len(settings.quality.checks),
         shared_noise(n_reference, n_current),
     )
+
+
+def traffic_allowance(settings: ModelSettings, stretch_ms: int) -> Allowance:
+    """Return what each check of the traffic may spend; one stretch follows another, and none has a reference."""
+    allowed = settings.alarms.budget * TRAFFIC_PART
+    budget = Budget(allowed, settings.alarms.per_ms / stretch_ms, settings.retraining.consecutive)
+    return exact_allowance(budget, 1, len(settings.traffic.checks), 0.0)
 
 
 def cut_delta(settings: ModelSettings, layout: PaneLayout, n_series: int) -> float:

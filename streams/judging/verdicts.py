@@ -35,6 +35,8 @@ class Verdict:
         Whether the change was downwards, for sequential detectors that found one: errors that become fewer are no harm.
     shares
         What a check of the data's quality compared, in the reference and in the window.
+    expected
+        What a check of the traffic expected: events, or the greatest age in milliseconds.
     """
 
     feature: str
@@ -49,6 +51,7 @@ class Verdict:
     changed_ms: int | None = None
     fell: bool = False
     shares: tuple[float, float] | None = None
+    expected: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -302,3 +302,12 @@ delete from driftline.warm_up where model_id = %(model_id)s and version = %(vers
 -- Forgets rollups that no window and no label can reach any more.
 delete from driftline.rollup
  where model_id = %(model_id)s and kind = any (array['features', 'cohort', 'arrival']) and grain_start < %(before)s;
+
+-- name: traffic
+-- How many events a model had, as far as is known.
+select content from driftline.traffic where model_id = %(model_id)s;
+
+-- name: save_traffic
+-- How many events a model had, as is known after a slide.
+insert into driftline.traffic (model_id, content) values (%(model_id)s, %(content)s)
+on conflict (model_id) do update set content = excluded.content;
