@@ -61,13 +61,15 @@ def _log_choose(n: FloatArray, k: FloatArray) -> FloatArray:
     return chosen
 
 
-def judge_odd(of: Odd, *, effect: float, significance: float, dependence: FloatArray | None = None) -> list[Drift]:
+def judge_odd(
+    of: Odd, *, effects: FloatArray, significance: float, dependence: FloatArray | None = None
+) -> list[Drift]:
     """Judge whether shares of odd values have grown.
 
     Parameters
     ----------
-    effect
-        The smallest growth of a share that matters, above 0.
+    effects
+        Of each feature, the smallest growth of the share that matters, above 0.
     significance
         Largest p-value that counts.
     dependence
@@ -80,7 +82,7 @@ def judge_odd(of: Odd, *, effect: float, significance: float, dependence: FloatA
     Examples
     --------
     >>> of = Odd(*(np.array([n]) for n in (20, 1_000, 410, 1_000)))
-    >>> [found] = judge_odd(of, effect=0.05, significance=1e-6)
+    >>> [found] = judge_odd(of, effects=np.array([0.05]), significance=1e-6)
     >>> found.level, round(found.score, 2), found.threshold
     ('drift', 0.39, 0.05)
     """
@@ -98,18 +100,19 @@ def judge_odd(of: Odd, *, effect: float, significance: float, dependence: FloatA
     critical = _least_current(alike, significance) * spread / np.maximum(of.n_current, 1) - shares[0]
     is_significant = p_values <= significance
     reached = np.where(is_significant, np.minimum(critical, scores), np.maximum(critical, np.nextafter(scores, np.inf)))
-    thresholds = np.maximum(reached, effect)
-    is_ready = (of.n_reference > 0) & (of.n_current > 0)
-    found = []
-    for place in range(scores.size):
-        level: Level = "ok"
-        if not is_ready[place]:
-            level = "not_ready"
-        elif is_significant[place] and scores[place] >= effect / 2.0:
-            level = "drift" if scores[place] >= thresholds[place] else "warning"
-        sizes = int(of.n_reference[place]), int(of.n_current[place])
-        found.append(Drift(float(scores[place]), float(thresholds[place]), float(p_values[place]), *sizes, level))
-    return found
+    thresholds = np.maximum(reached, effects)
+    matters = is_significant & (scores >= effects / 2.0)
+    columns = (scores, thresholds, p_values, of.n_reference, of.n_current, matters)
+    return [_drift(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _drift(score: float, threshold: float, p_value: float, n_reference: int, n_current: int, matters: bool) -> Drift:
+    level: Level = "ok"
+    if not n_reference or not n_current:
+        level = "not_ready"
+    elif matters:
+        level = "drift" if score >= threshold else "warning"
+    return Drift(score, threshold, p_value, n_reference, n_current, level)
 
 
 def _least_current(of: Odd, significance: float) -> FloatArray:

@@ -119,37 +119,49 @@ def quality_verdicts(
     outside = np.array([feature.outside for feature in features], np.int64)
     reference = _counts(reference_counts(layout, segment), layout, outside)
     current = _counts(vector[: layout.n_bins], layout, odd_values(vector, layout))
-    found: list[Verdict] = []
+    names: list[QualityCheck] = []
+    places: list[Ints] = []
+    odds: list[list[Ints]] = []
+    known: list[Ints] = []
     looks = 0
-    for name, effect in effects.items():
+    for name in effects:
         check = _CHECKS[name]
         watched = np.array([check.of(feature) for feature in features], np.bool_)
         of = current if name != "type" else _with_types(current, is_numeric)
         looks += int(watched.sum())
-        places = np.flatnonzero(watched & (check.current(of)[0] > 0))
-        if not places.size:
-            continue
-        odd = Odd(*(part[places] for part in (*check.reference(reference), *check.current(of))))
-        spread = None if dependence is None else dependence[places]
-        judged = judge_odd(odd, effect=effect, significance=significance, dependence=spread)
-        known = outside[places] if name == "range" else odd.reference  # without the row that stands for the reference
-        for place, before, now, drift in zip(
-            places.tolist(), known.tolist(), odd.current.tolist(), judged, strict=True
-        ):
-            found.append(
-                Verdict(
-                    features[place].name,
-                    PREFIX + name,
-                    drift.score,
-                    drift.threshold,
-                    drift.p_value,
-                    drift.n_reference,
-                    drift.n_current,
-                    drift.level if ready else "not_ready",
-                    shares=(before / max(drift.n_reference, 1), now / max(drift.n_current, 1)),
-                )
-            )
-    return tuple(found), looks if ready else 0
+        at = np.flatnonzero(watched & (check.current(of)[0] > 0))
+        odds.append([part[at] for part in (*check.reference(reference), *check.current(of))])
+        known.append(outside[at] if name == "range" else odds[-1][0])  # without the row that stands for the reference
+        places.append(at)
+        names += [name] * at.size
+    if not names:
+        return (), looks if ready else 0
+    where = np.concatenate(places)
+    odd = Odd(*(np.concatenate(part) for part in zip(*odds, strict=True)))
+    judged = judge_odd(
+        odd,
+        effects=np.array([effects[name] for name in names]),
+        significance=significance,
+        dependence=None if dependence is None else dependence[where],
+    )
+    before, now = np.concatenate(known) / np.maximum(odd.n_reference, 1), odd.current / np.maximum(odd.n_current, 1)
+    found = tuple(
+        Verdict(
+            features[place].name,
+            PREFIX + name,
+            drift.score,
+            drift.threshold,
+            drift.p_value,
+            drift.n_reference,
+            drift.n_current,
+            drift.level if ready else "not_ready",
+            shares=shares,
+        )
+        for name, place, drift, shares in zip(
+            names, where.tolist(), judged, zip(before.tolist(), now.tolist(), strict=True), strict=True
+        )
+    )
+    return found, looks if ready else 0
 
 
 def _counts(bins: Ints, layout: PaneLayout, odd: Ints) -> _Counts:

@@ -15,7 +15,9 @@ def odd(*counts: object) -> Odd:
 
 
 def judged(*counts: int, effect: float = 0.05, significance: float = 1e-5, dependence: float = 1.0) -> Drift:
-    [found] = judge_odd(odd(*counts), effect=effect, significance=significance, dependence=np.array([dependence]))
+    [found] = judge_odd(
+        odd(*counts), effects=np.array([effect]), significance=significance, dependence=np.array([dependence])
+    )
     return found
 
 
@@ -98,5 +100,5 @@ def test_references_and_windows_at_their_limits(counts: tuple[int, int, int, int
 
 def test_sizes_of_a_billion_rows_stay_finite() -> None:
     sizes: NDArray[np.int64] = np.array([10**3, 10**6, 10**9])
-    found = judge_odd(odd(sizes // 50, sizes, sizes // 10, sizes), effect=0.05, significance=1e-5)
+    found = judge_odd(odd(sizes // 50, sizes, sizes // 10, sizes), effects=np.full(3, 0.05), significance=1e-5)
     assert [of.level for of in found] == ["drift"] * 3

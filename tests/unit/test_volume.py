@@ -46,7 +46,7 @@ def test_traffic_that_did_not_change_is_rarely_called_so(mean: int, dispersion: 
     counts = chance.poisson(rates, (2_000, n_past + 1)).tolist()
     alarms = sum(judged(of[:-1], of[-1]).p_value <= 0.01 for of in counts)
 
-    assert alarms <= stats.binom.ppf(1 - 1e-6, 2_000, 0.015)
+    assert alarms <= stats.binom.ppf(1 - 1e-6, 2_000, 0.01)
 
 
 def test_a_night_is_no_drop_and_a_day_without_events_is_one() -> None:
