@@ -77,13 +77,17 @@ class _Columns:
         return (self.first_ms + np.arange(self.n + 1) * self.width_ms) / DAY_MS
 
 
+CHECKS = ("quality.", "traffic.")
+"""How the names of detectors begin that say what is broken, not how far a distribution has moved."""
+
+
 def drift_figure(rows: Iterable[Row]) -> Figure:
     """Draw how far each feature was from drift, window by window, and whether the error rates changed.
 
     Parameters
     ----------
     rows
-        Rows of `v_drift`; only those of all traffic are drawn.
+        Rows of `v_drift`; only those of all traffic are drawn, without checks of the data and of the traffic.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def drift_figure(rows: Iterable[Row]) -> Figure:
     """
     verdicts, models = [], set()
     for row in rows:
-        if row["segment"] == ALL_TRAFFIC:
+        if row["segment"] == ALL_TRAFFIC and not row["detector"].startswith(CHECKS):
             verdicts.append(_verdict(row))
             models.add(row["model"])
     if not verdicts:

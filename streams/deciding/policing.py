@@ -144,6 +144,7 @@ class Policing:
         """
         judged_of, arrivals_of = _by_version(judged), _by_version(arrivals)
         concerned = self._concerned(traffic)
+        traffic_says = self._heard(traffic, window[1])
         versions = sorted({*judged_of, *arrivals_of, *self._known, *concerned} & self._layouts.keys())
         for version in versions:
             known = self._known.get(version, Known(PolicyState(), None))
@@ -175,14 +176,15 @@ class Policing:
             }
             self._spend(version, window[1], judged_of[version])
             if version in concerned:
-                findings["traffic"] = self._traffic(version, window[1], traffic)
+                findings["traffic"] = traffic_says
             self._decide(version, window, findings)
 
     def nothing_came(self, window: tuple[int, int], traffic: JudgedGroup) -> None:
         """Hear what a slide says in whose window nothing is."""
-        for version in self._concerned(traffic):
+        concerned, says = self._concerned(traffic), self._heard(traffic, window[1])
+        for version in concerned:
             self._known.setdefault(version, Known(PolicyState(), None))
-            self._decide(version, window, {"traffic": self._traffic(version, window[1], traffic)}, is_seen=False)
+            self._decide(version, window, {"traffic": says}, is_seen=False)
 
     def _concerned(self, traffic: JudgedGroup | None) -> list[int]:
         """Return the versions that hear of the traffic: that with an open episode of it, else that which most is of."""
@@ -193,10 +195,10 @@ class Policing:
         ]
         return is_open or [traffic.group.version]
 
-    def _traffic(self, version: int, end_ms: int, traffic: JudgedGroup | None) -> Findings:
-        assert traffic is not None
-        if version == self._concerned(traffic)[0]:  # a look is spent once
-            self._spend(version, end_ms, [traffic])
+    def _heard(self, traffic: JudgedGroup | None, end_ms: int) -> Findings:
+        if traffic is None:
+            return Findings()
+        self._spend(traffic.group.version, end_ms, [traffic])
         return traffic_findings(traffic.quality.verdicts, (traffic.start_ms, end_ms))
 
     async def log_ended(self) -> None:

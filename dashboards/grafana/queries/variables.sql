@@ -32,6 +32,7 @@ select feature
    and ('*' in (${model:sqlstring}) or model in (${model:sqlstring}))
    and ('*' in (${version:sqlstring}) or version in (${version:sqlstring}))
    and segment = ${segment:sqlstring} and p_value is not null and level <> 'not_ready'
+   and split_part(detector, '.', 1) <> 'traffic'
  group by feature
  order by max(score / nullif(threshold, 0)) desc nulls last, feature;
 

@@ -12,7 +12,7 @@ select feature, detector, score, threshold, level
   from (select distinct on (feature) feature, detector, score, threshold, level
           from driftline.v_drift
          where model = %(model)s and segment = '*' and window_end = %(window_end)s and level <> 'not_ready'
-           and threshold > 0
+           and threshold > 0 and detector !~ '^(quality|traffic)[.]'
          order by feature, score / threshold desc) clearest
  order by score / threshold desc
  limit %(features_max)s;
