@@ -10,8 +10,9 @@ from psycopg.types.json import Jsonb
 from detectors.summaries import ALL_TRAFFIC, Ints
 from driftline.settings import ModelSettings
 from driftline.store.connection import Connection, rows, run, the_row, timestamp
-from streams.closing.results import JudgedGroup
+from streams.closing.results import JudgedGroup, write_verdicts
 from streams.closing.rollups import Group
+from streams.deciding.policing import Policing
 from streams.judging.quality import NO_CHECKS, Quality, quality_verdicts
 from streams.judging.spending import quality_allowance, traffic_allowance
 from streams.judging.swings import Swings
@@ -134,6 +135,15 @@ class TrafficWatch:
             return last_ms
         length_ms = self._known.length_ms
         return floor_to(last_ms, length_ms) + (self._model.settings.retraining.consecutive + 1) * length_ms
+
+    async def close_empty(self, slide_ms: int, policing: Policing) -> None:
+        """Close a slide in whose window nothing is: that is all that there is to tell."""
+        windows = self._model.settings.windows
+        end_ms = slide_ms + windows.slide_ms
+        judged = self.closed((slide_ms, end_ms), (), ())
+        if judged is not None:
+            await write_verdicts(self._connection, self._model, end_ms, [judged])
+            policing.nothing_came((end_ms - windows.length_ms, end_ms), judged)
 
     async def save(self) -> None:
         """Write what changed."""

@@ -137,7 +137,7 @@ class _Evaluation:
             next_ms = await self._next_slide(closed_ms, target_ms)
             if next_ms != closed_ms and await self.traffic.is_awaited(closed_ms, next_ms, watermark_ms):
                 next_ms = closed_ms
-                await self._close_empty(next_ms, policing)
+                await self.traffic.close_empty(next_ms, policing)
                 closed += 1
             elif next_ms is not None:
                 n_windows += await self._close_slide(next_ms, sequence, policing)
@@ -222,14 +222,6 @@ class _Evaluation:
         await self.measures.write_estimates(window, rollups)
         await policing.slide_closed(window, judged, outcomes, arrivals, traffic)
         return bool(rollups)
-
-    async def _close_empty(self, slide_ms: int, policing: Policing) -> None:
-        """Close a slide in whose window nothing is: that is all that there is to tell."""
-        end_ms = slide_ms + self.windows.slide_ms
-        traffic = self.traffic.closed((slide_ms, end_ms), (), ())
-        if traffic is not None:
-            await write_verdicts(self.connection, self.model, end_ms, [traffic])
-            policing.nothing_came((end_ms - self.windows.length_ms, end_ms), traffic)
 
     async def _judge_distributions(
         self, window: tuple[int, int], rollups: Mapping[RollupKey, Rollup], sequence: Detectors
