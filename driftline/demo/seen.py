@@ -117,6 +117,7 @@ class Seen:
             "windows": self.windows,
             "drift_events": self.events.get("driftline.drift.detected", 0),
             "performance_events": self.events.get("driftline.performance.degraded", 0),
+            "quality_events": self.events.get("driftline.quality.detected", 0),
             "retraining_requests": self.events.get("driftline.retraining.requested", 0),
             "retrainings_finished": sum(of.finished_ms is not None for of in self.retrainings),
             "webhooks_verified": self.verified,
