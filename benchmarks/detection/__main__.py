@@ -22,7 +22,7 @@ from benchmarks.detection.running import BASELINE, OURS, PEERS, Said, Streams, b
 from benchmarks.detection.windows import make_windows
 from benchmarks.machine import describe_machine
 
-FULL, QUICK = (20, 5, 3), (3, 1, 1)
+FULL, QUICK = (20, 3, 2), (3, 1, 1)
 """Streams of items of each kind, streams of windows, and streams that a slow detector gets of either."""
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import compress
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.detection.windows import AFTER, NULL, Windows
+from benchmarks.detection.windows import Windows
 from detectors.budget import Budget, allowance, shared_noise
 from detectors.dependence import worst_case
 from detectors.distances import DISTANCES, Histograms, line
@@ -27,10 +28,35 @@ Alarm = tuple[int, str]
 """A window and the feature that is said to have drifted in it."""
 
 
-def alarms_of(detector: str, windows: Windows) -> list[Alarm]:
-    """Return where one of our window statistics says drift."""
+class Counted(NamedTuple):
+    """What a worker keeps of a stream of windows.
+
+    Parameters
+    ----------
+    profiles
+        Of each feature.
+    parts
+        By window and feature, int64 [parts of a slide, bins].
+    size
+        Rows of a window.
+    """
+
+    profiles: list[FeatureProfile]
+    parts: list[list[NDArray[np.int64]]]
+    size: int
+
+
+def count(windows: Windows) -> Counted:
+    """Count the rows of all windows in the bins of the reference."""
     profiles = [_profile(name, column) for name, column in windows.reference.items()]
-    kept = [of for of in profiles if of.kind == "numeric" or not DISTANCES[detector].is_ordered]
+    parts = [[_counts(of, windows.window(number)[of.name]) for of in profiles] for number in range(windows.n)]
+    return Counted(profiles, parts, windows.size)
+
+
+def alarms_of(detector: str, counted: Counted) -> list[Alarm]:
+    """Return where one of our window statistics says drift."""
+    is_seen = [of.kind == "numeric" or not DISTANCES[detector].is_ordered for of in counted.profiles]
+    kept = list(compress(counted.profiles, is_seen))
     if not kept:
         return []
     lengths = np.array([of.n_bins for of in kept])
@@ -40,17 +66,11 @@ def alarms_of(detector: str, windows: Windows) -> list[Alarm]:
     widths, jumps = (np.concatenate([of[part] for of in places]) for part in (0, 1))
     reference = np.concatenate([np.array(of.counts) for of in kept])
     swings, found = FeatureSwings.unknown(len(kept), len(reference), 0), []
-    drift, n_reference = DriftSettings(detectors=WINDOW_DETECTORS), len(next(iter(windows.reference.values())))
+    drift = DriftSettings(detectors=WINDOW_DETECTORS)
     budget = Budget(AlarmSettings().budget, WINDOWS_A_PERIOD, IN_A_ROW)
-    spent = allowance(budget, len(profiles), 1, shared_noise(n_reference, windows.size))
-    for number in range(NULL + AFTER):
-        rows = [_bins(of, windows.window(number)[of.name]) for of in kept]
-        parts = np.stack(
-            [
-                np.concatenate([np.bincount(part, minlength=of.n_bins) for of, part in zip(kept, parts, strict=True)])
-                for parts in zip(*(np.array_split(row, PIECES_A_SLIDE) for row in rows), strict=True)
-            ]
-        )
+    spent = allowance(budget, len(counted.profiles), 1, shared_noise(sum(kept[0].counts), counted.size))
+    for number, of_features in enumerate(counted.parts):
+        parts = np.concatenate(list(compress(of_features, is_seen)), axis=1)
         swings = swings.after(parts, number, starts)
         verdicts = judge(
             detector,
@@ -75,6 +95,13 @@ def _profile(name: str, column: NDArray[Any]) -> FeatureProfile:
         values = sorted(set(column.tolist()) - {""})
         return categorical_feature(name, _codes(column, values), values, CATEGORIES_MAX)
     return numeric_feature(name, column, np.isnan(column), DriftSettings().bins)
+
+
+def _counts(of: FeatureProfile, column: NDArray[Any]) -> NDArray[np.int64]:
+    """Count the rows of each part of a slide."""
+    return np.stack(
+        [np.bincount(part, minlength=of.n_bins) for part in np.array_split(_bins(of, column), PIECES_A_SLIDE)]
+    )
 
 
 def _bins(of: FeatureProfile, column: NDArray[Any]) -> NDArray[np.int64]:

@@ -94,6 +94,8 @@ def by_family(rows: Rows, table: str) -> str:
 
     def cell(row: Mapping[str, Any], family: str) -> str:
         of = row["families"].get(family)
+        if family in row["refused"]:
+            return f"refused: {row['refused'][family]}"
         if of is None:
             return ""
         return " / ".join([number(of["false_per_100k"]), share(of["found"]), number(of["delay_median"])])

@@ -39,6 +39,7 @@ def row(said: Said, streams: Streams) -> dict[str, Any]:
         "sees": said.sees,
         "version": said.version,
         "missing": said.missing,
+        "refused": dict(said.refused),
         "independent": as_json(reduce(add, independent, NOTHING)),
         "dependent": as_json(reduce(add, dependent, NOTHING)),
         "null_windows_alarmed": alarmed,

@@ -61,6 +61,8 @@ class Said(NamedTuple):
         By family and stream, places of alarms: items, or (window, feature).
     missing
         Why there are none, if so.
+    refused
+        Families whose values the detector does not take, with its error.
     """
 
     table: str
@@ -70,6 +72,7 @@ class Said(NamedTuple):
     version: str
     alarms: Mapping[str, Any]
     missing: str | None = None
+    refused: Mapping[str, str] = {}
 
 
 class Peer(NamedTuple):
@@ -84,10 +87,9 @@ def ours(streams: Streams, version: str) -> Iterator[Said]:
     for name, row in ours_items.ROWS.items():
         found = {family: ours_items.alarms_of(row, items) for family, items in streams.items.items()}
         yield Said("items", OURS, name, "values", version, found)
+    counted = {family: [ours_windows.count(windows) for windows in of] for family, of in streams.windows.items()}
     for name in WINDOW_DETECTORS:
-        alarms = {
-            family: [ours_windows.alarms_of(name, windows) for windows in of] for family, of in streams.windows.items()
-        }
+        alarms = {family: [ours_windows.alarms_of(name, windows) for windows in of] for family, of in counted.items()}
         sees = "numeric features" if DISTANCES[name].is_ordered else "all features"
         yield Said("windows", OURS, name, sees, version, alarms)
         if name == "psi":
@@ -127,7 +129,7 @@ def peer(name: str, streams: Streams) -> Peer:
             return _missing(name, f"failed: {type(error).__name__}")
         found = json.loads((folder / f"{name}.json").read_text())
     said = [
-        Said(table, name, detector, of["sees"], found["version"], of["alarms"])
+        Said(table, name, detector, of["sees"], found["version"], of["alarms"], refused=of["refused"])
         for table in ("items", "windows")
         for detector, of in found[table].items()
     ]

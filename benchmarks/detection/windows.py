@@ -40,6 +40,11 @@ class Windows(NamedTuple):
     size: int
     changed: frozenset[str]
 
+    @property
+    def n(self) -> int:
+        """How many windows there are."""
+        return len(next(iter(self.rows.values()))) // self.size
+
     def window(self, number: int) -> Columns:
         """Return the rows of one window."""
         own = slice(number * self.size, (number + 1) * self.size)

@@ -11,7 +11,7 @@ from river.datasets import synth
 from benchmarks.detection import concepts, items, windows
 from benchmarks.detection.ours_items import ROWS, alarms_of
 from benchmarks.detection.ours_windows import alarms_of as alarms_of_windows
-from benchmarks.detection.ours_windows import in_a_row
+from benchmarks.detection.ours_windows import count, in_a_row
 from benchmarks.detection.page import page, picture
 from benchmarks.detection.results import row
 from benchmarks.detection.running import Said, Streams, baselines, peer
@@ -103,7 +103,7 @@ def test_our_rows_find_large_changes_soon_and_raise_no_alarm_before_whether_valu
 
 def test_an_episode_finds_what_psi_finds_a_window_later_and_raises_no_false_alarm(streams: Streams) -> None:
     for name, of in streams.windows.items():
-        alarms = [alarms_of_windows("psi", made) for made in of]
+        alarms = [alarms_of_windows("psi", count(made)) for made in of]
         lasting = [in_a_row(found) for found in alarms]
         said = Said("windows", "driftline", "psi", "all features", "", {name: lasting})
         found = row(said, streams)["independent"]

@@ -2,6 +2,7 @@
 
 A peer is started as ``python with_PEER.py FOLDER``; it reads ``plan.json`` and the arrays beside it, and writes
 ``PEER.json``.
+A stream that a detector does not take is told with its error.
 """
 
 import json
@@ -33,13 +34,16 @@ class Stage:
         streams_max
             Only so many streams of each family, for a slow one.
         """
-        values, alarms = np.load(self.folder / "items.npz"), {}
+        values, alarms, refused = np.load(self.folder / "items.npz"), {}, {}
         started = time.process_time()
         for family, kind in self.plan["items"].items():
             if kind == "errors" or sees == "values":
-                alarms[family] = [list(map(int, alarms_of(stream))) for stream in values[family][:streams_max]]
+                try:
+                    alarms[family] = [list(map(int, alarms_of(stream))) for stream in values[family][:streams_max]]
+                except Exception as error:
+                    refused[family] = type(error).__name__
         self._tell("items", name, started)
-        self.found["items"][name] = {"sees": sees, "alarms": alarms}
+        self.found["items"][name] = {"sees": sees, "alarms": alarms, "refused": refused}
 
     def windows(self, name, sees, alarms_of, streams_max=None):
         """Let a detector watch windows of features.
@@ -52,21 +56,27 @@ class Stage:
             Function of the reference and a list of windows, each a dictionary of columns; returns (window, feature) of
             each alarm, with the feature "*" for whole windows.
         """
-        alarms, started = {}, time.process_time()
+        alarms, refused, started = {}, {}, time.process_time()
         for family, streams in self.plan["windows"].items():
-            alarms[family] = []
-            for stream in streams[:streams_max]:
-                columns = np.load(self.folder / stream["file"])
-                reference, rows = ({key[2:]: columns[key] for key in columns if key[0] == part} for part in "rw")
-                size = stream["size"]
-                windows = [
-                    {feature: column[number * size : (number + 1) * size] for feature, column in rows.items()}
-                    for number in range(self.plan["n_windows"])
-                ]
-                found = alarms_of(reference, windows)
-                alarms[family].append([[int(number), str(feature)] for number, feature in found])
+            try:
+                alarms[family] = self._of_streams(alarms_of, streams[:streams_max])
+            except Exception as error:
+                refused[family] = type(error).__name__
         self._tell("windows", name, started)
-        self.found["windows"][name] = {"sees": sees, "alarms": alarms}
+        self.found["windows"][name] = {"sees": sees, "alarms": alarms, "refused": refused}
+
+    def _of_streams(self, alarms_of, streams):
+        said = []
+        for stream in streams:
+            columns = np.load(self.folder / stream["file"])
+            reference, rows = ({key[2:]: columns[key] for key in columns if key[0] == part} for part in "rw")
+            size = stream["size"]
+            windows = [
+                {feature: column[number * size : (number + 1) * size] for feature, column in rows.items()}
+                for number in range(self.plan["n_windows"])
+            ]
+            said.append([[int(number), str(feature)] for number, feature in alarms_of(reference, windows)])
+        return said
 
     def estimates(self, name, estimated):
         """Let something estimate metrics of windows before labels.

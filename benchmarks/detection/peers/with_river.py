@@ -23,7 +23,7 @@ def on_its_own(make):
 stage = Stage("river", river.__version__)
 stage.items("ADWIN", "values", on_its_own(drift.ADWIN))
 stage.items("PageHinkley", "values", on_its_own(drift.PageHinkley))
-stage.items("KSWIN", "values", on_its_own(lambda: drift.KSWIN(seed=1)), streams_max=stage.plan["streams_of_slow"])
+stage.items("KSWIN", "values", on_its_own(lambda: drift.KSWIN(seed=1)), streams_max=1)
 stage.items("DDM", "errors", on_its_own(binary.DDM))
 stage.items("EDDM", "errors", on_its_own(binary.EDDM))
 stage.items("HDDM_A", "errors", on_its_own(binary.HDDM_A))
