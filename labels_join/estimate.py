@@ -46,6 +46,8 @@ class Calibration:
         float64 [groups, true]; the share of each true class.
     n
         float64 [groups]; labelled rows of the reference that a group's shares rest on.
+    predicted
+        float64 [predicted]; labelled rows of the reference by predicted class.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +55,7 @@ class Calibration:
     group: Ints
     shares: Floats
     n: Floats
+    predicted: Floats
 
 
 def why_not_estimated(profile: Profile) -> str | None:
@@ -120,7 +123,7 @@ def calibration_of(profile: Profile, positive_class: str | None) -> Calibration 
         pooled.append(rows)
     of_group = np.vstack(pooled)
     n = of_group.sum(axis=1)
-    return Calibration(classes, class_of, group, of_group / n[:, None], n)
+    return Calibration(classes, class_of, group, of_group / n[:, None], n, counts.sum(axis=(1, 2)).astype(np.float64))
 
 
 def _groups(rows: Ints) -> Ints:
@@ -250,8 +253,31 @@ def expected_of(cells: Ints, profile: Profile, positive_class: str | None) -> Ex
     predicted, score_bin = calibration.class_of[cell // n_bins], cell % n_bins
     group = calibration.group[predicted, score_bin]
     confusion = np.zeros((len(calibration.classes), len(calibration.classes)))
-    np.add.at(confusion, predicted, n[:, None] * calibration.shares[group])
+    np.add.at(confusion, predicted, n[:, None] * _shared_out(calibration, predicted, group, n))
     return Expected(calibration, predicted, score_bin, group, n.astype(np.float64), confusion)
+
+
+def _shared_out(calibration: Calibration, predicted: Ints, group: Ints, n: Ints) -> Floats:
+    """Return float64 [cells, true]: the shares of the true classes behind the predictions of each cell.
+
+    The score says how often an answer is right; of several classes it does not say which one is, where it is wrong.
+    A class that is predicted more often than in the reference is more often the truth behind other answers as well,
+    though less so, as an answer goes to the likeliest class: in proportion to the root. Right answers keep their share.
+    """
+    shares = calibration.shares[group]
+    k = len(calibration.classes)
+    if k < 3:  # whatever is not right is the other class
+        return shares
+    now = np.bincount(predicted, weights=n, minlength=k)
+    usual = calibration.predicted
+    more_often = (now + 0.5) / (now.sum() + 0.5 * k) * (usual.sum() + 0.5 * k) / (usual + 0.5)
+    own = np.arange(len(shares)), predicted
+    weights = shares * np.sqrt(more_often)
+    weights[own] = 0.0
+    wrong, weight = 1.0 - shares[own], weights.sum(axis=1)
+    shared: Floats = weights * np.divide(wrong, weight, out=np.zeros_like(wrong), where=weight > 0)[:, None]
+    shared[own] = shares[own]
+    return shared
 
 
 def estimated_metrics(

@@ -197,3 +197,19 @@ def test_odd_windows_have_estimates_that_are_shares_or_nothing() -> None:
     found = estimated_metrics(cells_of(profile, np.zeros(5, np.int64), unscored), profile, "1", ["accuracy"])
     negatives = rows[0] == 0
     assert found["accuracy"].value == pytest.approx((rows[2][negatives] == 0).mean())
+
+
+@pytest.mark.parametrize("shift", [-1.0, 0.5])
+def test_wrong_answers_are_shared_out_among_the_classes_that_are_predicted_more_often(shift: float) -> None:
+    # Shared out as in the reference, recall of the three classes would be off by up to 0.05 and 0.025.
+    chance, names = np.random.default_rng(9), ["a", "b", "c"]
+    metrics = [f"recall.{name}" for name in names]
+    off = []
+    for _ in range(20):
+        profile = reference_of(multiclass_rows(chance, 4_000), names, "multiclass")
+        window = multiclass_rows(chance, 3_000, shift)
+        truth = recall_score(window[2], window[0], average=None)
+        found = estimated_metrics(cells_of(profile, *window[:2]), profile, None, metrics)
+        off.append([found[name].value - real for name, real in zip(metrics, truth, strict=True)])
+    assert np.abs(np.mean(off, axis=0)).max() <= 0.02
+    assert np.abs(np.mean(off, axis=0)).mean() <= 0.012
