@@ -117,7 +117,8 @@ def _hddm_a(parts: Parts, confidence: FloatArray) -> FloatArray:
 
 def _is_within_tolerance(parts: Parts) -> BoolArray:
     # An older part that is still small may have an odd mean, from which the series would seem to rise for ever.
-    return parts.gap <= parts.tolerance + 2.0 * _error(parts.old_deviation, parts.n_old)
+    deviation = np.maximum(parts.old_deviation, parts.deviation)
+    return parts.gap <= parts.tolerance + 2.0 * _error(deviation, parts.n_old)
 
 
 def _is_lowest_by_error(parts: Parts) -> BoolArray:

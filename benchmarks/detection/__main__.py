@@ -17,13 +17,13 @@ from rich.console import Console
 from benchmarks.detection import estimates, page
 from benchmarks.detection.items import make_items
 from benchmarks.detection.real import data_folder
-from benchmarks.detection.results import estimate_rows, row
+from benchmarks.detection.results import adwin_rows, estimate_rows, row
 from benchmarks.detection.running import BASELINE, OURS, PEERS, Said, Streams, baselines, ours, peer
 from benchmarks.detection.windows import make_windows
 from benchmarks.machine import describe_machine
 
-FULL, QUICK = (20, 3, 2), (3, 1, 1)
-"""Streams of items of each kind, streams of windows, and streams that a slow detector gets of either."""
+FULL, QUICK = (20, 3, 2, 100), (3, 1, 1, 10)
+"""Streams of items of each kind, of windows, for a slow detector of either, and for ADWIN by itself."""
 
 
 @click.command()
@@ -44,7 +44,7 @@ def main(quick: bool, tools: str | None, out: Path | None, as_one_line: bool) ->
     data = data_folder()
     if data is None:
         tell("[bold]no real data: those rows are left out; set DRIFTLINE_SHARED_DATA[/]")
-    n_items, n_windows, slow = QUICK if quick else FULL
+    n_items, n_windows, slow, n_adwin = QUICK if quick else FULL
     streams = Streams(
         make_items(n_items, data),
         make_windows(n_windows, data),
@@ -55,7 +55,8 @@ def main(quick: bool, tools: str | None, out: Path | None, as_one_line: bool) ->
     run = {"date": datetime.now(UTC).date().isoformat(), "command": _command()}
     rows: list[dict[str, Any]] = []
     for name in chosen:
-        rows += [of | {"run": run} for of in _rows_of(name, streams)]
+        measured = _rows_of(name, streams) + (adwin_rows(n_adwin) if name == OURS else [])
+        rows += [of | {"run": run} for of in measured]
         tell(f"{name}: done")
     found = {"machine": describe_machine(), "rows": _kept(out, chosen) + rows}
     if out is None:

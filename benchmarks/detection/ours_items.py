@@ -17,6 +17,7 @@ from driftline.settings import DriftSettings
 from streams.judging.series import PANES_AT_ONCE
 
 PANE = 50
+ALONE = "adwin, single events, no least effect"
 
 
 class Ours(NamedTuple):
@@ -29,7 +30,7 @@ class Ours(NamedTuple):
 
 ROWS: Mapping[str, Ours] = {
     **{f"{name}, panes of {PANE}": Ours(name, PANE, True) for name in SEQUENTIAL},
-    "adwin, single events, no least effect": Ours("adwin", 1, False),
+    ALONE: Ours("adwin", 1, False),
 }
 
 

@@ -129,6 +129,26 @@ def estimates(rows: Rows) -> str:
     )
 
 
+def adwin(rows: Rows) -> str:
+    """Make the table of ADWIN by itself."""
+    head = ("stream", "streams", "unchanged items", "false alarms", "median delay", "wanted")
+    return _table(
+        head,
+        (
+            (
+                row["family"],
+                str(row["streams"]),
+                f"{row['looked']:,}",
+                str(row["false"]),
+                number(row["delay_median"], 4),
+                f"at most {row['delay_median_max']:,}",
+            )
+            for row in rows
+            if row["table"] == "adwin"
+        ),
+    )
+
+
 def page(found: Mapping[str, Any]) -> str:
     """Write the page around the tables."""
     rows, machine = found["rows"], found["machine"]
@@ -146,6 +166,7 @@ def page(found: Mapping[str, Any]) -> str:
         windows=overall(rows, "windows"),
         items_by_family=by_family(rows, "items"),
         windows_by_family=by_family(rows, "windows"),
+        adwin=adwin(rows),
         estimates=estimates(rows),
     )
 

@@ -10,9 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
+from statistics import median
 from typing import Any
 
 from benchmarks.detection import items as of_items
+from benchmarks.detection.ours_items import ALONE, ROWS, alarms_of
 from benchmarks.detection.running import Said, Streams
 from benchmarks.detection.scoring import NOTHING, Score, score
 from benchmarks.detection.windows import AFTER, NULL, Windows
@@ -92,6 +94,33 @@ def _alarmed(said: Said) -> float | None:
     if not streams:
         return None
     return round(sum(len({n for n, _ in places if n < NULL}) for places in streams) / (NULL * len(streams)), 4)
+
+
+PROMISED = {"Bernoulli .20 to .30": 448, "Bernoulli .20 to .25": 1456}
+"""Median delays that ADWIN is to reach, those of river's on many streams after 10,000 items."""
+
+
+def adwin_rows(streams: int) -> list[dict[str, Any]]:
+    """Return how ADWIN does by itself on Bernoulli streams, changes that it never found counted as the latest."""
+    rows = []
+    for family, delay_max in PROMISED.items():
+        alarms = alarms_of(ROWS[ALONE], of_items.make_items(streams, None, (family,))[family])
+        found = _of_items(alarms)
+        delays = sorted((*found.delays, *[of_items.AFTER] * (streams - found.found)))
+        rows.append(
+            {
+                "table": "adwin",
+                "tool": "driftline",
+                "version": "",
+                "family": family,
+                "streams": streams,
+                "looked": found.looked,
+                "false": found.false,
+                "delay_median": float(median(delays)),
+                "delay_median_max": delay_max,
+            }
+        )
+    return rows
 
 
 def estimate_rows(

@@ -13,7 +13,7 @@ from benchmarks.detection.ours_items import ROWS, alarms_of
 from benchmarks.detection.ours_windows import alarms_of as alarms_of_windows
 from benchmarks.detection.ours_windows import count, in_a_row
 from benchmarks.detection.page import page, picture
-from benchmarks.detection.results import row
+from benchmarks.detection.results import adwin_rows, row
 from benchmarks.detection.running import Said, Streams, baselines, peer
 from benchmarks.detection.scoring import score
 
@@ -125,3 +125,9 @@ def test_a_peer_that_is_not_there_has_rows_that_say_so(streams: Streams, monkeyp
     machine = {"cpu": "-", "cores": 1, "system": "-", "python": "-"}
     assert page({"machine": machine, "rows": rows}).count("not installed here; make bench-detection does it") == 2
     assert picture(rows).get_suptitle()
+
+
+def test_adwin_by_itself_raises_no_alarm_and_tells_the_delay_of_all_streams_also_of_those_it_missed() -> None:
+    for found in adwin_rows(3):
+        assert (found["looked"], found["false"]) == (30_000, 0)
+        assert 1 <= found["delay_median"] <= items.AFTER

@@ -222,3 +222,11 @@ def test_a_series_without_neighbours_says_the_same(name: str) -> None:
         assert cut.detected[2] == single.detected[0]
         if single.detected[0]:
             assert [column[2] for column in cut] == [column[0] for column in single]
+
+
+@pytest.mark.parametrize("name", ["adwin", "page_hinkley", "cusum"])
+def test_a_first_pane_without_errors_by_chance_does_not_hide_a_change_to_many_later(name: str) -> None:
+    # Such a pane has a mean and a deviation of 0, from which the usual one in twelve looks like a rise for ever.
+    bank, nothing = shares(name), (np.array([50]), np.array([0]), np.array([0]))
+    assert alarms(bank, iter([nothing, *flags(11, [0.08] * 199, n=50)])) == []
+    assert min(alarms(bank, flags(12, [0.5] * 10, n=50))) <= 3

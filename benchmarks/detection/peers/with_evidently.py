@@ -44,7 +44,6 @@ def is_drift(value, method, threshold):
 
 
 stage = Stage("evidently", version("evidently"))
-few = stage.plan["streams_of_slow"]
-stage.windows("DataDriftPreset, columns", "all features", columns_that_drifted, few)
-stage.windows("DataDriftPreset, half of the columns", "whole windows", lambda *_: reports.pop(0), few)
+stage.windows("DataDriftPreset, columns", "all features", columns_that_drifted, streams_max=1)
+stage.windows("DataDriftPreset, half of the columns", "whole windows", lambda *_: reports.pop(0), streams_max=1)
 stage.write()

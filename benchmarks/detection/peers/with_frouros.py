@@ -45,6 +45,6 @@ for name, sees in {
     "HDDMW": "errors",
 }.items():
     make = getattr(concept_drift, name)
-    stage.items(name, sees, restarting(make, update), streams_max=stage.plan["streams_of_slow"])
+    stage.items(name, sees, restarting(make, update), streams_max=1)
 stage.windows(f"KSTest, p < {ALPHA}", "numeric features", ks)
 stage.write()
