@@ -53,16 +53,16 @@ def main(quick: bool, tools: str | None, out: Path | None, as_one_line: bool) ->
     )
     tell(f"made {len(streams.items)} kinds of items, {len(streams.windows)} of windows")
     run = {"date": datetime.now(UTC).date().isoformat(), "command": _command()}
-    rows: list[dict[str, Any]] = []
+    rows = _kept(out, chosen)
     for name in chosen:
         measured = _rows_of(name, streams) + (adwin_rows(n_adwin) if name == OURS else [])
         rows += [of | {"run": run} for of in measured]
+        found = {"machine": describe_machine(), "rows": rows}
+        if out is not None:
+            page.write(out, found)
         tell(f"{name}: done")
-    found = {"machine": describe_machine(), "rows": _kept(out, chosen) + rows}
     if out is None:
         click.echo(page.page(found))
-    else:
-        page.write(out, found)
     if as_one_line:
         click.echo(json.dumps(found))
 

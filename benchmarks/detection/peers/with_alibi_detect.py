@@ -26,7 +26,7 @@ def tabular(reference, windows):
         for name in names
         if not is_numeric(reference[name])
     }
-    places = {names.index(name): len(of) + 1 for name, of in codes.items()}
+    places = {names.index(name): None for name in codes}
     detector = TabularDrift(_matrix(reference, names, codes), categories_per_feature=places)
     return _alarms(detector, names, windows, codes)
 

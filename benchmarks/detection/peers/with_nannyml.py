@@ -72,9 +72,8 @@ def cbpe(reference, later, size):
 
 
 stage = Stage("nannyml", nannyml.__version__)
-few = stage.plan["streams_of_slow"]
-stage.windows("Jensen-Shannon (default)", "all features", univariate("jensen_shannon", "jensen_shannon"), few)
-stage.windows("KS and chi-square", "all features", univariate("kolmogorov_smirnov", "chi2"), few)
-stage.windows("reconstruction error", "whole windows", reconstruction, few)
+stage.windows("Jensen-Shannon (default)", "all features", univariate("jensen_shannon", "jensen_shannon"), streams_max=1)
+stage.windows("KS and chi-square", "all features", univariate("kolmogorov_smirnov", "chi2"), streams_max=1)
+stage.windows("reconstruction error", "whole windows", reconstruction, streams_max=1)
 stage.estimates("CBPE", cbpe)
 stage.write()
