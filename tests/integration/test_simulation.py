@@ -58,4 +58,7 @@ def test_a_broken_promise_is_found_and_its_history_shrunk(
     found = next((outcome for outcome in outcomes if outcome.problems), None)
 
     assert found is not None, "nothing was noticed"
-    assert len(shrink(postgres_server_url, template, found).faults) <= min(len(found.faults), 2)
+    shrunk = shrink(postgres_server_url, template, found)
+    assert shrunk.problems
+    # It takes two faults as a rule; a history of many may need more of them to come to the same point.
+    assert len(shrunk.faults) <= min(len(found.faults), max(2, len(found.faults) // 2))
