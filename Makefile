@@ -78,7 +78,7 @@ check: setup
 
 test-long: setup
 	@DRIFTLINE_TEST_ROWS=208892 DRIFTLINE_TEST_SEEDS=200 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py \
-		tests/unit/test_lagging_class.py $(ARGS)
+		tests/unit/labels_join/test_lagging_class.py $(ARGS)
 
 .venv-peers/installed.stamp: benchmarks/peers/requirements.lock | .venv/bin/python
 	@echo "installing what benchmarks compare with (a minute or two)"

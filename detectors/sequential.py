@@ -1,8 +1,8 @@
 """Which detectors watch series from pane to pane, and how is each of them made or gone on with?
 
 Every one of them is a bank of many series that share their panes, and passes the laws in
-`tests/unit/test_sequential_laws.py`. A detector that needs the order of single events, such as EDDM, which looks at the
-number of events between two errors, has no place here: a pane keeps counts and sums, not who came first.
+`tests/unit/detectors/test_sequential_laws.py`. A detector that needs the order of single events, such as EDDM, which
+looks at the number of events between two errors, has no place here: a pane keeps counts and sums, not who came first.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ DERIVED = {
     ("models.<name>.performance", "metrics"): "the first five, four or two",
     ("models.<name>.performance", "judge_after"): "`auto`",
 }
-"""Defaults that depend on other settings; tests/unit/test_settings_models.py shows that they are these."""
+"""Defaults that depend on other settings; tests/unit/settings/test_settings_models.py shows that they are these."""
 
 
 def sections(section: type[Section] = Settings, path: str = "") -> Iterator[tuple[str, type[Section]]]:

@@ -1,8 +1,8 @@
 """A log like Kafka's, in memory: topics of partitions of records, read by position.
 
-What is promised is what `tests/integration/test_log_contract.py` asks of this log and of a real broker alike: records
-keep their order and their offsets, offsets may have gaps, a fetch begins at the position asked for, and what was
-deleted in front of a position is noticed, not skipped.
+What is promised is what `tests/integration/committing/test_log_contract.py` asks of this log and of a real broker
+alike: records keep their order and their offsets, offsets may have gaps, a fetch begins at the position asked for, and
+what was deleted in front of a position is noticed, not skipped.
 """
 
 from __future__ import annotations

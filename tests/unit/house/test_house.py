@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PYPROJECT: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
 PACKAGES = sorted(found.parent.name for found in PROJECT.glob("*/__init__.py") if found.parent.name not in NOT_SHIPPED)

@@ -233,7 +233,7 @@ def test_a_picture_depends_on_its_rows_alone() -> None:
 def test_pictures_need_no_global_figure_manager() -> None:
     question = "import sys, dashboards.pictures; print('matplotlib.pyplot' in sys.modules)"
     answer = subprocess.run(
-        [sys.executable, "-c", question], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+        [sys.executable, "-c", question], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
     )
 
     assert answer.stdout.strip() == "False"

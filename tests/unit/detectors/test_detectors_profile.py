@@ -11,7 +11,7 @@ import pytest
 from detectors.profile import FeatureProfile, Profile, bin_categorical, bin_numeric, bin_score, standardised_steps
 from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def numeric(values: list[float], bins: int = 10) -> FeatureProfile:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
 PACKAGES = sorted(found.parent.name for found in PROJECT.glob("*/__init__.py") if found.parent.name not in NOT_SHIPPED)
 MODULES = sorted(

@@ -37,7 +37,7 @@ from driftline.settings import KafkaSettings, LimitSettings, ModelSettings, Sett
 
 MODEL = Settings(models={"m": {"task": "binary", "reference": {"first_events": 10}}}).models["m"]
 HOUR_MS = 3_600_000
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 def position(next_: int = 10, *, topic_id: str = "id-1", partition: int = 0, **times: int | None) -> Position:

@@ -17,7 +17,7 @@ from driftline.store import statements
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, connect, rows, run, the_row
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 INCLUDED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
 SOURCES = sorted(file for package in INCLUDED for file in PROJECT.glob(f"{package.rstrip('*')}/**/*.py"))
 
