@@ -232,14 +232,23 @@ def _make_cluster(place: _Place, workplace: Path, password_file: Path, durable: 
         os.chown(unfinished, place.account.user, place.account.group)
         os.chown(password_file, place.account.user, place.account.group)
         manner |= {"user": place.account.user, "group": place.account.group, "extra_groups": []}
-    # The password is chance itself: iterations, which protect what can be guessed, only make every connection slow.
-    hurry = () if durable else ("--no-sync", "--set=scram_iterations=1")
-    command = [place.binaries / "initdb", *_CLUSTER, *hurry, "-D", unfinished, f"--pwfile={password_file}"]
+    initdb = place.binaries / "initdb"
+    hurry = () if durable else ("--no-sync", *_few_iterations(initdb))
+    command = [str(initdb), *_CLUSTER, *hurry, "-D", str(unfinished), f"--pwfile={password_file}"]
     made = subprocess.run(command, capture_output=True, text=True, **manner)  # noqa: S603 - our own files
     if made.returncode:
         why = reason_of(made.stderr)
         raise ServiceUnavailableError(f"can't make a cluster: {why.told}", where=str(place.home), remedy=why.remedy)
     unfinished.rename(place.data)
+
+
+def _few_iterations(initdb: Path) -> tuple[str, ...]:
+    """Return how to make connections fast: iterations protect what can be guessed, and the password is chance itself.
+
+    Postgres knows the setting, and `initdb` an option for settings, since version 16.
+    """
+    known = subprocess.run([initdb, "--help"], capture_output=True, text=True).stdout  # noqa: S603 - our own files
+    return ("--set=scram_iterations=1",) if "--set" in known else ()
 
 
 def _unprivileged_account() -> _Account | None:
