@@ -31,6 +31,8 @@ REST_NAMES = ("other", "missing")
 
 EVERY_VERSION = "*"
 ALL_SEGMENTS = "*"
+NO_TOPIC = "*"
+"""What is counted of no topic stands under it."""
 
 
 @dataclass(slots=True)
@@ -304,3 +306,22 @@ async def id_secret(connection: Connection, settings: Settings) -> bytes:
     if settings.privacy.id_key is not None:
         return settings.privacy.id_key.get_secret_value().encode()[:64]
     return bytes((await the_row(connection, "id_key")).id_key)
+
+
+async def count_of_models(connection: Connection, models: Sequence[str], n: Sequence[int], *, reason: str) -> None:
+    """Count what is of models and of no partition: what expired, or could not be judged.
+
+    Parameters
+    ----------
+    models, n
+        Names, and how many to add to each one's count under the reason.
+    """
+    await run(
+        connection,
+        "count_events",
+        topic=NO_TOPIC,
+        partition=0,
+        model=list(models),
+        reason=[reason] * len(models),
+        n=pg_array("int8", n),
+    )

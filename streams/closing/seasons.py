@@ -13,10 +13,9 @@ import numpy as np
 
 from detectors.summaries import Ints
 from driftline.settings.windows import SEASONS, SEASONS_MIN
-from driftline.store.arrays import pg_array
-from driftline.store.connection import Connection, run
+from driftline.store.connection import Connection
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore
-from streams.monitored import MonitoredModel
+from streams.monitored import MonitoredModel, count_of_models
 from streams.windows import grains_of, like_phases
 
 
@@ -59,15 +58,7 @@ class Seasons:
     async def save(self) -> None:
         """Count the windows of versions and segments that could not be judged for want of past seasons."""
         if self._n_unknown:
-            await run(
-                self._connection,
-                "count_events",
-                topic="*",
-                partition=0,
-                model=[self._model.name],
-                reason=["season_unknown"],
-                n=pg_array("int8", [self._n_unknown]),
-            )
+            await count_of_models(self._connection, [self._model.name], [self._n_unknown], reason="season_unknown")
 
     async def last(self, group: Group, profile_id: int, n_bins: int, stretch: tuple[int, int]) -> Ints | None:
         """Return the counts by bin of the like phase one season before a stretch; None where it held nothing."""

@@ -12,14 +12,11 @@ from collections.abc import Collection, Mapping
 from driftline.settings.services import RetentionSettings
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, bound_hold, rows, run, timestamp
-from streams.monitored import MonitoredModel, horizon_s_of
+from streams.monitored import MonitoredModel, count_of_models, horizon_s_of
 
 PARTITIONED = ("prediction", "label", "served_features")
 ROWS_AT_ONCE_MAX = 20_000
 """How many rows of a kind one call drops: fewer than a second's work, more than a minute brings."""
-
-NO_TOPIC = "*"
-"""What is counted as dropped is of no topic and of no partition."""
 
 
 async def drop_old_rollups(connection: Connection, model: MonitoredModel, watermark_ms: int) -> None:
@@ -97,12 +94,4 @@ async def _drop(connection: Connection, statement: str, reason: str, **parameter
         await bound_hold(connection)
         gone = await rows(connection, statement, **parameters)
         if gone:
-            await run(
-                connection,
-                "count_events",
-                topic=NO_TOPIC,
-                partition=0,
-                model=[of.model for of in gone],
-                reason=[reason] * len(gone),
-                n=pg_array("int8", [of.n for of in gone]),
-            )
+            await count_of_models(connection, [of.model for of in gone], [of.n for of in gone], reason=reason)

@@ -19,7 +19,7 @@ from streams.closing.results import JudgedGroup
 from streams.closing.rollups import Group, Kind, RollupStore
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.judging.spending import cut_delta
-from streams.monitored import MonitoredModel
+from streams.monitored import MonitoredModel, count_of_models
 from streams.panes import PaneLayout
 from streams.watermarks import BEFORE_ALL_MS
 
@@ -127,15 +127,7 @@ class Sequence:
         if anew := self._outdated.intersection(groups):
             self._outdated -= anew
             _log.info("%s: sequential detectors begin anew: their settings or reference changed", self._model.name)
-            await run(
-                self._connection,
-                "count_events",
-                topic="*",
-                partition=0,
-                model=[self._model.name],
-                reason=["detector_begun_anew"],
-                n=pg_array("int8", [len(anew)]),
-            )
+            await count_of_models(self._connection, [self._model.name], [len(anew)], reason="detector_begun_anew")
 
     def _of(self, group: Group) -> SequentialDetectors:
         if group not in self._detectors:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
@@ -12,8 +11,9 @@ from psycopg import sql
 
 from driftline.errors import StateError
 from driftline.store import migrate as module
-from driftline.store.connection import Connection, connect
+from driftline.store.connection import Connection
 from driftline.store.migrate import Migration, migrate, migrations, require_current_schema, schema_version
+from driftline.wiring.references import connected
 
 NEWEST = migrations()[-1].version
 
@@ -34,15 +34,6 @@ select format('%s %s', viewname, definition) from pg_views where schemaname = 'd
 union all
 select format('%s %s', pg_get_functiondef(oid), proacl) from pg_proc where pronamespace = 'driftline'::regnamespace
 """
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Connection]:
-    connection = await connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
