@@ -237,7 +237,7 @@ class Policing:
         self._spent[period] = self._spent.get(period, NOTHING_SPENT) + spent_on(judged)
 
     def _segment(self, code: int) -> str:
-        return "*" if code == ALL_TRAFFIC else self._model.names("segment")[code]
+        return self._model.segment_name(code) or ALL_SEGMENTS
 
     def _decide(
         self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings], *, is_seen: bool = True
