@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from driftline.errors import ConfigurationError
 from driftline.settings import format_duration
-from driftline.store.connection import Connection, rows, run, the_row
+from driftline.store.connection import Connection, bounded, rows, run, the_row
 from retraining.episodes import SHORT_ID_DIGITS
 
 EPISODES_SHOWN_MAX = 100
@@ -144,7 +144,7 @@ async def acknowledge(connection: Connection, beginning: str, by: str, note: str
     ConfigurationError
         As `the_episode`.
     """
-    async with connection.transaction():
+    async with bounded(connection):
         episode = await the_episode(connection, beginning)
         changed = await run(connection, "acknowledge_episode", by=by, episode_id=episode.episode_id) > 0
         if changed or note:
@@ -166,7 +166,7 @@ async def snooze(connection: Connection, beginning: str, for_ms: int, by: str, n
     ConfigurationError
         As `the_episode`.
     """
-    async with connection.transaction():
+    async with bounded(connection):
         episode = await the_episode(connection, beginning)
         changed = await run(connection, "snooze_episode", for_ms=for_ms, episode_id=episode.episode_id) > 0
         if changed:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from driftline.errors import ConfigurationError
 from driftline.events import event_keys
-from driftline.store.connection import Connection, row, rows, run
+from driftline.store.connection import Connection, bounded, row, rows, run
 from retraining.by_hand import audit
 from streams.decode.messages import Refused, parse_json
 from streams.decode.values import text_of
@@ -60,7 +60,7 @@ async def forget(
         raise ConfigurationError("tells the id, and is kept", where="--note", remedy="write it without")
     names = list(models)
     counts = {"predictions": 0, "labels": 0, "served_features": 0, "events_for_reference": 0}
-    async with connection.transaction():
+    async with bounded(connection):
         for name in names:
             known = await row(connection, "known_model", name=name)
             if known is None:

@@ -266,9 +266,12 @@ async def the_row(connection: Connection, statement: str, **parameters: object) 
     return found
 
 
-async def bound_hold(connection: Connection) -> None:
-    """Let the server end the transaction that has begun, should this program be stopped or cut off in its middle.
+@asynccontextmanager
+async def bounded(connection: Connection) -> AsyncIterator[None]:
+    """Run a transaction that the server ends should this program be stopped or cut off in its middle.
 
     Without that a server that hears nothing more keeps its locks for ever, and everybody waits.
     """
-    await row(connection, "bound_hold", idle_ms=str(HOLD_MS_MAX))
+    async with connection.transaction():
+        await row(connection, "bound_hold", idle_ms=str(HOLD_MS_MAX))
+        yield

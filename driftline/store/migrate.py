@@ -9,7 +9,7 @@ from importlib import resources
 import psycopg
 
 from driftline.errors import ServiceUnavailableError, StateError
-from driftline.store.connection import Connection, place_of
+from driftline.store.connection import Connection, bounded, place_of
 
 TRIES_MAX = 30
 LOCK_MS_MAX = 2_000
@@ -90,7 +90,7 @@ async def migrate(connection: Connection) -> list[Migration]:
 async def _migrate(connection: Connection) -> list[Migration]:
     applied = []
     try:
-        async with connection.transaction():
+        async with bounded(connection):
             await connection.execute("select pg_advisory_xact_lock(6, 0)")
             version = await schema_version(connection)
             if version == 0:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import psycopg
 
 from driftline.errors import StateError
-from driftline.store.connection import Connection, place_of, rows, the_row
+from driftline.store.connection import Connection, bounded, place_of, rows, the_row
 
 Task = Literal["migrator", "writer", "reader"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -56,7 +56,7 @@ async def ensure_roles(connection: Connection, names: Mapping[Task, str], passwo
     """
     migrator, writer, reader = (names[task] for task in TASKS)
     try:
-        async with connection.transaction():
+        async with bounded(connection):
             await _do(
                 connection, await rows(connection, "making_of_roles", migrator=migrator, writer=writer, reader=reader)
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from detectors.profile import Profile
 from driftline.events import FeatureType
 from driftline.settings import ModelSettings, Settings
-from driftline.store.connection import Connection, connect, run
+from driftline.store.connection import Connection, bounded, connect, run
 from streams.monitored import EVERY_VERSION, MonitoredModel, put_profile_in_force
 from streams.references.reference import profile_from_file
 
@@ -46,7 +46,7 @@ async def put_references_in_force(
     for name, of_model in profiles.items():
         segments = {segment.name for profile in of_model.values() for segment in profile.segments}
         await models[name].admit_segments(connection, sorted(segments))
-    async with connection.transaction():
+    async with bounded(connection):
         for name, of_model in profiles.items():
             for version, profile in of_model.items():
                 await put_profile_in_force(connection, models[name], version, profile)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, bound_hold, rows, run, the_row, timestamp
+from driftline.store.connection import BEGINNING_OF_TIME_MS, Connection, bounded, rows, run, the_row, timestamp
 from retraining.messages import Subject
 from retraining.policy import Decision
 from streams.closing.checks import TrafficWatch, quality_of
@@ -87,8 +87,7 @@ async def evaluate(
         restate_after_ms = model.settings.windows.restate_after_ms if restate == "when due" else None
         if not await due(connection, [Due.of(model, watermark_ms, restate_after_ms)]):
             return Progress(0, behind=False)
-    async with connection.transaction():
-        await bound_hold(connection)
+    async with bounded(connection):
         taken = await the_row(connection, "try_lock_evaluation", model_id=model.model_id)
         if not taken.taken:
             return Progress(0, behind=False)

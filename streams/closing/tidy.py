@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from driftline.settings.services import RetentionSettings
 from driftline.store.arrays import pg_array
-from driftline.store.connection import Connection, bound_hold, rows, run, timestamp
+from driftline.store.connection import Connection, bounded, rows, run, timestamp
 from streams.monitored import MonitoredModel, count_of_models, horizon_s_of
 
 PARTITIONED = ("prediction", "label", "served_features")
@@ -90,8 +90,7 @@ async def drop_expired(
 
 
 async def _drop(connection: Connection, statement: str, reason: str, **parameters: object) -> None:
-    async with connection.transaction():
-        await bound_hold(connection)
+    async with bounded(connection):
         gone = await rows(connection, statement, **parameters)
         if gone:
             await count_of_models(connection, [of.model for of in gone], [of.n for of in gone], reason=reason)

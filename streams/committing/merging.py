@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.store.connection import Connection, bound_hold, rows, the_row, timestamp
+from driftline.store.connection import Connection, bounded, rows, the_row, timestamp
 from labels_join.outcomes import OutcomeDeltas
 from streams.closing.rollups import Kind, RollupStore
 from streams.committing.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
@@ -44,8 +44,7 @@ async def merge_passed_panes(
         return from_ms
     stretch = {"model_id": model.model_id, "from": timestamp(from_ms), "to": timestamp(to_ms)}
     while True:
-        async with connection.transaction():
-            await bound_hold(connection)
+        async with bounded(connection):
             # Nobody else folds them meanwhile, and nobody moves them to another reference; writers only add.
             if not (await the_row(connection, "try_lock_evaluation", model_id=model.model_id)).taken:
                 return None

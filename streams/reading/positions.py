@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError, StateError
 from driftline.kafka_admin import PartitionEnds, TopicInfo
-from driftline.store.connection import SERVICE_TROUBLE, Connection, bound_hold, row, run
+from driftline.store.connection import SERVICE_TROUBLE, Connection, bounded, row, run
 from streams.faults import one_line
 from streams.reading.losses import NOBODY, Audience, Loss, note_loss
 
@@ -155,8 +155,7 @@ class LogPositions:
 
     async def _skip_lost(self, connection: Connection, topic: str, partition: int, at: Any, earliest: int) -> int:
         start = int(at.next)
-        async with connection.transaction():
-            await bound_hold(connection)
+        async with bounded(connection):
             skipped = await run(
                 connection, "skip_lost_records", topic=topic, partition=partition, start=start, next=earliest
             )

@@ -24,7 +24,7 @@ from detectors.profile import Profile
 from detectors.summaries import ALL_TRAFFIC, merge_vectors
 from driftline.errors import ConfigurationError
 from driftline.settings import ModelSettings
-from driftline.store.connection import Connection, row, rows, run, timestamp
+from driftline.store.connection import Connection, bounded, row, rows, run, timestamp
 from labels_join.outcomes import outcome_sums
 from retraining.by_hand import audit
 from retraining.words import time_in_words
@@ -139,7 +139,7 @@ async def accept_stretch(
     profiles = Profiles()
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     try:
-        async with connection.transaction():
+        async with bounded(connection):
             await model.refresh_names(connection)
             place = await _place(connection, profiles, model, stretch.version)
             old = (await profiles.layout(connection, place.old_id)).profile

@@ -12,7 +12,7 @@ import numpy as np
 
 from driftline.events import Coded, FeatureType, Ints
 from driftline.settings import ReferenceSettings
-from driftline.store.connection import Connection, bound_hold, rows, run
+from driftline.store.connection import Connection, bounded, rows, run
 from labels_join.join import all_pairs
 from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes, write_panes
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
@@ -76,8 +76,7 @@ async def _freeze(
     categories_max: int,
 ) -> bool:
     windows = model.settings.windows
-    async with connection.transaction():
-        await bound_hold(connection)
+    async with bounded(connection):
         if model.settings.has_labels:
             await rows(connection, "lock_join_alone", buckets=[model.bucket])
         await rows(connection, "lock_panes_alone", bucket=model.bucket)

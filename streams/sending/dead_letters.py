@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from driftline.errors import ConfigurationError, ServiceUnavailableError
 from driftline.events import DeadLetter
-from driftline.store.connection import Connection, rows, run, timestamp
+from driftline.store.connection import Connection, bounded, rows, run, timestamp
 from retraining.by_hand import audit
 from streams.decode.decoder import Decoder
 from streams.decode.messages import ARROW_STREAM, Records, Refused, event_of, events_of, parse_json
@@ -256,7 +256,7 @@ async def send_again(
         If the broker did not take all of them; those it did not take stay marked as begun, because it may have them.
     """
     ids = [letter.id for letter, _ in letters]
-    async with connection.transaction():
+    async with bounded(connection):
         own = {item.dead_letter_id for item in await rows(connection, "begin_replay", ids=ids, by=by, again=again)}
         for letter, message in letters:
             if letter.id in own:
