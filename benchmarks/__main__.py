@@ -17,14 +17,14 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from benchmarks.constants import write_constants
-from benchmarks.machine import describe_machine
-from benchmarks.micro import measure_steps, steps_table
-from benchmarks.results import NotMeasuredError, Result, as_json
+from benchmarks.measuring.micro import measure_steps, steps_table
+from benchmarks.report.constants import write_constants
+from benchmarks.report.machine import describe_machine
+from benchmarks.report.results import NotMeasuredError, Result, as_json
+from benchmarks.report.table import rich_table, write_results
 from benchmarks.rows import ROWS, Row
-from benchmarks.services import services
-from benchmarks.stage import FULL, QUICK, Size, Stage
-from benchmarks.table import rich_table, write_results
+from benchmarks.setting.services import services
+from benchmarks.setting.stage import FULL, QUICK, Size, Stage
 from driftline.embedded import embedded_postgres
 
 PROJECT = Path(__file__).parents[1]

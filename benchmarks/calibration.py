@@ -16,8 +16,8 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from detectors.distances import DISTANCES, Histograms
-from detectors.windows import judge
+from detectors.windows.distances import DISTANCES, Histograms
+from detectors.windows.drift import judge
 from driftline.settings import WINDOW_DETECTORS, DriftSettings
 
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks" / "calibration.md"

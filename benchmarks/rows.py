@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.drain import drain, prepare_drain
-from benchmarks.freshness import measure_freshness
-from benchmarks.join import measure_join
-from benchmarks.peer import measure_peer, own_python
-from benchmarks.results import RATE, Kind, Measured, NotMeasuredError, Target
-from benchmarks.scale import measure_arrears, measure_models, measure_window
-from benchmarks.stage import Stage
-from benchmarks.workers import PARTITIONS, measure_rebalance, measure_workers
+from benchmarks.measuring.drain import drain, prepare_drain
+from benchmarks.measuring.freshness import measure_freshness
+from benchmarks.measuring.join import measure_join
+from benchmarks.measuring.peer import measure_peer, own_python
+from benchmarks.measuring.scale import measure_arrears, measure_models, measure_window
+from benchmarks.measuring.workers import PARTITIONS, measure_rebalance, measure_workers
+from benchmarks.report.results import RATE, Kind, Measured, NotMeasuredError, Target
+from benchmarks.setting.stage import Stage
 from driftline.settings import KafkaSettings
 from streams.health import TURNS_MAX
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.metrics import Estimate, wilson
-from detectors.profile import Profile
-from detectors.summaries import Ints
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import Ints
 from driftline.events import Floats
 from labels_join.maturity import CLASS_LABELS_MIN
 from labels_join.outcomes import outcome_histogram, outcome_shape

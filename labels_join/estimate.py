@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.metrics import Estimate, undefined, wilson
-from detectors.profile import Profile
-from detectors.summaries import Ints, unpack_cells
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import Ints, unpack_cells
 from driftline.events import Floats
 
 ROWS_A_GROUP_MIN = 20

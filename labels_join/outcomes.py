@@ -16,8 +16,8 @@ from itertools import accumulate
 import numpy as np
 
 from detectors.metrics import LIMBS, STEPS_PER_SCALE, error_limbs, moment_limbs, to_steps
-from detectors.profile import PREDICTION, Profile, Task, bin_score
-from detectors.summaries import GroupedRows, Ints, Mask, group_rows, sparse_by_summary, unpack_cells
+from detectors.reference.profile import PREDICTION, Profile, Task, bin_score
+from detectors.reference.summaries import GroupedRows, Ints, Mask, group_rows, sparse_by_summary, unpack_cells
 from driftline.events import Floats
 
 WATCHED_STEPS_PER_SCALE = 4096

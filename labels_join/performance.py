@@ -32,8 +32,8 @@ from detectors.metrics import (
     times,
     undefined,
 )
-from detectors.profile import Profile
-from detectors.summaries import Ints, Mask
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import Ints, Mask
 from driftline.events import Floats
 from driftline.settings.metrics import Metric
 from labels_join.outcomes import (

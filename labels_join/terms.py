@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detectors.profile import Profile
-from detectors.summaries import Ints, Mask
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import Ints, Mask
 from driftline.settings.metrics import Metric
 from labels_join.outcomes import outcome_histogram, outcome_shape
 

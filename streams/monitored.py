@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from psycopg.types.json import Jsonb
 
-from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
 from driftline.settings import ModelSettings, Settings
 from driftline.settings.services import KafkaTopics

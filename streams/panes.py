@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.profile import (
+from detectors.reference.profile import (
     PREDICTION,
     SCORE,
     STEPS_PER_SCALE,
@@ -26,8 +26,8 @@ from detectors.profile import (
     bin_score,
     standardised_steps,
 )
-from detectors.reconstruction import RECONSTRUCTION, errors
-from detectors.summaries import GroupedRows, group_rows, sparse_by_summary, unpack_cells
+from detectors.reference.reconstruction import RECONSTRUCTION, errors
+from detectors.reference.summaries import GroupedRows, group_rows, sparse_by_summary, unpack_cells
 from driftline.events import OTHER, Coded, FeatureBatch, FeatureColumn, Floats, Ints, Mask, Numeric, PredictionBatch
 
 NO_PROFILE = 0
@@ -254,7 +254,7 @@ def _count_all_numeric(
 def _count_numeric(
     dense: Ints, fine: Ints, values: Floats, missing: Mask, places: Ints, layout: PaneLayout
 ) -> tuple[Ints, Ints]:
-    """Count some rows, shape ``(features, rows)``; bins and steps are those of `detectors.profile`."""
+    """Count some rows, shape ``(features, rows)``; bins and steps are those of `detectors.reference.profile`."""
     edges, centre, scale, low, high, no_value = (of[..., places, None] for of in layout.numeric)
     finite = np.isfinite(values)
     above = np.zeros(values.shape, np.int8 if len(edges) <= np.iinfo(np.int8).max else np.int64)

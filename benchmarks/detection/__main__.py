@@ -20,7 +20,7 @@ from benchmarks.detection.real import data_folder
 from benchmarks.detection.results import adwin_rows, estimate_rows, row
 from benchmarks.detection.running import BASELINE, OURS, PEERS, Said, Streams, baselines, ours, peer
 from benchmarks.detection.windows import make_windows
-from benchmarks.machine import describe_machine
+from benchmarks.report.machine import describe_machine
 
 FULL, QUICK = (20, 3, 2, 100), (3, 1, 1, 10)
 """Streams of items of each kind, of windows, for a slow detector of either, and for ADWIN by itself."""

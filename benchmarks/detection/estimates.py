@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.detection.concepts import Floats, Ints
 from benchmarks.detection.real import Data, employment, housing
-from detectors.profile import Profile, bin_score
-from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
-from detectors.summaries import pack_cells
+from detectors.reference.building import Coded, build_profile, categorical_feature, numeric_feature
+from detectors.reference.profile import Profile, bin_score
+from detectors.reference.summaries import pack_cells
 from labels_join.estimate import estimated_metrics
 
 METRICS = ("accuracy", "roc_auc")

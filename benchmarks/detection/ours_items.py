@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.detection.items import Items
 from detectors.budget import DELTA_MAX
-from detectors.profile import STEPS_PER_SCALE, standardised_steps
-from detectors.profile_building import numeric_feature
-from detectors.sequential import SEQUENTIAL, make_bank
-from detectors.swings import SeriesSwings
+from detectors.noise.swings import SeriesSwings
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import STEPS_PER_SCALE, standardised_steps
+from detectors.sequential.registry import SEQUENTIAL, make_bank
 from driftline.settings import DriftSettings
 from streams.judging.series import PANES_AT_ONCE
 

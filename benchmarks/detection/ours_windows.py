@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from benchmarks.detection.windows import Windows
 from detectors.budget import Budget, allowance, shared_noise
-from detectors.dependence import worst_case
-from detectors.distances import DISTANCES, Histograms, line
-from detectors.profile import FeatureProfile, bin_categorical, bin_numeric
-from detectors.profile_building import categorical_feature, numeric_feature
-from detectors.swings import PIECES_A_SLIDE, FeatureSwings
-from detectors.windows import judge
+from detectors.noise.dependence import worst_case
+from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings
+from detectors.reference.building import categorical_feature, numeric_feature
+from detectors.reference.profile import FeatureProfile, bin_categorical, bin_numeric
+from detectors.windows.distances import DISTANCES, Histograms, line
+from detectors.windows.drift import judge
 from driftline.settings import WINDOW_DETECTORS, AlarmSettings, DriftSettings, RetrainingSettings
 
 WINDOWS_A_PERIOD = 720.0

@@ -22,7 +22,7 @@ from benchmarks.detection.items import AFTER as ITEMS_AFTER
 from benchmarks.detection.items import NULL as ITEMS_NULL
 from benchmarks.detection.items import Items
 from benchmarks.detection.windows import AFTER, NULL, Windows
-from detectors.distances import DISTANCES
+from detectors.windows.distances import DISTANCES
 from driftline.settings import WINDOW_DETECTORS
 
 SCRIPTS = Path(__file__).parent / "peers"

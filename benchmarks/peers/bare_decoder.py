@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from aiokafka import AIOKafkaConsumer
 
-from benchmarks.model import model_settings
-from benchmarks.traffic import CATEGORIES, MODEL, NUMERIC
+from benchmarks.setting.model import model_settings
+from benchmarks.setting.traffic import CATEGORIES, MODEL, NUMERIC
 from driftline.events import FeatureType
 from driftline.settings import load_settings
 from streams.decode.decoder import Decoder

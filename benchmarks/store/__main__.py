@@ -11,7 +11,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.constants import write_constants
+from benchmarks.report.constants import write_constants
 from benchmarks.store.month import Month, fill
 from benchmarks.store.page import ROWS_SHOWN_MAX, as_page
 from benchmarks.store.views import Size, Timed, asked, sizes, time_query

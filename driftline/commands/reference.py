@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from detectors.profile import FeatureProfile, Profile
+from detectors.reference.profile import FeatureProfile, Profile
 from driftline.arguments import Time, known_model, named_person
 from driftline.errors import ConfigurationError
 from driftline.settings import Settings, load_settings

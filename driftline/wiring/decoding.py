@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.settings import Settings
 from driftline.wiring.references import types_in
 from streams.decode.decoder import Decoder

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.events import FeatureType
 from driftline.settings import ModelSettings, Settings
 from driftline.store.connection import Connection, bounded, connect, run

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from detectors.summaries import ALL_TRAFFIC, Ints
+from detectors.reference.summaries import ALL_TRAFFIC, Ints
 from driftline.settings import ModelSettings
 from driftline.store.connection import Connection, rows, run, the_row, timestamp
 from streams.closing.results import JudgedGroup, write_verdicts

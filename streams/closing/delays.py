@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.summaries import ALL_TRAFFIC
+from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
 from labels_join.delays import DelayCurves, Delays, DelaySpec, delay_curves, strata_of

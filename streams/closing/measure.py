@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from detectors.profile import Profile
-from detectors.summaries import Ints, merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
 from labels_join.delays import Corrected, corrected, strata_of
 from labels_join.estimate import estimated_metrics

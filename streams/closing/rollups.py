@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from detectors.summaries import Ints, merge_vectors
+from detectors.reference.summaries import Ints, merge_vectors
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.outcomes import outcome_sums

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detectors.summaries import Ints
+from detectors.reference.summaries import Ints
 from driftline.settings.windows import SEASONS, SEASONS_MIN
 from driftline.store.connection import Connection
 from streams.closing.rollups import Group, Rollup, RollupKey, RollupStore

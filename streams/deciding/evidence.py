@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from detectors.distances import DISTANCES
 from detectors.metrics import Estimate
+from detectors.windows.distances import DISTANCES
 from driftline.settings import DriftSettings
 from driftline.settings.metrics import ERROR_METRICS, TWO_SIDED_METRICS, Metric
 from driftline.settings.models import PerformanceSettings

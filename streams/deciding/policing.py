@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from psycopg.types.json import Jsonb
 
-from detectors.summaries import ALL_TRAFFIC, Ints
+from detectors.reference.summaries import ALL_TRAFFIC, Ints
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.maturity import (
     Maturity,

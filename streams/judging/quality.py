@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.profile import FeatureProfile
-from detectors.quality import Odd, judge_odd
-from detectors.summaries import Ints, Mask
+from detectors.reference.profile import FeatureProfile
+from detectors.reference.summaries import Ints, Mask
+from detectors.windows.quality import Odd, judge_odd
 from driftline.settings.quality import QualityCheck
 from streams.judging.verdicts import Floats, Verdict, reference_counts
 from streams.panes import PaneLayout, odd_values
@@ -73,7 +73,7 @@ def _has_range(feature: FeatureProfile) -> bool:
 
 # A category's `other` holds both what was never seen and what is no category; in the reference they are not told
 # apart, so each check takes all of them for its own. Outside of the reference's range one row stands for the reference,
-# see `detectors.quality.excess_p`.
+# see `detectors.windows.quality.excess_p`.
 _CHECKS: Mapping[QualityCheck, _Check] = {
     "missing": _Check(lambda of: True, lambda of: (of.missing, of.n), lambda of: (of.missing, of.n)),
     "unseen": _Check(_is_category, lambda of: (of.other - of.odd, of.n - of.missing), lambda of: _present(of)),

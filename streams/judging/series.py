@@ -14,11 +14,11 @@ from itertools import islice
 
 import numpy as np
 
-from detectors.cuts import Cut
-from detectors.profile import STEPS_PER_SCALE, Profile
-from detectors.sequential import make_bank
-from detectors.summaries import Ints
-from detectors.swings import SeriesSwings
+from detectors.noise.swings import SeriesSwings
+from detectors.reference.profile import STEPS_PER_SCALE, Profile
+from detectors.reference.summaries import Ints
+from detectors.sequential.cuts import Cut
+from detectors.sequential.registry import make_bank
 from driftline.settings import DriftSettings
 from labels_join.outcomes import WATCHED_STEPS_PER_SCALE
 from labels_join.performance import error_series, watched_errors
@@ -49,7 +49,7 @@ class SeriesLayout:
     feature
         int64 [feature series]; the series' feature.
     ranges, units, effects
-        float64 [series]; see `detectors.adwin.AdwinBank`.
+        float64 [series]; see `detectors.sequential.adwin.AdwinBank`.
     """
 
     names: tuple[str, ...]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from detectors.dependence import FloatArray, worst_case
-from detectors.summaries import Ints
-from detectors.swings import PIECES_A_SLIDE, FeatureSwings
+from detectors.noise.dependence import FloatArray, worst_case
+from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings
+from detectors.reference.summaries import Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run
 from streams.closing.rollups import Group
@@ -73,7 +73,7 @@ class Swings:
             self._changed.add(group)
 
     def dispersions(self, group: Group) -> FloatArray | None:
-        """Return each feature's dispersion, see `detectors.windows.judge`; None where nothing is known.
+        """Return each feature's dispersion, see `detectors.windows.drift.judge`; None where nothing is known.
 
         The reference's events may resemble each other as much, so it holds for both samples.
         """

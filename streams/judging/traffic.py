@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from detectors.summaries import ALL_TRAFFIC
-from detectors.volume import judge_volume
+from detectors.reference.summaries import ALL_TRAFFIC
+from detectors.windows.volume import judge_volume
 from driftline.settings.quality import TrafficSettings
 from streams.judging.verdicts import Verdict
 from streams.windows import floor_to

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from detectors.distances import DISTANCES, Histograms, line
-from detectors.summaries import Ints
-from detectors.windows import judge
+from detectors.reference.summaries import Ints
+from detectors.windows.distances import DISTANCES, Histograms, line
+from detectors.windows.drift import judge
 from driftline.settings import DriftSettings
 from streams.panes import PaneLayout
 
@@ -67,7 +67,7 @@ class _Watched:
     starts
         Where each of these features' bins start among `bins`.
     widths, jumps
-        See `detectors.distances.line`.
+        See `detectors.windows.distances.line`.
     """
 
     places: tuple[int, ...]
@@ -85,7 +85,7 @@ class _Watched:
 def reference_counts(layout: PaneLayout, segment: str | None, ordered: bool = False) -> Ints:
     """Return the reference's counts of a segment, or of all rows for None, one feature's bins after the other.
 
-    With `ordered` only those of features that have an order, see `detectors.distances.Distance`.
+    With `ordered` only those of features that have an order, see `detectors.windows.distances.Distance`.
     """
     return _watched(layout, ordered).of(np.array(layout.profile.counts_of(segment), np.int64))
 
@@ -126,7 +126,7 @@ def window_verdicts(
     ready
         False where the window holds too few events to be judged: scores stand, levels say `not_ready`.
     dependence
-        Of each feature, see `detectors.windows.judge`.
+        Of each feature, see `detectors.windows.drift.judge`.
     reference
         int64 [bins]; what the window is compared with instead, such as the like phases of past seasons.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from detectors.decomposition import Decomposition, decompose
-from detectors.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
-from detectors.summaries import Ints
+from detectors.metrics.decomposition import Decomposition, decompose
+from detectors.reference.summaries import Ints
+from detectors.windows.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
 from streams.judging.verdicts import Verdict
 from streams.panes import PaneLayout
 

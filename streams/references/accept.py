@@ -20,8 +20,8 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC, merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import ALL_TRAFFIC, merge_vectors
 from driftline.errors import ConfigurationError
 from driftline.settings import ModelSettings
 from driftline.store.connection import Connection, bounded, row, rows, run, timestamp

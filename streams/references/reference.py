@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from detectors.profile import PREDICTION, SCORE, FeatureProfile, Profile, SegmentCounts
-from detectors.profile_building import Coded as ProfileCoded
-from detectors.profile_building import build_profile, categorical_feature, numeric_feature
-from detectors.reconstruction import RECONSTRUCTION, errors, fit
-from detectors.summaries import ALL_TRAFFIC
+from detectors.reference.building import Coded as ProfileCoded
+from detectors.reference.building import build_profile, categorical_feature, numeric_feature
+from detectors.reference.profile import PREDICTION, SCORE, FeatureProfile, Profile, SegmentCounts
+from detectors.reference.reconstruction import RECONSTRUCTION, errors, fit
+from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.errors import InputError, problem_line
 from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats, Ints, PredictionBatch
 from driftline.settings.metrics import Task

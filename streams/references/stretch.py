@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from detectors.distances import psi
-from detectors.profile import FeatureProfile, Profile, SegmentCounts
-from detectors.summaries import Ints, unpack_cells
+from detectors.reference.profile import FeatureProfile, Profile, SegmentCounts
+from detectors.reference.summaries import Ints, unpack_cells
+from detectors.windows.distances import psi
 from labels_join.outcomes import outcome_histogram, outcome_shape
 from streams.panes import PaneLayout, odd_values, pane_layout, scored_cells
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.events import (
     CHAMPION,
     OTHER,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 
 ROWS = 40
 CSV = "id,age,sex,prediction,score\n" + "".join(

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.calibration import Cell, count
-from detectors.distances import Histograms
-from detectors.windows import judge
+from detectors.windows.distances import Histograms
+from detectors.windows.drift import judge
 
 SIZES = [(10_000, 50), (1_000, 1_000), (1_000_000, 1_000_000)]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from river import drift
 
-from detectors.adwin import AdwinBank
-from detectors.cuts import AdwinSpec
+from detectors.sequential.adwin import AdwinBank
+from detectors.sequential.cuts import AdwinSpec
 
 ONE = np.ones(1)
 

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from detectors.distances import DISTANCES, Histograms, histograms, line
-from detectors.profile import FeatureProfile, bin_numeric
-from detectors.profile_building import numeric_feature
-from detectors.tables import simulated_tables
-from detectors.windows import judge
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import FeatureProfile, bin_numeric
+from detectors.windows.distances import DISTANCES, Histograms, histograms, line
+from detectors.windows.drift import judge
+from detectors.windows.tables import simulated_tables
 
 START = np.zeros(1, np.int64)
 

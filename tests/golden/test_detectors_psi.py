@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detectors import windows
-from detectors.distances import histograms, psi
-from detectors.tables import conditional_moments, simulated_statistics
+from detectors.windows import drift
+from detectors.windows.distances import histograms, psi
+from detectors.windows.tables import conditional_moments, simulated_statistics
 
 START = np.zeros(1, dtype=np.int64)
 
@@ -43,14 +43,14 @@ def test_dense_p_values_are_scipys_chi_square_test_of_the_pooled_non_empty_bins(
     for _ in range(50):
         reference = np.append(generator.integers(50, 500, 8), [0, 0])
         current = np.append(generator.integers(20, 200, 8), [0, 0])
-        verdict = windows.judge("psi", histograms(reference, current, START), effect=0.1, significance=0.01, seed=1)[0]
+        verdict = drift.judge("psi", histograms(reference, current, START), effect=0.1, significance=0.01, seed=1)[0]
         expected = stats.chi2_contingency(np.stack([reference, current])[:, :8], correction=False)
         assert verdict.p_value == pytest.approx(max(expected.pvalue, np.finfo(float).tiny), rel=1e-9)
 
 
 def test_the_threshold_is_the_score_times_critical_over_statistic_when_that_exceeds_the_gate() -> None:
     reference, current = np.array([500, 500, 500, 500]), np.array([55, 45, 60, 40])
-    verdict = windows.judge("psi", histograms(reference, current, START), effect=0.0, significance=0.01, seed=1)[0]
+    verdict = drift.judge("psi", histograms(reference, current, START), effect=0.0, significance=0.01, seed=1)[0]
     ratio = stats.chi2.isf(0.01, 3) / pearson(reference, current)
     assert verdict.threshold == pytest.approx(verdict.score * ratio, rel=1e-9)
 
@@ -120,7 +120,7 @@ def test_false_alarms_before_the_effect_gate_are_as_often_as_the_significance_sa
         reference = generator.multinomial(n_reference, shares, size=repetitions).ravel()
         current = generator.multinomial(n_current, shares, size=repetitions).ravel()
         starts = np.arange(0, repetitions * 12, 12)
-        verdicts = windows.judge(
+        verdicts = drift.judge(
             "psi", histograms(reference, current, starts), effect=0.0, significance=significance, seed=1
         )
         alarms = sum(verdict.level == "drift" for verdict in verdicts)
@@ -138,7 +138,7 @@ def test_false_alarms_with_the_effect_gate_are_rare_where_psi_alone_would_cry_wo
     generator = np.random.default_rng(21)
     shares = np.array([*[0.1] * 10, 0.0, 0.0])
     reference, current = (generator.multinomial(100, shares, size=2000).ravel() for _ in range(2))
-    verdicts = windows.judge(
+    verdicts = drift.judge(
         "psi", histograms(reference, current, np.arange(0, 24_000, 12)), effect=0.1, significance=0.01, seed=1
     )
     assert sum(verdict.score >= 0.1 for verdict in verdicts) > 1400

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.adwin import AdwinBank
-from detectors.cuts import AdwinSpec, Cut, Suspicion, Watched, best_cuts
+from detectors.sequential.adwin import AdwinBank
+from detectors.sequential.cuts import AdwinSpec, Cut, Suspicion, Watched, best_cuts
 
 SPEC = AdwinSpec(max_buckets=2)
 RANGES, UNITS, EFFECTS = np.array([1.0, 16.0, 1.0]), np.array([1.0, 1 / 4096, 1.0]), np.array([0.0, 0.1, 0.05])

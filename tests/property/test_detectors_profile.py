@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.canonical import canonical
-from detectors.profile import FeatureProfile, Profile, bin_categorical, bin_numeric, standardised_steps
-from detectors.profile_building import build_profile, categorical_feature, numeric_feature
+from detectors.reference.building import build_profile, categorical_feature, numeric_feature
+from detectors.reference.profile import FeatureProfile, Profile, bin_categorical, bin_numeric, standardised_steps
 
 numbers = st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.integers(-3, 3).map(float), max_size=60)
 scalars = st.text() | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)

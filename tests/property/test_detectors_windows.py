@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.distances import DISTANCES, Histograms, psi
-from detectors.windows import Drift, judge
+from detectors.windows.distances import DISTANCES, Histograms, psi
+from detectors.windows.drift import Drift, judge
 
 counts = st.one_of(st.integers(0, 5), st.integers(0, 3000), st.sampled_from([0, 10**6, 10**10]))
 features = st.lists(

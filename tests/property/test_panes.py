@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.metrics import LIMBS, limbs_value
-from detectors.summaries import merge_vectors
+from detectors.reference.summaries import merge_vectors
 from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
 from streams.panes import PaneDeltas, pane_layout, summarise_predictions
 from tests.support.profiles import batch_of, event, profile_of, random_events

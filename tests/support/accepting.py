@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from streams.monitored import EVERY_VERSION
 from streams.references.accept import Accepted, Stretch, accept_stretch, find_model
 from tests.support.pipelines import START_MS, Event, Lab, prediction

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from detectors.profile import Profile
-from detectors.summaries import merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import merge_vectors
 from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
 from tests.support.profiles import event, profile_of
 

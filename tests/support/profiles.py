@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.events import FeatureType, Ints, PredictionBatch
 from driftline.settings.metrics import Task
 from streams.references.reference import profile_from_batch

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.drain import drain
-from benchmarks.services import Services
-from benchmarks.stage import SEED, Size, Stage, WrongAnswerError
-from benchmarks.traffic import make_traffic
-from benchmarks.workers import measure_workers
+from benchmarks.measuring.drain import drain
+from benchmarks.measuring.workers import measure_workers
+from benchmarks.setting.services import Services
+from benchmarks.setting.stage import SEED, Size, Stage, WrongAnswerError
+from benchmarks.setting.traffic import make_traffic
 from tests.support.kafka import Broker
 
 EVENTS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.events import FeatureType
 from driftline.store.connection import Connection
 from driftline.wiring.references import put_references_in_force

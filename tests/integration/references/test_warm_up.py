@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.events import FeatureType
 from driftline.store.connection import Connection
 from streams.monitored import EVERY_VERSION

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detectors.decomposition import decompose
+from detectors.metrics.decomposition import decompose
 
 CHANCE = np.random.default_rng(2)
 

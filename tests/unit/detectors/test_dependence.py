@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
-from detectors.dependence import Dispersion, compare_means, compare_shares
-from detectors.distances import DISTANCES, Histograms, histograms
-from detectors.sequential import SEQUENTIAL, make_bank
-from detectors.swings import PIECES_A_SLIDE, FeatureSwings, SeriesSwings
-from detectors.windows import judge
+from detectors.noise.dependence import Dispersion, compare_means, compare_shares
+from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings, SeriesSwings
+from detectors.sequential.registry import SEQUENTIAL, make_bank
+from detectors.windows.distances import DISTANCES, Histograms, histograms
+from detectors.windows.drift import judge
 
 BINS, FEATURES, WINDOWS, N_REFERENCE = 10, 60, 50, 10_000
 EDGES = stats.norm.ppf(np.linspace(0, 1, BINS + 1)[1:-1])

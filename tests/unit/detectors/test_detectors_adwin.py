@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from scipy.signal import lfilter
 
-from detectors.adwin import EVENTS_MAX, AdwinBank
-from detectors.cuts import AdwinSpec, Cut
-from detectors.profile import standardised_steps
-from detectors.profile_building import numeric_feature
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import standardised_steps
+from detectors.sequential.adwin import EVENTS_MAX, AdwinBank
+from detectors.sequential.cuts import AdwinSpec, Cut
 
 ONE = np.ones(1)
 FLAGS = AdwinSpec()

@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.profile import FeatureProfile, Profile, bin_categorical, bin_numeric, bin_score, standardised_steps
-from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
+from detectors.reference.building import Coded, build_profile, categorical_feature, numeric_feature
+from detectors.reference.profile import (
+    FeatureProfile,
+    Profile,
+    bin_categorical,
+    bin_numeric,
+    bin_score,
+    standardised_steps,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -179,7 +186,9 @@ def test_json_round_trip_is_exact_and_the_digest_names_everything() -> None:
 
 
 def test_the_digest_is_the_same_in_another_process() -> None:
-    code = "import sys; from detectors.profile import Profile; print(Profile.from_json(sys.stdin.read()).digest)"
+    code = (
+        "import sys; from detectors.reference.profile import Profile; print(Profile.from_json(sys.stdin.read()).digest)"
+    )
     command = [sys.executable, "-c", code]
     profile = small_profile()
     other = subprocess.run(command, input=profile.to_json(), cwd=ROOT, capture_output=True, text=True, check=True)

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detectors import windows
-from detectors.distances import histograms, psi
-from detectors.profile import FeatureProfile, bin_numeric
-from detectors.profile_building import numeric_feature
-from detectors.tables import SIGNIFICANCE_MIN
-from detectors.windows import Drift
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import FeatureProfile, bin_numeric
+from detectors.windows import drift
+from detectors.windows.distances import histograms, psi
+from detectors.windows.drift import Drift
+from detectors.windows.tables import SIGNIFICANCE_MIN
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def judge(reference: list[int], current: list[int], effect: float = 0.1, significance: float = 0.01) -> Drift:
     counts = np.array(reference, dtype=np.int64), np.array(current, dtype=np.int64)
-    return windows.judge(
+    return drift.judge(
         "psi", histograms(*counts, np.zeros(1, dtype=np.int64)), effect=effect, significance=significance, seed=7
     )[0]
 
@@ -75,7 +75,7 @@ def test_hundreds_of_categories_are_not_drift_by_their_number() -> None:
     shares = np.append(generator.dirichlet(np.full(500, 2.0)), [0.0, 0.0])
     reference, current = (generator.multinomial(5000, shares, size=400).ravel() for _ in range(2))
     starts = np.arange(0, reference.size, 502)
-    verdicts = windows.judge("psi", histograms(reference, current, starts), effect=0.1, significance=0.01, seed=1)
+    verdicts = drift.judge("psi", histograms(reference, current, starts), effect=0.1, significance=0.01, seed=1)
     assert sum(verdict.score >= 0.1 for verdict in verdicts) == 400
     assert sum(verdict.level == "drift" for verdict in verdicts) <= stats.binom.ppf(1 - 1e-4, 400, 0.012)
 
@@ -167,9 +167,7 @@ def test_a_verdict_depends_on_its_own_counts_and_seed_only() -> None:
     def together(order: list[int], seed: int = 7) -> dict[int, Drift]:
         reference, current = (np.concatenate([features[i][side] for i in order]) for side in (0, 1))
         starts = np.arange(0, 4 * len(order), 4)
-        verdicts = windows.judge(
-            "psi", histograms(reference, current, starts), effect=0.1, significance=0.01, seed=seed
-        )
+        verdicts = drift.judge("psi", histograms(reference, current, starts), effect=0.1, significance=0.01, seed=seed)
         return dict(zip(order, verdicts, strict=True))
 
     alone = {index: together([index])[index] for index in range(3)}
@@ -183,7 +181,7 @@ def test_without_data_on_either_side_a_verdict_is_not_ready() -> None:
         assert (verdict.level, verdict.score, verdict.p_value) == ("not_ready", 0.0, 1.0)
         assert np.isfinite(verdict.threshold)
     empty = np.zeros(0, dtype=np.int64)
-    assert windows.judge("psi", histograms(empty, empty, empty), effect=0.1, significance=0.01, seed=1) == []
+    assert drift.judge("psi", histograms(empty, empty, empty), effect=0.1, significance=0.01, seed=1) == []
 
 
 def test_drift_needs_effect_and_evidence_and_half_the_effect_is_a_warning() -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from detectors.distances import DISTANCES, Histograms, histograms, line
-from detectors.profile import FeatureProfile, bin_numeric
-from detectors.profile_building import numeric_feature
-from detectors.windows import Drift, judge
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import FeatureProfile, bin_numeric
+from detectors.windows.distances import DISTANCES, Histograms, histograms, line
+from detectors.windows.drift import Drift, judge
 from driftline.settings.detectors import WINDOW_DETECTORS, WindowDetector
 from driftline.settings.models import DriftSettings
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detectors.distances import psi
-from detectors.explain import Break, moved_bins, pipeline_break
-from detectors.profile import bin_numeric, standardised_steps
-from detectors.profile_building import categorical_feature, numeric_feature
+from detectors.reference.building import categorical_feature, numeric_feature
+from detectors.reference.profile import bin_numeric, standardised_steps
+from detectors.windows.distances import psi
+from detectors.windows.explain import Break, moved_bins, pipeline_break
 
 CHANCE = np.random.default_rng(11)
 REFERENCES = {

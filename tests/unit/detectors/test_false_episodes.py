@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from detectors import windows
-from detectors.distances import histograms
+from detectors.windows import drift
+from detectors.windows.distances import histograms
 from retraining.policy import Findings, Opened, PolicySpec, PolicyState, Slide, decide
 from retraining.state import Cause, Evidence
 
@@ -24,7 +24,7 @@ def test_chance_makes_few_verdicts_and_hardly_an_episode(n_events: int) -> None:
     verdicts = 0
     for window in range(WINDOWS):
         current = np.concatenate([chance.multinomial(n_events, shares) for _ in range(FEATURES)])
-        judged = windows.judge(
+        judged = drift.judge(
             "psi", histograms(reference, current, starts), effect=0.1, significance=SIGNIFICANCE, seed=1
         )
         evidence = [

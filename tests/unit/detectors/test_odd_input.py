@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from detectors.summaries import Ints
+from detectors.reference.summaries import Ints
 from driftline.settings.detectors import SEQUENTIAL_DETECTORS, WINDOW_DETECTORS
 from driftline.settings.models import DriftSettings
 from labels_join.outcomes import Pairs, summarise_outcomes

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from detectors.profile_building import numeric_feature
-from detectors.quality import Odd, excess_p, judge_odd
-from detectors.windows import Drift
+from detectors.reference.building import numeric_feature
+from detectors.windows.drift import Drift
+from detectors.windows.quality import Odd, excess_p, judge_odd
 
 
 def odd(*counts: object) -> Odd:

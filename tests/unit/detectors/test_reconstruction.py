@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
-from detectors.reconstruction import RECONSTRUCTION, errors, fit
-from detectors.summaries import merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.reconstruction import RECONSTRUCTION, errors, fit
+from detectors.reference.summaries import merge_vectors
 from driftline.events import FeatureType, Numeric
 from driftline.settings.models import DriftSettings
 from streams.judging.verdicts import window_verdicts

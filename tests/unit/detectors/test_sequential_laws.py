@@ -7,12 +7,12 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from detectors.adwin import EVENTS_MAX
-from detectors.cuts import Cut
-from detectors.plugin import MEANS_MAX
-from detectors.profile import standardised_steps
-from detectors.profile_building import numeric_feature
-from detectors.sequential import SEQUENTIAL, Bank, make_bank
+from detectors.reference.building import numeric_feature
+from detectors.reference.profile import standardised_steps
+from detectors.sequential.adwin import EVENTS_MAX
+from detectors.sequential.cuts import Cut
+from detectors.sequential.plugin import MEANS_MAX
+from detectors.sequential.registry import SEQUENTIAL, Bank, make_bank
 from driftline.settings.detectors import SEQUENTIAL_DETECTORS
 from driftline.settings.models import DriftSettings
 

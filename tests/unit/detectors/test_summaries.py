@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from detectors.summaries import (
+from detectors.reference.summaries import (
     ALL_TRAFFIC,
     group_rows,
     merge_cells,

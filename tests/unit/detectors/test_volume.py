@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detectors.volume import DAY_MS, PAST_MIN, Volume, judge_volume
+from detectors.windows.volume import DAY_MS, PAST_MIN, Volume, judge_volume
 
 HOUR_MS = 3_600_000
 

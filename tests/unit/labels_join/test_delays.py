@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
+from detectors.reference.profile import Profile
 from driftline.settings.metrics import Metric
 from labels_join.delays import (
     MATURE_SHARE,

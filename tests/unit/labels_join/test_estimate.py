@@ -7,9 +7,9 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from detectors.profile import Profile, bin_score
-from detectors.profile_building import Coded, build_profile, categorical_feature, numeric_feature
-from detectors.summaries import pack_cells
+from detectors.reference.building import Coded, build_profile, categorical_feature, numeric_feature
+from detectors.reference.profile import Profile, bin_score
+from detectors.reference.summaries import pack_cells
 from labels_join.estimate import ROWS_A_GROUP_MIN, calibration_of, estimated_metrics, why_not_estimated
 
 BINARY = ("accuracy", "precision", "recall", "specificity", "f1", "roc_auc")

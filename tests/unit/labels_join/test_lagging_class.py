@@ -5,8 +5,8 @@ import os
 import numpy as np
 from scipy import stats
 
-from detectors.adwin import AdwinBank
-from detectors.cuts import AdwinSpec
+from detectors.sequential.adwin import AdwinBank
+from detectors.sequential.cuts import AdwinSpec
 
 SEEDS = int(os.environ.get("DRIFTLINE_TEST_SEEDS", "20"))
 """`make test-long` takes 200."""

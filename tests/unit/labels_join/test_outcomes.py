@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from detectors.metrics import LIMBS, limbs_value
-from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC, merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import ALL_TRAFFIC, merge_vectors
 from labels_join.outcomes import (
     OutcomeDeltas,
     Pairs,

@@ -23,8 +23,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from detectors.profile import Profile
-from detectors.summaries import merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import merge_vectors
 from driftline.settings import DEFAULT_METRICS, METRICS
 from labels_join.outcomes import outcome_sums, summarise_outcomes
 from labels_join.performance import confusion_of, error_series, labels_by_class, metrics_of, watched_errors

@@ -9,13 +9,13 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks import traffic
-from benchmarks.constants import COMMITTED, CONSTANTS, constants_of
-from benchmarks.results import Measured, Result, Target, as_json, ratio
+from benchmarks.measuring.workers import decoded_of, longest_pause_s, longest_wait_s, partitions_of
+from benchmarks.report.constants import COMMITTED, CONSTANTS, constants_of
+from benchmarks.report.results import Measured, Result, Target, as_json, ratio
+from benchmarks.report.table import write_results
 from benchmarks.rows import ROWS
-from benchmarks.stage import FULL, QUICK
-from benchmarks.table import write_results
-from benchmarks.workers import decoded_of, longest_pause_s, longest_wait_s, partitions_of
+from benchmarks.setting import traffic
+from benchmarks.setting.stage import FULL, QUICK
 
 EVENTS = 60_000
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detectors.metrics import Estimate
-from detectors.summaries import ALL_TRAFFIC
+from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.settings import DriftSettings
 from driftline.settings.models import PerformanceSettings
 from retraining.policy import Findings

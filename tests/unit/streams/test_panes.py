@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC, unpack_cells
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import ALL_TRAFFIC, unpack_cells
 from driftline.events import FeatureBatch, Ints, Mask
 from streams.panes import (
     PaneLayout,

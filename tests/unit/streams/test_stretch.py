@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors.profile import Profile
-from detectors.summaries import ALL_TRAFFIC, Ints, merge_vectors
+from detectors.reference.profile import Profile
+from detectors.reference.summaries import ALL_TRAFFIC, Ints, merge_vectors
 from driftline.events import Coded, FeatureColumn, Numeric, PredictionBatch
 from driftline.settings.models import Task
 from labels_join.outcomes import Pairs, summarise_outcomes

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors import windows
-from detectors.adwin import AdwinBank
-from detectors.cuts import AdwinSpec, Cut
-from detectors.distances import histograms
-from detectors.summaries import Ints, merge_vectors
+from detectors.reference.summaries import Ints, merge_vectors
+from detectors.sequential.adwin import AdwinBank
+from detectors.sequential.cuts import AdwinSpec, Cut
+from detectors.windows import drift
+from detectors.windows.distances import histograms
 from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
@@ -180,7 +180,7 @@ def test_the_gates_of_the_settings_are_the_gates_of_the_verdict() -> None:
     starts = of.starts[:-1]
     counts = np.concatenate([np.array(feature.counts) for feature in of.profile.features])
     seed = int(of.profile.digest[:12], 16)
-    expected = windows.judge(
+    expected = drift.judge(
         "psi", histograms(counts, vector[: of.n_bins], starts), effect=50.0, significance=0.01, seed=seed
     )[0]
 

@@ -1,0 +1,1 @@
+"""How each row is measured once, with the processor time and memory that it took."""

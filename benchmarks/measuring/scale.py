@@ -1,0 +1,51 @@
+"""Rows about width and arrears: closing a wide window, a backlog of panes, and many models in one topic.
+
+Each runs in this process over the stage's database, so what is measured is the work itself, not Kafka. Shares and
+factors are of CPU time, of the worker's side and the database's together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+
+from benchmarks.measuring.evaluation import Shape, arrears, window
+from benchmarks.measuring.models import measure
+from benchmarks.report.results import Measured
+from benchmarks.setting.stage import Stage
+
+FEATURES = 100
+WINDOWS = 7
+USUAL = Shape(features=20, segments=3)
+BACKLOG_PANES = (2_500, 5_000, 10_000)
+"""One, two and four times as much; the last is a week of minutes."""
+FETCHES = 3
+
+
+def measure_window(stage: Stage, segments: int) -> Measured:
+    """Close windows of 100 features and some segments, one by one; a group is a segment, or all traffic."""
+    with stage.database() as url:
+        window_ms = median(asyncio.run(window(url, Shape(FEATURES, segments), WINDOWS, merged=True)))
+    return Measured({"window_ms": window_ms, "group_ms": window_ms / (segments + 1)})
+
+
+def measure_arrears(stage: Stage) -> Measured:
+    """Close backlogs of one, two and four times as many panes; a factor of 1 is cost in proportion to work."""
+    costs = []
+    for panes in BACKLOG_PANES:
+        with stage.database() as url:
+            found = asyncio.run(arrears(url, USUAL, panes, stage.services.processes["database"]))
+            costs.append(found["worker_cpu_s"] + found["database_cpu_s"])
+    one, two, four = costs
+    figures = {"panes_per_s": BACKLOG_PANES[-1] / four, "factor_2x": two / one / 2, "factor_4x": four / one / 4}
+    return Measured(figures)
+
+
+def measure_models(stage: Stage, models: int) -> Measured:
+    """Compare fetches of many models with fetches of one."""
+    costs = []
+    for n in (1, models):
+        with stage.database() as url:
+            cost = asyncio.run(measure(url, n, FETCHES, stage.services.processes["database"]))
+            costs.append(cost.worker_us + cost.database_us)
+    return Measured({"share_of_one_model": costs[0] / costs[1]})
