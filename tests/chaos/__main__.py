@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.compare import Difference, compare
-from tests.chaos.disk import small_disk
+from tests.chaos.disk import small_disk, tablespace_on
 from tests.chaos.faults import FAULTS
 from tests.chaos.world import Services, end_in_order_when_told, recovery_of, running_services, running_world
 from tests.support.services import MissingServiceError
@@ -64,10 +64,15 @@ def play(services: Services, name: str, *, quick: bool, logs: Path | None = None
     fault = FAULTS[name]
     with ExitStack() as running:
         try:
-            disk = running.enter_context(small_disk(services.postgres.url)) if fault.needs_disk else None
+            disk = running.enter_context(small_disk()) if fault.small_disk else None
         except MissingServiceError as missing:
             return Outcome(name, missing=str(missing))
-        world = running.enter_context(running_world(services, quick=quick, disk=disk, logs=logs))
+        tablespace = ""
+        if disk and fault.small_disk == "tables":
+            tablespace = running.enter_context(tablespace_on(disk, services.postgres.url))
+        elif disk:
+            services = running.enter_context(running_services(broker_log=disk.folder / "log"))
+        world = running.enter_context(running_world(services, quick=quick, disk=disk, tablespace=tablespace, logs=logs))
         time.sleep(BEFORE_S)
         fault.make(world)
         again_s, level_s = recovery_of(world)

@@ -216,9 +216,22 @@ class Told:
 def _messages_of(world: World) -> Told:
     """Compare what arrived with the outbox: all of it as it stands there, and of each episode in order."""
     outbox = world.monitor.rows("select event_id, topic, episode_id, payload from driftline.outbox order by sequence")
+    topics = sorted({world.monitor.topic("drift"), world.monitor.topic("retraining")})
+    return judge_messages(outbox, {topic: _in_topic(world.monitor, topic) for topic in topics})
+
+
+def judge_messages(outbox: Sequence[tuple[Any, ...]], arrived_in: Mapping[str, Sequence[Mapping[str, Any]]]) -> Told:
+    """Count what never arrived, and say what arrived otherwise than it was to be sent.
+
+    Parameters
+    ----------
+    outbox
+        (id, topic, episode, payload), in the order in which they are to leave.
+    arrived_in
+        By topic, in the order in which they came.
+    """
     lost, again, problems = 0, 0, []
-    for topic in {world.monitor.topic("drift"), world.monitor.topic("retraining")}:
-        arrived = _in_topic(world.monitor, topic)
+    for topic, arrived in arrived_in.items():
         ids = [message["id"] for message in arrived]
         wanted = {event_id: (episode, payload) for event_id, of, episode, payload in outbox if of == topic}
         again += len(ids) - len(set(ids))

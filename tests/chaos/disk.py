@@ -1,4 +1,4 @@
-"""A small disk for a database's tables, which can be filled and emptied. Only root can have one."""
+"""A small disk, for a database's tables or a broker's log, which can be filled and emptied. Only root can have one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,9 @@ CHUNK = 1024**2
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A file system in memory.
-
-    Parameters
-    ----------
-    tablespace
-        Its name in Postgres.
-    """
+    """A file system in memory."""
 
     folder: Path
-    tablespace: str
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -51,8 +44,8 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(server_url: str) -> Iterator[SmallDisk]:
-    """Mount a small disk and make a tablespace on it.
+def small_disk() -> Iterator[SmallDisk]:
+    """Mount a small disk.
 
     Raises
     ------
@@ -67,18 +60,22 @@ def small_disk(server_url: str) -> Iterator[SmallDisk]:
         if mounted.returncode:
             raise MissingServiceError("a small disk", f"only root may mount one: {mounted.stderr.strip()}")
         try:
-            (place := folder / "tables").mkdir(0o700)
-            if os.geteuid() == 0:
-                nobody = pwd.getpwnam("nobody")
-                os.chown(place, nobody.pw_uid, nobody.pw_gid)
-            name = f"small_{folder.name[-6:].lower()}"
-            with psycopg.connect(server_url, autocommit=True) as connection:
-                connection.execute(f"create tablespace \"{name}\" location '{place}'".encode())
-                try:
-                    yield SmallDisk(folder, name)
-                finally:
-                    connection.execute(f'drop tablespace "{name}"'.encode())
+            yield SmallDisk(folder)
         finally:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
         folder.rmdir()
+
+
+@contextmanager
+def tablespace_on(disk: SmallDisk, server_url: str) -> Iterator[str]:
+    """Make a tablespace on a disk, and give its name."""
+    (place := disk.folder / "tables").mkdir(0o700)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(place, nobody.pw_uid, nobody.pw_gid)
+    name = f"small_{disk.folder.name[-6:].lower()}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create tablespace \"{name}\" location '{place}'".encode())
+        yield name
+        connection.execute(f'drop tablespace "{name}"'.encode())

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 
@@ -25,7 +26,6 @@ SETTLED_S = 0.05
 def kill_worker(world: World) -> None:
     """End a worker by SIGKILL, and start another one at once."""
     world.workers[1].signal(signal.SIGKILL)
-    world.workers[1].process.wait()
     world.start_worker(1)
 
 
@@ -167,7 +167,6 @@ def kill_relay(world: World) -> None:
     [(before,)] = world.monitor.rows(outbox)
     wait_for(lambda: world.monitor.rows(outbox)[0][0] > before, "a message", PATIENCE_S)
     world.relays[0].signal(signal.SIGKILL)
-    world.relays[0].process.wait()
     world.relays[1].signal(signal.SIGSTOP)
     world.start_relay(0)
     time.sleep(8)
@@ -181,6 +180,14 @@ def fill_disk(world: World) -> None:
         time.sleep(CUT_QUICK_S if world.quick else CUT_S)
 
 
+def fill_broker_disk(world: World) -> None:
+    """Leave no room on the disk of the broker's log until the broker ends itself, make room and start it again."""
+    assert world.disk is not None
+    with world.disk.full():
+        world.services.broker.wait_for_end(PATIENCE_S)
+    world.services.broker.start()
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that goes wrong.
@@ -189,12 +196,12 @@ class Fault:
     ----------
     make
         Makes it, and returns when it is over.
-    needs_disk
-        Whether the tables are to be on a small disk of their own.
+    small_disk
+        What is to be on a small disk of its own.
     """
 
     make: Callable[[World], None]
-    needs_disk: bool = False
+    small_disk: Literal["tables", "log"] | None = None
 
     @property
     def told(self) -> str:
@@ -222,5 +229,6 @@ FAULTS: dict[str, Fault] = {
     "retention-overrun": Fault(overrun_by_retention),
     "topic-made-anew": Fault(make_topic_anew),
     "relays": Fault(kill_relay),
-    "disk-full": Fault(fill_disk, needs_disk=True),
+    "disk-full": Fault(fill_disk, "tables"),
+    "broker-disk-full": Fault(fill_broker_disk, "log"),
 }

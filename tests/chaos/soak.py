@@ -21,7 +21,7 @@ MODEL = {"labels": {"horizon": "20m", "dedupe_window": "10m"}}
 KINDS = ("drift", "performance", "episodes", "messages")
 """What is compared; predictions and labels go with their horizon, and are counted."""
 
-LEFT_OUT = frozenset({"topic-made-anew", "partitions-added", "disk-full", "retention-overrun"})
+LEFT_OUT = frozenset({"topic-made-anew", "partitions-added", "disk-full", "broker-disk-full", "retention-overrun"})
 """What ends every worker, can be done only once, needs a disk of its own, or loses events by nature."""
 
 EVERY_S = 60

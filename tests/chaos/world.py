@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.chaos.disk import SmallDisk
 from tests.chaos.traffic import INPUTS, LABEL_DELAY_MS, RATE, STEP_MS, WINDOW_MS, Traffic, write_reference
@@ -68,8 +69,13 @@ class Services:
 
 
 @contextmanager
-def running_services(postgres_within: Path | None = None) -> Iterator[Services]:
+def running_services(postgres_within: Path | None = None, broker_log: Path | None = None) -> Iterator[Services]:
     """Run a broker and a Postgres of our own.
+
+    Parameters
+    ----------
+    broker_log
+        A folder that does not exist yet, for what the broker keeps.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def running_services(postgres_within: Path | None = None) -> Iterator[Services]:
     """
     with ExitStack() as running:
         network_port = free_port()
-        broker = JarBroker(proxied_port=network_port)
+        broker = JarBroker(proxied_port=network_port, log=broker_log)
         running.callback(broker.stop)
         broker_network = running.enter_context(Proxy(f"kafka://{broker.proxied_servers}", network_port))
         postgres = running.enter_context(OwnPostgres(postgres_within))
@@ -112,14 +118,12 @@ class World:
         """Start a worker in the place of one that has ended, or a further one."""
         config = (self.behind if at == 0 else self.monitor).config
         worker = WorkerProcess(config, self._log(f"worker-{at}"), self._home())
-        self.workers[at : at + 1] = [worker]
-        return worker
+        return _put(self.workers, at, worker)
 
     def start_relay(self, at: int) -> WorkerProcess:
         """Start a relay in the place of one that has ended, or a further one."""
         relay = WorkerProcess(self.monitor.config, self._log(f"relay-{at}"), self._home(), command="relay")
-        self.relays[at : at + 1] = [relay]
-        return relay
+        return _put(self.relays, at, relay)
 
     def _log(self, name: str) -> Path:
         self.started += 1
@@ -173,6 +177,14 @@ class World:
         wait_for(lambda: _reached(self.positions(), ends), "the log to be read", PATIENCE_S)
 
 
+def _put(processes: list[WorkerProcess], at: int, process: WorkerProcess) -> WorkerProcess:
+    """Put a process into a place, and close what is left of the one that was there."""
+    for ended in processes[at : at + 1]:
+        ended.end()
+    processes[at : at + 1] = [process]
+    return process
+
+
 def _reached(at: Mapping[tuple[str, int], int], ends: Mapping[tuple[str, int], int]) -> bool:
     return bool(at) and all(at.get(place, -1) >= end for place, end in ends.items())
 
@@ -186,9 +198,18 @@ def ends_of(monitor: Monitor) -> Positions:
             for topic in map(monitor.topic, INPUTS)
             for partition in consumer.list_topics(topic, timeout=60).topics[topic].partitions
         ]
-        return {(of.topic, of.partition): consumer.get_watermark_offsets(of, timeout=60)[1] for of in places}
+        spans = {of: wait_for(partial(_span_of, consumer, of), f"the broker to lead {of}") for of in places}
+        return {(of.topic, of.partition): end for of, (_, end) in spans.items()}
     finally:
         consumer.close()
+
+
+def _span_of(consumer: Consumer, of: TopicPartition) -> tuple[int, int] | None:
+    """Return the first and the next offset; None while a broker that has just started leads nothing yet."""
+    with suppress(KafkaException):
+        first, end = consumer.get_watermark_offsets(of, timeout=60)
+        return int(first), int(end)
+    return None
 
 
 @contextmanager
@@ -218,6 +239,7 @@ def running_world(
     model: Mapping[str, Any] | None = None,
     logs: Path | None = None,
     disk: SmallDisk | None = None,
+    tablespace: str = "",
     **sections: Mapping[str, Any],
 ) -> Iterator[World]:
     """Let two workers and a relay read a steady stream, and wait until they do.
@@ -229,12 +251,14 @@ def running_world(
     logs
         Where logs are kept; by default they go with this context.
     disk
+        A small one on which something is, which may be filled.
+    tablespace
         Where the tables are, if not where Postgres is.
     """
     with ExitStack() as running:
         folder = logs or Path(running.enter_context(tempfile.TemporaryDirectory(prefix="driftline-chaos-")))
         folder.mkdir(parents=True, exist_ok=True)
-        url = running.enter_context(fresh_store(services.postgres.url, disk.tablespace if disk else ""))
+        url = running.enter_context(fresh_store(services.postgres.url, tablespace))
         run = secrets.token_hex(3)
         topics = {role: f"{role.replace('_', '-')}-{run}" for role in ROLES}
         address = services.broker.bootstrap_servers

@@ -87,9 +87,15 @@ def play(server: str, template: str, seed: int, faults: Sequence[Fault] | None =
 
 
 def shrink(server: str, template: str, outcome: Outcome) -> Outcome:
-    """Leave out, one after the other, the faults without which a history fails as well."""
-    for fault in outcome.faults:
-        fewer = play(server, template, outcome.seed, [other for other in outcome.faults if other != fault])
-        if fewer.problems:
-            outcome = fewer
+    """Leave out faults without which a history fails as well, many at a time, then one by one, until all are needed."""
+    size = len(outcome.faults)
+    while size:
+        before, faults = outcome, outcome.faults
+        for start in range(0, len(faults), size):
+            left = [fault for fault in outcome.faults if fault not in faults[start : start + size]]
+            fewer = play(server, template, outcome.seed, left)
+            if fewer.problems:
+                outcome = fewer
+        # Without one another may be needless, too: who is last goes round once more.
+        size = size // 2 if size > 1 else int(outcome is not before)
     return outcome

@@ -100,6 +100,8 @@ class JarBroker(Broker):
         Its key and certificates as PEM, one after the other, if it speaks TLS there.
     proxied_port
         The port of a proxy to `proxied_servers`: clients that come that way are sent that way again.
+    log
+        Where records are kept, if not beside the rest; a folder that does not exist yet.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class JarBroker(Broker):
         users: Mapping[str, str] | None = None,
         identity: Path | None = None,
         proxied_port: int | None = None,
+        log: Path | None = None,
     ) -> None:
         self._java = [_java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=INFO", "-cp", f"{_jars()}/*"]
         port, controller_port = free_port(), free_port()
@@ -114,7 +117,7 @@ class JarBroker(Broker):
         self._home = Path(tempfile.mkdtemp(prefix="driftline-kafka-"))
         self._log = self._home / "broker.log"
         self._properties = self._home / "server.properties"
-        settings = _single_node(port, controller_port, self._home / "data")
+        settings = _single_node(port, controller_port, log or self._home / "data")
         if users:
             guarded_port = free_port()
             self.guarded_servers = f"127.0.0.1:{guarded_port}"
@@ -153,6 +156,10 @@ class JarBroker(Broker):
         """End the broker as a power cut would (SIGKILL)."""
         self._process.kill()
         self._process.wait()
+
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Wait until it has ended by itself."""
+        self._process.wait(timeout_s)
 
     @property
     def pid(self) -> int:
