@@ -16,12 +16,15 @@ from tests.chaos.world import recovery_of, running_services, running_world
 from tests.conftest import service_missing
 from tests.support.services import MissingServiceError
 
+RATE = 100
+"""Predictions a second: the rest of the last cycle is sent at once in any case."""
+
 
 def test_a_killed_worker_and_a_killed_postgres_lose_and_double_nothing(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     try:
-        with running_services() as services, running_world(services, quick=True, logs=tmp_path) as world:
+        with running_services() as services, running_world(services, quick=True, rate=RATE, logs=tmp_path) as world:
             for name in ("worker-killed", "postgres-killed"):
                 FAULTS[name].make(world)
                 assert None not in recovery_of(world), f"{name}: nobody went on"
