@@ -111,6 +111,8 @@ class PredictionBatch:
         By name; empty for a model whose feature types are not known yet.
     raw_features
         Only while a model's reference is still being collected: the features as decoded, one mapping a row.
+    new_features
+        By name of a feature that the model does not know: which rows carry it, told on a sample of the rows.
     """
 
     order: Ints
@@ -124,6 +126,7 @@ class PredictionBatch:
     has_features: Mask
     features: dict[str, FeatureColumn]
     raw_features: tuple[dict[str, object], ...] | None = None
+    new_features: dict[str, Mask] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -143,6 +146,7 @@ class PredictionBatch:
             self.has_features[rows],
             {name: column.take(rows) for name, column in self.features.items()},
             None if raw is None else tuple(raw[i] for i in rows),
+            {name: carried[rows] for name, carried in self.new_features.items()},
         )
 
     def take(self, rows: Mask) -> PredictionBatch:
@@ -206,6 +210,7 @@ class FeatureBatch:
     segments: tuple[Coded, ...]
     features: dict[str, FeatureColumn]
     raw_features: tuple[dict[str, object], ...] | None = None
+    new_features: dict[str, Mask] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -221,6 +226,7 @@ class FeatureBatch:
             tuple(segment.take(rows) for segment in self.segments),
             {name: column.take(rows) for name, column in self.features.items()},
             None if raw is None else tuple(raw[i] for i in rows),
+            {name: carried[rows] for name, carried in self.new_features.items()},
         )
 
     def take(self, rows: Mask) -> FeatureBatch:

@@ -112,6 +112,10 @@ def _traffic(cause: Mapping[str, Any]) -> str | None:
     detector, n, expected = cause.get("detector"), cause.get("n_current", 0), cause.get("expected", 0.0)
     if detector == "traffic.model":
         return f"no new version for {cause.get('score', 0.0) / DAY_MS:.1f} days"
+    if detector in ("traffic.duplicates", "traffic.new_features"):
+        now, before = (f"{cause.get(share, 0):.1%}" for share in ("current_share", "reference_share"))
+        what = "" if detector == "traffic.duplicates" else f"new feature {cause.get('feature')}: "
+        return f"{what}{now} of the predictions {'carry it' if what else 'came twice'}, before {before}"
     if detector not in COUNTED:
         return None
     return f"{n} {COUNTED[detector]}, expected {expected:.0f}"

@@ -44,7 +44,7 @@ class MonitoredModel:
     horizons_s
         Every label horizon the model ever had; predictions may lie under each.
     names_max
-        By kind, how many names may have a code, with those of the rest.
+        By kind, how many names may have a code, with those of the rest; new features have none, only the bound.
     topics
         Where messages go.
     codes
@@ -230,6 +230,7 @@ async def register_models(connection: Connection, settings: Settings) -> dict[st
             "variant": limits.versions_max + n_rest,
             "segment": limits.segments_max + n_rest * len(model.segments),
             "class": limits.classes_max + n_rest,
+            "new_feature": limits.new_features_max,
         }
         models[name] = MonitoredModel(name, model, registered.model_id, list(registered.horizons_s), names_max, topics)
         await models[name].refresh_names(connection)

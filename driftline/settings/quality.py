@@ -10,9 +10,9 @@ QualityCheck = Literal["missing", "unseen", "range", "type"]
 QUALITY_CHECKS: tuple[QualityCheck, ...] = get_args(QualityCheck)
 """What may be wrong with a feature's values."""
 
-TrafficCheck = Literal["volume", "labels", "model"]
+TrafficCheck = Literal["volume", "labels", "duplicates", "new_features", "model"]
 TRAFFIC_CHECKS: tuple[TrafficCheck, ...] = get_args(TrafficCheck)
-"""What may be wrong with what comes: how many predictions, how many labels, how old the newest version is."""
+"""What may be wrong with what comes: how many predictions and labels, how often twice, with what, of which age."""
 
 
 class ShareSettings(Section):
@@ -41,5 +41,7 @@ class TrafficSettings(Section):
 
     checks: Annotated[tuple[TrafficCheck, ...], Unique] = TRAFFIC_CHECKS
     factor: float = Field(default=4.0, gt=1, le=1_000)
+    duplicates: float = Field(default=0.05, gt=0, le=1)
+    new_features: float = Field(default=0.05, gt=0, le=1)
     history_ms: DurationMs = Field(default=604_800_000, gt=0, alias="history")
     model_age_max_ms: DurationMs | None = Field(default=None, gt=0, alias="model_age_max")

@@ -283,6 +283,7 @@ class LimitSettings(Section):
     array_events_max: int = Field(default=10_000, ge=1)
     id_bytes_max: int = Field(default=512, ge=1)
     features_max: int = Field(default=500, ge=1)
+    new_features_max: int = Field(default=50, ge=1, le=1_000)
     categories_max: int = Field(default=200, ge=1)
     classes_max: int = Field(default=100, ge=2, le=NAMES_MAX)
     versions_max: int = Field(default=100, ge=2, le=NAMES_MAX)

@@ -180,3 +180,8 @@ def register_arrays(context: AdaptContext) -> None:
     context.adapters.register_dumper(PgArray, _PgArrayDumper)
     for array_oid, loader in _LOADERS.items():
         context.adapters.register_loader(array_oid, loader)
+
+
+def storable(text: str) -> str:
+    """Return what Postgres can hold of a text: no NUL, and no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -13,11 +13,13 @@ from driftline.store.connection import Connection, rows, run, the_row, timestamp
 from streams.closing.results import JudgedGroup, write_verdicts
 from streams.closing.rollups import Group
 from streams.deciding.policing import Policing
+from streams.judging.extras import Extras, added, extras_from_json, extras_to_json, judge_extras, marked
 from streams.judging.quality import NO_CHECKS, Quality, quality_verdicts
 from streams.judging.spending import quality_allowance, traffic_allowance
 from streams.judging.swings import Swings
 from streams.judging.traffic import STRETCHES_MAX, Traffic
-from streams.monitored import MonitoredModel
+from streams.judging.verdicts import Verdict
+from streams.monitored import MonitoredModel, count_of_models
 from streams.panes import PaneLayout
 from streams.watermarks import LATEST_MS
 from streams.windows import floor_to
@@ -88,6 +90,9 @@ class TrafficWatch:
         self._model = model
         self._layouts = layouts
         self._known = self._stored = Traffic(stretch_of(model.settings))
+        self._extras: Extras = {}
+        self._stored_extras: Extras = {}
+        self._beyond = 0
 
     async def load(self) -> None:
         """Read what is known; what was counted by stretches of another length is not gone on with."""
@@ -96,8 +101,9 @@ class TrafficWatch:
                 stored = Traffic.from_json(item.content)
                 if stored.length_ms == self._known.length_ms:
                     self._known = self._stored = stored
+                    self._extras = self._stored_extras = extras_from_json(item.extras)
 
-    def closed(self, slide: tuple[int, int], panes: Iterable[Any], outcomes: Iterable[Any]) -> JudgedGroup | None:
+    async def closed(self, slide: tuple[int, int], panes: Iterable[Any], outcomes: Iterable[Any]) -> JudgedGroup | None:
         """Count a slide, and judge the stretch that it completes, if it does; told of the version that most came of."""
         if not self._is_watched:
             return None
@@ -106,12 +112,32 @@ class TrafficWatch:
         allowed = traffic_allowance(settings, self._known.length_ms)
         verdicts, looks = self._known.judge(settings.traffic, allowed.significance, has_labels=settings.has_labels)
         self._known = self._known.marked(verdicts)
+        of_extras, looks_at_extras = await self._judge_extras(slide[1], allowed.significance)
+        verdicts, looks = (*verdicts, *of_extras), looks + looks_at_extras
         version = self._model.codes.get("version", {}).get(self._known.main or "")
         if not verdicts or version is None or version not in self._layouts:
             return None
         checks = Quality(verdicts, looks, looks * allowed.expected / len(settings.traffic.checks))
         profile_id, start_ms = self._layouts[version][0], self._known.growing.start_ms
         return JudgedGroup(start_ms, Group(version, ALL_TRAFFIC), profile_id, (), quality=checks)
+
+    async def _judge_extras(self, end_ms: int, significance: float) -> tuple[tuple[Verdict, ...], int]:
+        """Count what came beside the predictions until the slide's end, and judge it as the traffic is."""
+        taken = await rows(self._connection, "take_extras", model_id=self._model.model_id, to=timestamp(end_ms))
+        found = [(item.pane_start, item.feature, item.n) for item in taken]
+        settings, names_max = self._model.settings, self._model.names_max["new_feature"]
+        self._extras, beyond = added(self._extras, found, self._known, names_max)
+        self._beyond += beyond
+        verdicts, looks = judge_extras(
+            self._extras,
+            self._known,
+            settings.traffic,
+            significance,
+            has_labels=settings.has_labels,
+            names_max=names_max,
+        )
+        self._extras = marked(self._extras, self._known, verdicts)
+        return verdicts, looks
 
     async def is_awaited(self, closed_ms: int, next_ms: int | None, watermark_ms: int) -> bool:
         """Tell whether a slide in whose window nothing is has to be told of.
@@ -140,16 +166,19 @@ class TrafficWatch:
         """Close a slide in whose window nothing is: that is all that there is to tell."""
         windows = self._model.settings.windows
         end_ms = slide_ms + windows.slide_ms
-        judged = self.closed((slide_ms, end_ms), (), ())
+        judged = await self.closed((slide_ms, end_ms), (), ())
         if judged is not None:
             await write_verdicts(self._connection, self._model, end_ms, [judged])
             policing.nothing_came((end_ms - windows.length_ms, end_ms), judged)
 
     async def save(self) -> None:
         """Write what changed."""
-        if self._known != self._stored:
-            content = Jsonb(self._known.to_json())
-            await run(self._connection, "save_traffic", model_id=self._model.model_id, content=content)
+        if (self._known, self._extras) != (self._stored, self._stored_extras):
+            content, extras = Jsonb(self._known.to_json()), Jsonb(extras_to_json(self._extras))
+            await run(self._connection, "save_traffic", model_id=self._model.model_id, content=content, extras=extras)
+        if self._beyond:
+            reason = "new_feature_beyond_limit"
+            await count_of_models(self._connection, [self._model.name], [self._beyond], reason=reason)
 
     @property
     def _is_watched(self) -> bool:

@@ -215,7 +215,7 @@ class _Evaluation:
             judged += await self._judge_distributions(window, rollups, sequence)
         if self.model.settings.drift.sequential:
             judged += await sequence.judge(window, panes, outcomes, self.store)
-        traffic = self.traffic.closed((slide_ms, end_ms), panes, outcomes)
+        traffic = await self.traffic.closed((slide_ms, end_ms), panes, outcomes)
         await write_verdicts(self.connection, self.model, end_ms, judged if traffic is None else [*judged, traffic])
         arrivals = await self.measures.write("arrival", window, window[1])
         await self.measures.write_estimates(window, rollups)

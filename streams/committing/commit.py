@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from driftline.events import DeadLetter, Decoded, Ints
-from driftline.store.arrays import pg_array, pg_bytea_array
+from driftline.store.arrays import pg_array, pg_bytea_array, storable
 from driftline.store.connection import Connection, row, rows, run, timestamp
 from streams.committing.deltas import write_panes
 from streams.committing.model_commit import InForce, ModelCommit
@@ -245,17 +245,12 @@ async def _write_dead_letters(connection: Connection, position: Position, dead: 
         topic=position.topic,
         partition=position.partition,
         reason=[letter.reason for letter in dead],
-        detail=[_storable(letter.detail) for letter in dead],
-        model=[None if letter.model is None else _storable(letter.model) for letter in dead],
+        detail=[storable(letter.detail) for letter in dead],
+        model=[None if letter.model is None else storable(letter.model) for letter in dead],
         record_offset=pg_array("int8", [letter.offset for letter in dead]),
         element=pg_array("int4", [letter.element for letter in dead]),
         payload=pg_bytea_array(payloads),
     )
-
-
-def _storable(text: str) -> str:
-    """Postgres text holds no NUL and no lone surrogates."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 async def _count(connection: Connection, position: Position, result: Committed) -> None:
@@ -268,7 +263,7 @@ async def _count(connection: Connection, position: Position, result: Committed) 
             "count_events",
             topic=position.topic,
             partition=position.partition,
-            model=[_storable(model) for (model, _), _ in counted],
+            model=[storable(model) for (model, _), _ in counted],
             reason=[reason for (_, reason), _ in counted],
             n=pg_array("int8", [n for _, n in counted]),
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.events import Bytes, Ints, Mask
+from driftline.events import Bytes, FeatureBatch, Ints, Mask, PredictionBatch
 from driftline.store.connection import Connection
 from labels_join.join import (
     Added,
@@ -28,6 +28,7 @@ from labels_join.join import (
 from labels_join.outcomes import Pairs
 from labels_join.repeats import comes_after, first_in_batch, kept_by_share
 from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes
+from streams.committing.extras import Extras, new_features_by_pane, repeats_by_pane, write_extras
 from streams.committing.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import summarise_features, summarise_predictions
@@ -62,12 +63,15 @@ class ModelCommit:
     ----------
     counts
         Events by (model, reason), to be added to.
+    extras
+        What comes beside what counts, to be added to.
     """
 
     connection: Connection
     profiles: Profiles
     item: PreparedModel
     counts: Counter[tuple[str, str]]
+    extras: Extras = field(default_factory=Counter)
 
     @property
     def model(self) -> MonitoredModel:
@@ -108,6 +112,7 @@ class ModelCommit:
             panes += await self._features(joined.features, in_force)
         for pairs in joined.pairs:
             await self._outcomes(pairs, in_force)
+        await write_extras(self.connection, self.model, self.extras)
         return panes
 
     async def _first_sources(self, in_force: InForce) -> tuple[CodedPredictions | None, CodedFeatures | None]:
@@ -159,6 +164,9 @@ class ModelCommit:
         repeated = self._is_kept(part.keyed.key)
         repeated[repeated] = await repeated_predictions(self.connection, joined, part.keyed.take(repeated))
         self._count("repeated_prediction", int(repeated.sum()))
+        if repeated.any() and "duplicates" in self.model.settings.traffic.checks:
+            keyed = part.keyed
+            self.extras.update(repeats_by_pane(keyed.time_ms[repeated], keyed.late[repeated], self._pane_ms))
         part = part.take(~repeated)
         counted = await features_counted_before(self.connection, joined, part.keyed.key, by_events_only=True)
         return part.without_features(counted)
@@ -189,10 +197,9 @@ class ModelCommit:
                 await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
                 continue
             layout = await self.profiles.layout(self.connection, profile_id)
-            batch = with_columns(some.batch, layout.profile)
-            pane_ms = self.model.settings.windows.pane_ms
-            keyed = some.keyed
-            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, pane_ms)
+            batch, keyed = with_columns(some.batch, layout.profile), some.keyed
+            self._note_new_features(batch, keyed.late)
+            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, self._pane_ms)
             panes.append(PanesOf(self.model.model_id, profile_id, deltas))
         return panes
 
@@ -203,8 +210,8 @@ class ModelCommit:
             some = part.take(chosen)
             layout = await self.profiles.layout(self.connection, profile_id)
             batch = with_columns(some.batch, layout.profile)
-            pane_ms = self.model.settings.windows.pane_ms
-            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, pane_ms)
+            self._note_new_features(batch, some.late)
+            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, self._pane_ms)
             panes.append(PanesOf(self.model.model_id, profile_id, deltas))
         return panes
 
@@ -215,6 +222,14 @@ class ModelCommit:
                 continue  # all pairs so far are summarised at once when the reference is complete
             layout = await self.profiles.layout(self.connection, profile_id)
             await write_outcomes(self.connection, outcomes_of(self.model, profile_id, layout, pairs.take(chosen)))
+
+    def _note_new_features(self, batch: PredictionBatch | FeatureBatch, late: Mask) -> None:
+        if batch.new_features and "new_features" in self.model.settings.traffic.checks:
+            self.extras.update(new_features_by_pane(batch, late, self._pane_ms))
+
+    @property
+    def _pane_ms(self) -> int:
+        return self.model.settings.windows.pane_ms
 
     def _by_profile(self, version: Ints, in_force: InForce) -> dict[int | None, Any]:
         """Return, by profile id (None while the reference is still collected), which rows belong to it."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from driftline.events import DeadLetter, Decoded
 from driftline.settings.services import LimitSettings
+from driftline.store.arrays import storable
 from driftline.store.connection import Connection, run, timestamp
 from retraining.statuses import STATES, STATUS_TYPE, Status, says_more
 from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
@@ -102,8 +103,8 @@ def read_status(value: bytes, limits: LimitSettings) -> Status:
         state,
         attempt,
         _time(data.get("at", event.get("time"))),
-        _storable(_text("outcome", data.get("outcome", "")))[:OUTCOME_CHARACTERS_MAX],
-        None if version is None else _storable(_text("new_version", version))[: limits.id_bytes_max],
+        storable(_text("outcome", data.get("outcome", "")))[:OUTCOME_CHARACTERS_MAX],
+        None if version is None else storable(_text("new_version", version))[: limits.id_bytes_max],
     )
 
 
@@ -111,7 +112,7 @@ def _name(data: Mapping[str, Any], field: str, limits: LimitSettings) -> str:
     value = data.get(field)
     if value is None or value == "":
         raise Refused("missing_field", f"data.{field}: expected a text")
-    text = _storable(_text(field, value))
+    text = storable(_text(field, value))
     if len(text.encode()) > limits.id_bytes_max:
         raise Refused("id_too_long", f"data.{field}: expected at most {limits.id_bytes_max} bytes", text)
     return text
@@ -121,11 +122,6 @@ def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise Refused("wrong_type", f"data.{field}: expected a text", value)
     return value
-
-
-def _storable(text: str) -> str:
-    """Postgres text holds no NUL and no lone surrogates."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def _episode(value: object) -> str | None:

@@ -21,6 +21,7 @@ from driftline.events import (
     FeatureType,
     Ints,
     LabelBatch,
+    Mask,
     Numeric,
     PredictionBatch,
     event_keys,
@@ -125,10 +126,13 @@ def merge(batches: Sequence[AnyBatch]) -> AnyBatch:
     if len(batches) == 1:
         return first
     place = np.argsort(np.concatenate([batch.order for batch in batches]), kind="stable")
-    names = [field.name for field in fields(first) if field.name != "prediction_time_ms"]
+    names = [field.name for field in fields(first) if field.name not in ("prediction_time_ms", "new_features")]
     merged = {name: _merged(name, [getattr(batch, name) for batch in batches], place) for name in names}
     if isinstance(first, LabelBatch):
         merged["prediction_time_ms"] = _merged_times(batches, place)
+    else:
+        new = sorted({name for batch in batches for name in batch.new_features})
+        merged["new_features"] = {name: _merged_rows(name, batches, place) for name in new}
     return type(first)(**merged)
 
 
@@ -161,6 +165,12 @@ def _merged_texts(parts: Sequence[Coded], place: Ints) -> Coded:
         table = [index.setdefault(text, len(index)) for text in part.values] + [-2, -1]
         codes.append(np.array(table, np.int32)[part.codes])
     return Coded(np.concatenate(codes)[place], tuple(index))
+
+
+def _merged_rows(name: str, batches: Sequence[Any], place: Ints) -> Mask:
+    carried = [batch.new_features.get(name, np.zeros(len(batch), np.bool_)) for batch in batches]
+    rows: Mask = np.concatenate(carried)[place]
+    return rows
 
 
 def _merged_times(batches: Sequence[LabelBatch], place: Ints) -> Ints | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from driftline.events import DeadLetter, Decoded, Ints
+from driftline.events import DeadLetter, Decoded, Ints, LabelBatch, Mask
 from driftline.settings.services import LimitSettings, Payloads
 from streams.decode.arrow import finder, nulls
 from streams.decode.batches import BUILDERS, merge
@@ -38,6 +38,7 @@ from streams.decode.routing import Group, Router
 from streams.decode.rows import Reading, read_feature, read_label, read_prediction
 from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
 from streams.decode.sniff import Sniffed, sniff
+from streams.decode.unknown import by_name, in_sample, new_in_event, new_in_table
 
 FAST_ROWS_MIN = 160
 """Groups of fewer messages go row by row: reading a table has a fixed cost."""
@@ -123,6 +124,9 @@ class _Fetch:
         self.refused: Counter[int] = Counter()
         self.payload = (-1, b"")
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.columns: dict[int, dict[str, Mask]] = {}
+        """Of Arrow messages: which of their events carry features that are not known."""
+        self.parsed: tuple[int, list[object]] = (-1, [])
 
     def decoded(self) -> Decoded:
         lines: dict[Marks, list[int]] = {}
@@ -239,6 +243,9 @@ class _Fetch:
             table = Table(find, [(model, parsed.num_rows)], order, has_object, ~odd)
             self._keep(group, table)
             odd = table.odd
+            self.columns[index] = new_in_table(
+                parsed.column_names, find, self.decoder.shapes[model], has_object=has_object
+            )
         for element, event in zip(np.flatnonzero(odd).tolist(), parsed.filter(pa.array(odd)).to_pylist(), strict=True):
             self._read_event(index, element, event)
 
@@ -331,10 +338,26 @@ class _Fetch:
             "feature": result.features,
         }
         for (kind, model), parts in self.parts.items():
-            merged = merge(parts)
+            merged = self._with_new_features(merge(parts), model)
             order = first[merged.order // self.stride] + merged.order % self.stride
             batches[kind][model] = replace(merged, order=order)
         return result
+
+    def _with_new_features(self, batch: Any, model: str) -> Any:
+        """Say which events of the sample carry features that are not known; the sample is read once more."""
+        shape = self.decoder.shapes[model]
+        if isinstance(batch, LabelBatch) or shape.features is None:
+            return batch
+        rows = in_sample(batch.key)
+        told = [(row, self._new_in(*divmod(int(batch.order[row]), self.stride), shape)) for row in rows.tolist()]
+        return replace(batch, new_features=by_name(told, len(batch)))
+
+    def _new_in(self, index: int, element: int, shape: EventShape) -> list[str]:
+        if self._marks(index).is_arrow:
+            return [name for name, carried in self.columns.get(index, {}).items() if carried[element]]
+        if self.parsed[0] != index:  # the events of one message stand side by side
+            self.parsed = (index, events_of(parse_json(self._value(index))))
+        return new_in_event(event_of(self.parsed[1][element]), shape)
 
 
 def _sniff(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:

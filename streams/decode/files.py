@@ -11,7 +11,7 @@ import csv
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ from streams.decode.columns import COLUMN_READERS, Table, read_outcome
 from streams.decode.messages import Refused
 from streams.decode.rows import Reading, read_label, read_prediction
 from streams.decode.shapes import EventShape, Kind, event_shape
+from streams.decode.unknown import new_in_table, of_sample
 
 _NULL_TEXTS = ["", "NaN", "nan", "null", "NULL"]
 _JSON_BLOCK_BYTES = 1 << 24
@@ -307,7 +308,12 @@ def batch_from_table(
             rows.append(_ROW_READERS[kind](event, row, reading))
         except Refused as refused:
             dead.append(_dead_letter(refused, first + row, original, decoder, name))
-    return merge([batch, BUILDERS[kind](rows, shape, decoder.id_secret)]) if rows else batch, dead
+    if rows:
+        batch = merge([batch, BUILDERS[kind](rows, shape, decoder.id_secret)])
+    if kind != "label":
+        found = new_in_table(table.column_names, columns.find, shape, has_object=has_object)
+        batch = replace(batch, new_features=of_sample(found, batch.key, batch.order))
+    return batch, dead
 
 
 def _dead_letter(

@@ -130,6 +130,11 @@ class Traffic:
         """Tell whether enough is known for a verdict."""
         return bool(self.past) and self.growing.start_ms - self.past[0].start_ms >= history_ms - self.length_ms
 
+    def is_ready(self, history_ms: int) -> bool:
+        """Tell whether a stretch was just completed, all of it was seen, and enough is known to judge it."""
+        is_complete = self.through_ms == self.growing.start_ms + self.length_ms
+        return is_complete and self.is_whole and self.is_known(history_ms)
+
     def judge(
         self, settings: TrafficSettings, significance: float, *, has_labels: bool
     ) -> tuple[tuple[Verdict, ...], int]:
@@ -150,7 +155,7 @@ class Traffic:
             n = now.predictions
             found.append(_verdict(MODEL, float(age_ms), float(most_ms), float("nan"), (0, n), level, float(most_ms)))
         looks = 0
-        if not self.is_whole or not self.is_known(settings.history_ms):
+        if not self.is_ready(settings.history_ms):
             return tuple(found), looks
         wanted = [VOLUME] * ("volume" in settings.checks) + [LABELS] * (has_labels and "labels" in settings.checks)
         for name in wanted:

@@ -15,6 +15,7 @@ from driftline.settings import ReferenceSettings
 from driftline.store.connection import Connection, bounded, rows, run
 from labels_join.join import all_pairs
 from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes, write_panes
+from streams.committing.extras import new_features_by_pane, write_extras
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
 from streams.panes import NO_PROFILE, count_predictions, summarise_predictions
 from streams.references.reference import infer_feature_types, profile_from_batch
@@ -135,6 +136,8 @@ async def _summarise_rest(
     pane_ms = model.settings.windows.pane_ms
     deltas = summarise_predictions(batch, rest.version, rest.segments, rest.late, layout, pane_ms)
     await write_panes(connection, [PanesOf(model.model_id, profile_id, deltas)])
+    if "new_features" in model.settings.traffic.checks:
+        await write_extras(connection, model, new_features_by_pane(batch, rest.late, pane_ms))
 
 
 async def _pair_all(

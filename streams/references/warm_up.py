@@ -34,6 +34,7 @@ from driftline.events import (
 )
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.join import KeyedPredictions
+from streams.decode.unknown import by_name, in_sample, new_among
 from streams.decode.values import text_of
 from streams.monitored import EVERY_VERSION, MonitoredModel
 from streams.references.reference import columns_from_raw
@@ -46,7 +47,9 @@ def with_columns(batch: _FeaturedBatch, profile: Profile) -> _FeaturedBatch:
     if batch.raw_features is None:
         return batch
     types = [FeatureType(feature.name, feature.kind) for feature in profile.features if feature.name[:1] != "@"]
-    return replace(batch, features=columns_from_raw(batch.raw_features, types), raw_features=None)
+    raw, known = batch.raw_features, {of.name for of in types}
+    new = by_name(((row, new_among(raw[row], known)) for row in in_sample(batch.key).tolist()), len(batch))
+    return replace(batch, features=columns_from_raw(raw, types), raw_features=None, new_features=new)
 
 
 @dataclass(frozen=True, slots=True)

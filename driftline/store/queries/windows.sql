@@ -27,6 +27,15 @@ select %(model_id)s, i.version, i.segment, i.cohort_start, i.arrival_start, i.la
               %(vector)s::bytea[])
        i (version, segment, cohort_start, arrival_start, late, profile_id, n, vector);
 
+-- name: add_extras
+-- What came beside what counts in one batch of a model.
+insert into driftline.extra (model_id, pane_start, feature, n)
+select %(model_id)s, i.* from unnest(%(pane_start)s::timestamptz[], %(feature)s::text[], %(n)s::bigint[]) i (pane_start, feature, n);
+
+-- name: take_extras
+-- Hands over what came beside what counts until a time.
+delete from driftline.extra where model_id = %(model_id)s and pane_start < %(to)s returning pane_start, feature, n;
+
 -- name: evaluation_progress
 -- How far a model's windows were closed, to see without any lock whether there is something to do.
 select closed_through, restated_at, now() as now from driftline.evaluation where model_id = %(model_id)s;
@@ -305,9 +314,9 @@ delete from driftline.rollup
 
 -- name: traffic
 -- How many events a model had, as far as is known.
-select content from driftline.traffic where model_id = %(model_id)s;
+select content, extras from driftline.traffic where model_id = %(model_id)s;
 
 -- name: save_traffic
 -- How many events a model had, as is known after a slide.
-insert into driftline.traffic (model_id, content) values (%(model_id)s, %(content)s)
-on conflict (model_id) do update set content = excluded.content;
+insert into driftline.traffic (model_id, content, extras) values (%(model_id)s, %(content)s, %(extras)s)
+on conflict (model_id) do update set content = excluded.content, extras = excluded.extras;

@@ -123,6 +123,88 @@ async def test_labels_that_stop_are_told_and_those_of_predictions_that_stopped_a
     ]
 
 
+async def test_predictions_that_come_twice_are_told_and_count_once(connection: Connection) -> None:
+    """One in a hundred does all along; from minute 20 to 23 one in three."""
+    made = await lab(connection, TRAFFIC)
+    sent = []
+    for number in range(30):
+        events = minute(number, 100)
+        sent += [again for row, event in enumerate(events) for again in [event] * (1 + (row % 100 == 7))]
+        sent += events[::3] if 20 <= number < 24 else []
+    sent.sort(key=lambda event: event["timestamp"])
+    await come(made, sent[:1500], sent[1500:2100])
+    await come(made, sent[2100:])
+    await made.close(30 * MINUTE)
+
+    of_repeats = await of_traffic(made, detector="traffic.duplicates")
+    assert [end for _, end, level in of_repeats if level == "drift"] == [21, 22, 23, 24]
+    assert await told(made) == [("traffic.detected", 22), ("traffic.recovered", 26)]
+    [cause] = (await episode_of(made))["causes"]
+    assert "of the predictions came twice, before 1." in cause_in_words(cause)
+    [counted] = await made.rows("select sum(n_predictions)::int as n from driftline.v_traffic where segment = '*'")
+    assert counted["n"] == len({event["prediction_id"] for event in sent})
+    assert await made.count("extra") == 0
+
+
+async def test_repeats_that_end_break_their_row_and_close_their_episode(connection: Connection) -> None:
+    """No repeat at all before, nor after: in minutes 15, 20 and 21."""
+    made = await lab(connection, TRAFFIC | {"traffic": {"checks": ["duplicates"], "history": "10m"}})
+    for number in range(26):
+        events = minute(number, 100)
+        twice = 3 if number in (15, 20, 21) else 1_000
+        await come(made, [again for row, event in enumerate(events, 1) for again in [event] * (1 + (row % twice == 0))])
+    await made.close(26 * MINUTE)
+
+    assert [end for _, end, level in await of_traffic(made) if level == "drift"] == [16, 21, 22]
+    assert await told(made) == [("traffic.detected", 22), ("traffic.recovered", 24)]
+
+
+async def test_a_new_feature_is_told_by_name_and_what_always_came_beside_the_features_is_not(
+    connection: Connection,
+) -> None:
+    """`trace` is in every event, `age` in most from minute 15 to 24; the reference knows neither."""
+    made = await lab(connection, UNLABELLED | TRAFFIC)
+
+    def of(number: int) -> list[Event]:
+        events = minute(number, 1_000)
+        for row, event in enumerate(events):
+            new = {"age": row} if 15 <= number < 25 and row % 10 else {}
+            event["features"] = {**event["features"], "trace": str(row), "list": [1], "gone": None, **new}
+        return events
+
+    for number in range(30):
+        await come(made, of(number))
+    await made.close(30 * MINUTE)
+
+    rows = await made.drift(detector="traffic.new_features")
+    assert {row["feature"] for row in rows} == {"trace", "age"}
+    alarms = [(row["feature"], row["window_end"] / MINUTE) for row in rows if row["level"] == "drift"]
+    assert alarms == [("age", end) for end in range(16, 16 + len(alarms))]
+    assert len(alarms) >= 4  # until a quarter of what is remembered had it: then that is how things are
+    assert [what for what, _ in await told(made)] == ["traffic.detected", "traffic.recovered"]
+    [cause] = (await episode_of(made))["causes"]
+    assert cause_in_words(cause).startswith("new feature age: ")
+    assert 0.4 < cause["current_share"] <= 1
+    assert cause["reference_share"] == 0
+    assert (await everything(made))["v_retraining"] == []
+
+
+async def test_names_of_new_features_are_bounded_and_counted(connection: Connection) -> None:
+    """Every event carries a feature of its own."""
+    made = await lab(connection, UNLABELLED | TRAFFIC, limits={"new_features_max": 3})
+    for number in range(12):
+        events = minute(number, 1_000)
+        for row, event in enumerate(events):
+            event["features"] = {**event["features"], f"user{number}.{row}": 1}
+        await come(made, events)
+    await made.close(12 * MINUTE)
+
+    [stored] = await made.rows("select extras from driftline.traffic")
+    assert len({name for of in stored["extras"].values() for name in of["new"]}) == 3
+    assert 50 < (await made.counts())["new_feature_beyond_limit"] < 250
+    assert await told(made) == []
+
+
 async def test_a_stale_version_is_told_until_there_is_a_new_one(connection: Connection) -> None:
     traffic = {"checks": ["model"], "model_age_max": "5m", "history": "10m"}
     made = await lab(connection, UNLABELLED | TRAFFIC | {"traffic": traffic})
