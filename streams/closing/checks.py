@@ -177,8 +177,9 @@ class TrafficWatch:
             content, extras = Jsonb(self._known.to_json()), Jsonb(extras_to_json(self._extras))
             await run(self._connection, "save_traffic", model_id=self._model.model_id, content=content, extras=extras)
         if self._beyond:
-            reason = "new_feature_beyond_limit"
-            await count_of_models(self._connection, [self._model.name], [self._beyond], reason=reason)
+            await count_of_models(
+                self._connection, [self._model.name], [self._beyond], reason="new_feature_beyond_limit"
+            )
 
     @property
     def _is_watched(self) -> bool:

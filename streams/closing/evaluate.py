@@ -35,7 +35,7 @@ from streams.deciding.policing import Policing
 from streams.judging.sequence import Sequence as Detectors
 from streams.judging.spending import window_allowance
 from streams.judging.swings import Swings
-from streams.judging.verdicts import reference_counts, window_verdicts
+from streams.judging.verdicts import Reason, reference_counts, window_verdicts, with_reasons
 from streams.judging.why import explanations
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
@@ -144,8 +144,8 @@ class _Evaluation:
             closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
         if watermark_ms > LATEST_MS and closed_ms >= target_ms:
             await policing.log_ended()
-        await sequence.save()
-        await self.swings.save()
+        await sequence.save(closed_ms)
+        await self.swings.save(closed_ms)
         await self.traffic.save()
         await self.delays.save()
         await policing.save()
@@ -269,21 +269,23 @@ class _Evaluation:
         n_reference, n_current = (int(counts[: layout.starts[1]].sum()) for counts in (reference, merged))
         sizes = n_reference, n_current, n_versions
         quality = quality_of(self.model, group, layout, merged, self.swings, sizes, ready=ready)
+        reason: Reason | None = None if ready else "few_events"
         if self.windows.seasonality_ms is not None:
             reference = await self.seasons.reference(group, profile_id, layout.n_bins, stretch, ready=ready)
             n_reference = int(reference[: layout.starts[1]].sum())
-            ready = ready and n_reference > 0
+            reason = reason if n_reference else reason or "season_unknown"
         allowed = window_allowance(settings, layout, n_reference, n_current, n_versions)
         verdicts = window_verdicts(
             merged,
             layout,
             settings.drift,
             significance=allowed.significance,
-            ready=ready,
+            ready=reason is None,
             segment=segment,
             dependence=self.swings.dispersions(group),
             reference=reference,
         )
+        verdicts = with_reasons(verdicts, reason)
         why = explanations(merged, layout, reference, verdicts)
         return JudgedGroup(stretch[0], group, profile_id, verdicts, allowed.expected, why, quality)
 

@@ -78,6 +78,8 @@ async def drop_expired(
     async def drop_by_clock(statement: str, kept_ms: int, *, reason: str, **whose: list[str]) -> None:
         await _drop(connection, statement, reason, kept_s=kept_ms / 1000, rows_max=rows_max, **whose)
 
+    await run(connection, "note_states_seen")
+    await drop_by_event_time("expire_states", retention.verdicts_ms, reason="expired_state")
     await drop_by_event_time("expire_verdicts", retention.verdicts_ms, reason="expired_verdict")
     await drop_by_event_time("expire_performance", retention.performance_ms, reason="expired_performance")
     await drop_by_event_time("expire_episodes", retention.episodes_ms, reason="expired_episode")

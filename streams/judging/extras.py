@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.quality import Odd, judge_odd
-from detectors.summaries import Ints
+from detectors.reference.summaries import Ints
+from detectors.windows.quality import Odd, judge_odd
 from driftline.settings.quality import TrafficSettings
 from streams.decode.unknown import SAMPLE_SHARE
 from streams.judging.traffic import ODD_SHARE_MAX, Traffic
@@ -212,7 +212,7 @@ def _dispersion(counts: Ints) -> float:
 
     Examples
     --------
-    >>> _dispersion(np.array([[10, 100], [30, 100], [20, 100]]))
+    >>> round(_dispersion(np.array([[10, 100], [30, 100], [20, 100]])), 6)
     6.25
     """
     odd, n = counts.sum(axis=0).tolist()

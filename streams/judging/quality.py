@@ -15,7 +15,7 @@ from detectors.reference.profile import FeatureProfile
 from detectors.reference.summaries import Ints, Mask
 from detectors.windows.quality import Odd, judge_odd
 from driftline.settings.quality import QualityCheck
-from streams.judging.verdicts import Floats, Verdict, reference_counts
+from streams.judging.verdicts import Floats, Verdict, reference_counts, with_reasons
 from streams.panes import PaneLayout, odd_values
 
 PREFIX = "quality."
@@ -161,7 +161,7 @@ def quality_verdicts(
             names, where.tolist(), judged, zip(before.tolist(), now.tolist(), strict=True), strict=True
         )
     )
-    return found, looks if ready else 0
+    return tuple(with_reasons(found, None if ready else "few_events")), looks if ready else 0
 
 
 def _counts(bins: Ints, layout: PaneLayout, odd: Ints) -> _Counts:

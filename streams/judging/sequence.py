@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from detectors.reference.summaries import Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
-from driftline.store.connection import Connection, rows, run
+from driftline.store.connection import Connection, rows, run, timestamp
 from streams.closing.results import JudgedGroup
 from streams.closing.rollups import Group, Kind, RollupStore
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
@@ -108,8 +108,8 @@ class Sequence:
     ) -> Ints | None:
         return None if vectors is None else await store.merge_vectors(kind, profile_id, vectors)
 
-    async def save(self) -> None:
-        """Write the states of the groups that saw a pane or were judged."""
+    async def save(self, closed_ms: int) -> None:
+        """Write the states of the groups that saw a pane or were judged in what is closed through a time."""
         groups = sorted(self._changed)
         if not groups:
             return
@@ -121,6 +121,7 @@ class Sequence:
             segment=pg_array("int2", [group.segment for group in groups]),
             profile_id=pg_array("int4", [self._layouts[group.version][0] for group in groups]),
             spec=[self._spec(group) for group in groups],
+            seen_through=timestamp(closed_ms),
             judged_through=pg_array("timestamptz", [self.judged_through(group) for group in groups]),
             content=pg_bytea_array([zlib.compress(self._of(group).snapshot(), 1) for group in groups]),
         )

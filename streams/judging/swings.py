@@ -16,7 +16,7 @@ from detectors.noise.dependence import FloatArray, worst_case
 from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings
 from detectors.reference.summaries import Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
-from driftline.store.connection import Connection, rows, run
+from driftline.store.connection import Connection, rows, run, timestamp
 from streams.closing.rollups import Group
 from streams.closing.seasons import Seasons
 from streams.monitored import MonitoredModel
@@ -94,14 +94,15 @@ class Swings:
         freedoms: FloatArray = np.maximum(np.diff(self._layouts[group.version][1].starts) - 3.0, 1.0)
         return freedoms
 
-    async def save(self) -> None:
-        """Write what changed."""
+    async def save(self, closed_ms: int) -> None:
+        """Write what changed in the slides that are closed through a time."""
         groups = sorted(self._changed)
         if groups:
             await run(
                 self._connection,
                 "save_swings",
                 model_id=self._model.model_id,
+                seen_through=timestamp(closed_ms),
                 version=pg_array("int2", [group.version for group in groups]),
                 segment=pg_array("int2", [group.segment for group in groups]),
                 profile_id=pg_array("int4", [self._layouts[group.version][0] for group in groups]),

@@ -5,8 +5,10 @@ What the sequential detectors say stands in `streams.judging.series`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +19,11 @@ from driftline.settings import DriftSettings
 from streams.panes import PaneLayout
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+Reason = Literal["few_events", "season_unknown", "no_reference", "no_values", "no_change_yet"]
+"""Why a verdict is not ready: fewer events than a window must have, past seasons that are not known, no rows in the
+reference, none in the window, a sequential detector whose window has no older part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class Verdict:
         What a check of the data's quality compared, in the reference and in the window.
     expected
         What a check of the traffic expected: events, or the greatest age in milliseconds.
+    because
+        Why it is not ready, if it is not.
     """
 
     feature: str
@@ -52,6 +61,7 @@ class Verdict:
     fell: bool = False
     shares: tuple[float, float] | None = None
     expected: float | None = None
+    because: Reason | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,3 +182,20 @@ def window_verdicts(
             )
         counted.update(watched.places)
     return verdicts
+
+
+def with_reasons(verdicts: Iterable[Verdict], reason: Reason | None) -> list[Verdict]:
+    """Say of each verdict that is not ready why: for the reason that holds for all of them, else for its own.
+
+    Examples
+    --------
+    >>> age = Verdict("age", "psi", 0.0, 0.1, 1.0, 0, 200, "not_ready")
+    >>> [of.because for of in with_reasons([age], None)], [of.because for of in with_reasons([age], "few_events")]
+    (['no_reference'], ['few_events'])
+    """
+    return [
+        verdict
+        if verdict.level != "not_ready"
+        else replace(verdict, because=reason or ("no_values" if verdict.n_reference else "no_reference"))
+        for verdict in verdicts
+    ]

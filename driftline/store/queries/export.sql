@@ -3,7 +3,7 @@
 select model, version, segment, feature,
        to_char(window_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as window_start,
        to_char(window_end at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as window_end,
-       detector, score, threshold, p_value, n_reference, n_current, level, revision
+       detector, score, threshold, p_value, n_reference, n_current, level, revision, reason
   from driftline.v_drift
  order by model, version, driftline.v_drift.window_end, segment, feature, detector;
 

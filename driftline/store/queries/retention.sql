@@ -70,6 +70,32 @@ with gone as (
     returning model_id)
 select m.name as model, count(*)::bigint as n from gone join driftline.model m using (model_id) group by m.name;
 
+-- name: note_states_seen
+-- Counts what detectors remember from before it was noted when they saw something as seen now.
+with noted as (update driftline.detector_state d set seen_through = e.closed_through
+                 from driftline.evaluation e where e.model_id = d.model_id and d.seen_through is null)
+update driftline.swing d set seen_through = e.closed_through
+  from driftline.evaluation e where e.model_id = d.model_id and d.seen_through is null;
+
+-- name: expire_states
+-- Forgets what detectors remember of versions and segments of which nothing came since a time, by model.
+with kept as (select * from unnest(%(model_ids)s::smallint[], %(before)s::timestamptz[]) k (model_id, before)),
+gone as (
+    delete from driftline.detector_state
+     where ctid = any (array(
+           select d.ctid from driftline.detector_state d join kept using (model_id)
+            where d.seen_through < kept.before limit %(rows_max)s))
+    returning model_id),
+gone_swings as (
+    delete from driftline.swing
+     where ctid = any (array(
+           select d.ctid from driftline.swing d join kept using (model_id)
+            where d.seen_through < kept.before limit %(rows_max)s))
+    returning model_id)
+select m.name as model, count(*)::bigint as n
+  from (table gone union all table gone_swings) gone join driftline.model m using (model_id)
+ group by m.name;
+
 -- name: expire_messages
 -- Forgets messages that are done with, and their deliveries; what still waits for anybody stays.
 with gone as (

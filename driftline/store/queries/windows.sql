@@ -169,14 +169,14 @@ select version, segment, profile_id, spec, judged_through, content from driftlin
 
 -- name: save_detector_states
 -- The sequential detectors of a model as they are after a window.
-insert into driftline.detector_state (model_id, version, segment, profile_id, spec, judged_through, content)
-select %(model_id)s, i.*
+insert into driftline.detector_state (model_id, version, segment, profile_id, spec, judged_through, content, seen_through)
+select %(model_id)s, i.*, %(seen_through)s
   from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(profile_id)s::integer[], %(spec)s::text[],
               %(judged_through)s::timestamptz[], %(content)s::bytea[])
        i (version, segment, profile_id, spec, judged_through, content)
 on conflict (model_id, version, segment)
 do update set profile_id = excluded.profile_id, spec = excluded.spec, judged_through = excluded.judged_through,
-              content = excluded.content;
+              content = excluded.content, seen_through = excluded.seen_through;
 
 -- name: swings
 -- How much the features of a model swing, as far as is known.
@@ -184,36 +184,37 @@ select version, segment, profile_id, content from driftline.swing where model_id
 
 -- name: save_swings
 -- How much the features of a model swing, as is known after a window.
-insert into driftline.swing (model_id, version, segment, profile_id, content)
-select %(model_id)s, i.version, i.segment, i.profile_id, i.content
+insert into driftline.swing (model_id, version, segment, profile_id, content, seen_through)
+select %(model_id)s, i.version, i.segment, i.profile_id, i.content, %(seen_through)s
   from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(profile_id)s::integer[], %(content)s::bytea[])
        i (version, segment, profile_id, content)
-on conflict (model_id, version, segment) do update set profile_id = excluded.profile_id, content = excluded.content;
+on conflict (model_id, version, segment)
+do update set profile_id = excluded.profile_id, content = excluded.content, seen_through = excluded.seen_through;
 
 -- name: save_verdicts
 -- Writes verdicts; one that changes an earlier verdict of the same window raises its revision.
 insert into driftline.verdict (model_id, window_end, version, segment, feature, detector, window_start, score, threshold,
-                               p_value, n_reference, n_current, level, profile_id, counts, changed_at)
+                               p_value, n_reference, n_current, level, profile_id, counts, changed_at, reason)
 select %(model_id)s, %(window_end)s, i.version, i.segment, i.feature, i.detector, i.window_start, i.score, i.threshold,
        nullif(i.p_value, 'NaN'), i.n_reference, i.n_current, i.level, i.profile_id,
        case when i.n_bins > 0 then (%(counts)s::bigint[])[i.last_bin - i.n_bins + 1 : i.last_bin] end,
-       case when i.changed_at > '1900-01-01' then i.changed_at end
+       case when i.changed_at > '1900-01-01' then i.changed_at end, nullif(i.reason, '')
   from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(feature)s::text[], %(detector)s::text[],
               %(window_start)s::timestamptz[], %(score)s::float8[], %(threshold)s::float8[], %(p_value)s::float8[],
               %(n_reference)s::bigint[], %(n_current)s::bigint[], %(level)s::text[], %(profile_id)s::integer[],
-              %(n_bins)s::integer[], %(last_bin)s::integer[], %(changed_at)s::timestamptz[])
+              %(n_bins)s::integer[], %(last_bin)s::integer[], %(changed_at)s::timestamptz[], %(because)s::text[])
        i (version, segment, feature, detector, window_start, score, threshold, p_value, n_reference, n_current, level,
-          profile_id, n_bins, last_bin, changed_at)
+          profile_id, n_bins, last_bin, changed_at, reason)
 on conflict (model_id, window_end, version, segment, feature, detector)
 do update set window_start = excluded.window_start, score = excluded.score, threshold = excluded.threshold,
               p_value = excluded.p_value, n_reference = excluded.n_reference, n_current = excluded.n_current,
-              level = excluded.level, profile_id = excluded.profile_id, counts = excluded.counts,
+              level = excluded.level, profile_id = excluded.profile_id, counts = excluded.counts, reason = excluded.reason,
               revision = verdict.revision + 1
  where (verdict.window_start, verdict.score, verdict.threshold, verdict.p_value, verdict.n_reference, verdict.n_current,
-        verdict.level, verdict.profile_id, verdict.counts)
+        verdict.level, verdict.profile_id, verdict.counts, verdict.reason)
        is distinct from
        (excluded.window_start, excluded.score, excluded.threshold, excluded.p_value, excluded.n_reference,
-        excluded.n_current, excluded.level, excluded.profile_id, excluded.counts);
+        excluded.n_current, excluded.level, excluded.profile_id, excluded.counts, excluded.reason);
 
 -- name: verdict_spans
 -- Over which stretch each drift verdict of a window was made, so that a restatement covers the same.

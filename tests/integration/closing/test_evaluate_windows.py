@@ -270,6 +270,7 @@ async def test_windows_with_few_events_reach_back_and_judge_no_event_twice(conne
         for row in await made.drift(detector="psi", feature="x")
     ]
     assert found == judged_by_hand(counts, length, 10, 8)
+    assert {row["reason"] for row in await made.drift(level="not_ready", detector="psi")} == {"few_events"}
 
 
 async def test_a_late_event_is_counted_wherever_a_window_reached_back_over_it(connection: Connection) -> None:

@@ -80,6 +80,8 @@ async def test_a_daily_cycle_is_no_drift_and_a_shift_within_it_is_found(connecti
     assert set(levels(seasonal, 3 * DAY, BEFORE_SHIFT)) <= {"ok", "warning"}
     assert levels(seasonal, BEFORE_SHIFT, BEFORE_SHIFT + DAY).count("drift") >= 5
     assert (await made.counts())["season_unknown"] == 3 * 6
+    assert {row["reason"] for row in seasonal if row["level"] == "not_ready"} == {"season_unknown"}
+    assert {row["reason"] for row in [*plain, *seasonal] if row["level"] != "not_ready"} == {None}
 
 
 async def test_the_reference_is_the_like_phases_and_the_pieces_in_which_events_come_change_nothing(

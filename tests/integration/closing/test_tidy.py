@@ -184,6 +184,38 @@ async def test_closed_episodes_and_old_requests_go_and_open_episodes_stay(connec
     assert (counts["expired_episode"], counts["expired_request"]) == (1, 1)
 
 
+async def test_what_detectors_remember_goes_when_nothing_came_of_a_version_for_long_enough(
+    connection: Connection,
+) -> None:
+    """Of `old` the last prediction is in the first hour, of `v1` in the sixth."""
+    made = await lab(connection, {"labels": None, "performance": None, "windows": {"length": "1h", "slide": "1h"}})
+    for hour in range(6):
+        rows = [(row, version) for row in range(40) for version in (("old", "v1") if hour == 0 else ("v1",))]
+        events = [
+            prediction(f"{version}.{hour}.{row}", hour * HOUR + row * MINUTE, row % 2, version=version)
+            for row, version in rows
+        ]
+        await made.commit("predictions", *events)
+        await made.close((hour + 1) * HOUR)
+
+    async def remembered(table: str) -> set[str]:
+        found = await made.rows(
+            f"select distinct n.name from driftline.{table} s join driftline.name n"
+            " on n.model_id = s.model_id and n.kind = 'version' and n.code = s.version"
+        )
+        return {row["name"] for row in found}
+
+    # As if it had been written before anybody noted when something was seen: it counts as seen by now.
+    await connection.execute("update driftline.swing set seen_through = null")
+    await drop(made, None)
+    assert await remembered("detector_state") == {"old", "v1"}
+    await drop(made, 6 * HOUR)
+    assert (await remembered("detector_state"), await remembered("swing")) == ({"v1"}, {"old", "v1"})
+    await drop(made, 8 * HOUR + 1)
+    assert (await remembered("detector_state"), await remembered("swing")) == (set(), set())
+    assert (await made.counts())["expired_state"] == 4
+
+
 async def test_what_a_period_cost_goes_with_the_episodes_it_is_held_against(connection: Connection) -> None:
     made = await judged(connection)
     await connection.execute(

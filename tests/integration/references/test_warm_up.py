@@ -99,11 +99,10 @@ async def test_segments_are_compared_with_their_own_first_events(connection: Con
     assert profile.digest == built(made, events[:N]).digest
     assert [segment.name for segment in profile.segments] == ["d=a", "d=b", "d=c", "d=missing"]
     sizes = {
-        (row["segment"], row["n_reference"], row["level"] == "not_ready")
-        for row in await made.drift(detector="psi", feature="x")
+        (row["segment"], row["n_reference"], row["reason"]) for row in await made.drift(detector="psi", feature="x")
     }
-    segments = {(f"d={name}", N // 4, False) for name in ("a", "b", "c", "missing")}
-    assert sizes == {("*", N, False), *segments, ("d=new", 0, True)}
+    segments = {(f"d={name}", N // 4, None) for name in ("a", "b", "c", "missing")}
+    assert sizes == {("*", N, None), *segments, ("d=new", 0, "no_reference")}
 
 
 async def test_nothing_is_judged_before_there_are_enough(connection: Connection) -> None:

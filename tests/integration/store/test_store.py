@@ -36,7 +36,7 @@ MAY_HOLD_SQL = {
 # The columns that docs and dashboards rely on; other views may still change.
 VIEWS = {
     "v_drift": "model version segment feature window_start window_end detector score threshold p_value n_reference "
-    "n_current level revision",
+    "n_current level revision reason",
     "v_performance": "model version segment window_start window_end basis metric value low high n_predictions "
     "n_labelled coverage revision reason corrected corrected_low corrected_high n_effective expected_coverage "
     "mature_at",
