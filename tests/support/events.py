@@ -106,6 +106,8 @@ def rows(batch: PredictionBatch | LabelBatch | FeatureBatch) -> list[dict[str, o
         columns |= {f"segment {place}": column(segment) for place, segment in enumerate(batch.segments)}
         columns |= {f"feature {name}": column(values) for name, values in batch.features.items()}
         columns["raw"] = batch.raw_features or [None] * len(batch)
+        new = batch.new_features
+        columns["new"] = [sorted(name for name, carried in new.items() if carried[row]) for row in range(len(batch))]
     if isinstance(batch, PredictionBatch):
         columns["variant"] = column(batch.variant)
         columns["prediction"] = column(batch.prediction)
