@@ -68,6 +68,9 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     >>> shares = {"reference_share": 0.02, "current_share": 0.41}
     >>> cause_in_words({"segment": "*", "feature": "age", "detector": "quality.missing", **shares})
     'age: 41.0% missing, reference 2.0%'
+    >>> shares = {"reference_share": 0.0, "current_share": 0.97}
+    >>> cause_in_words({"segment": "*", "feature": "plan", "detector": "traffic.new_features", **shares})
+    'new feature plan: 97.0% of the predictions carry it, before 0.0%'
     >>> cause_in_words({"feature": "@traffic", "detector": "traffic.volume", "n_current": 0, "expected": 1043})
     '0 predictions, expected 1043'
     """
@@ -80,7 +83,9 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
         return told
     if (check := str(cause.get("detector")).partition("quality.")[2]) in ODDITIES:
         now, before = (f"{cause.get(share, 0):.1%}" for share in ("current_share", "reference_share"))
-        return f"{_series(str(cause.get('feature', 'something')))}{of}: {now} {ODDITIES[check]}, reference {before}"
+        gone = "vanished, " if check == "missing" and cause.get("current_share") == 1 else ""
+        feature = _series(str(cause.get("feature", "something")))
+        return f"{feature}{of}: {gone}{now} {ODDITIES[check]}, reference {before}"
     numbers = _numbers((cause.get("detector", "score"), cause.get("score")), ("drift from", cause.get("threshold")))
     return f"{_series(str(cause.get('feature', 'something')))}{of}{numbers}{_why(cause)}"
 

@@ -62,14 +62,20 @@ async def test_a_broken_pipeline_is_named_and_comes_before_what_it_makes_drift(
     assert sum(of["contribution"] for of in told) == pytest.approx(verdict["score"], abs=1e-3)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "recall", "precision", "f1"])
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        *(("binary", metric) for metric in ("accuracy", "recall", "precision", "f1")),
+        *(("multiclass", metric) for metric in ("accuracy", "recall.1")),
+    ],
+)
 async def test_a_broken_floor_is_explained_by_segments_and_scores_and_the_parts_add_up(
-    connection: Connection, metric: str
+    connection: Connection, task: str, metric: str
 ) -> None:
     """From minute 6 on, a third of those of plan b is answered wrongly, and `x` comes in another unit."""
     performance = {"metrics": [metric], "floor": {metric: 0.9}, "min_labelled": 100, "judge_after": "1m"}
     drift = {"detectors": ["psi"]}
-    made = await lab(connection, {"drift": drift, "performance": performance, "segments": ["plan"]})
+    made = await lab(connection, {"task": task, "drift": drift, "performance": performance, "segments": ["plan"]})
     for number in range(9):
         events = minute(number)
         labels = labels_of(events, 0)

@@ -73,6 +73,33 @@ async def test_a_fault_is_named_in_the_first_windows_after_it_and_nothing_else_i
     assert cause["current_share"] == pytest.approx(1 / 3, abs=0.03)
 
 
+async def test_a_feature_that_no_event_carries_any_more_is_told_as_vanished(connection: Connection) -> None:
+    made = await lab(connection, ADWIN_ONLY | FEATURES, reference=events(99, 1_000))
+    for number in range(6):
+        sent = events(number)
+        for event in sent if number >= 3 else ():
+            del event["features"]["x"]
+        await made.commit("predictions", *sent)
+    await made.close()
+
+    assert await told(made, "quality") == [("quality.detected", 5)]
+    [episode] = [of for of in (await everything(made))["v_episodes"] if of["kind"] == "quality"]
+    [cause] = episode["causes"]
+    assert cause_in_words(cause) == "x: vanished, 100.0% missing, reference 1.7%"
+
+
+async def test_where_no_event_carries_any_feature_the_reason_is_that_there_are_no_values(
+    connection: Connection,
+) -> None:
+    made = await lab(connection, UNLABELLED | FEATURES, reference=events(99, 1_000))
+    await made.commit("predictions", *(event | {"features": None} for event in events(0)))
+    await made.close()
+
+    rows = [row for row in await made.drift(detector="psi") if row["feature"][0] != "@"]
+    assert {row["feature"] for row in rows} == {"x", "y", "c"}
+    assert {(row["level"], row["reason"]) for row in rows} == {("not_ready", "no_values")}
+
+
 async def test_data_that_are_as_ever_are_told_of_by_nobody(connection: Connection) -> None:
     made = await lab(connection, UNLABELLED | FEATURES | {"segments": ["c"]}, reference=events(99, 1_000))
     for number in range(20):
