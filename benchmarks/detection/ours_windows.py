@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from benchmarks.detection.windows import Windows
 from detectors.budget import Budget, allowance, shared_noise
-from detectors.noise.dependence import worst_case
 from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings
 from detectors.reference.building import categorical_feature, numeric_feature
 from detectors.reference.profile import FeatureProfile, bin_categorical, bin_numeric
@@ -78,7 +77,7 @@ def alarms_of(detector: str, counted: Counted) -> list[Alarm]:
             effect=drift.window_effects[detector],  # type: ignore[index]
             significance=spent.significance,
             seed=number,
-            dependence=worst_case(swings.known(freedoms), freedoms, spent.significance),
+            dependence=swings.known(freedoms),
         )
         found += [(number, of.name) for of, said in zip(kept, verdicts, strict=True) if said.level == "drift"]
     return found

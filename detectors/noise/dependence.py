@@ -10,7 +10,7 @@ piece, raises what is known by a bounded part; the same pieces in the same order
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ LEAP_MAX = 4.0
 """A pair counts as at most so many times the dispersion that its neighbours or the past show: the rest is a change."""
 
 DISPERSION_MAX = 256.0
+
+PAIRS_LENT = 32.0
+"""What other columns show counts as so many pairs of a column's own: more would make a still one seem to swing."""
+
 _PAIRS_TO_COMPARE = 3
 
 
@@ -99,13 +103,39 @@ class Dispersion:
         It is 1 where fewer than `pairs_min` pairs tell, and where the mean is within a standard error of 1 (three
         while three pairs tell): most streams are of independent events, whose tests are to be as sharp as they can.
         """
-        # The variance of a ratio is 2 / freedom; neighbouring pairs share a piece, which makes it half as much again.
-        error = np.sqrt(3.0 / (freedoms * np.clip(self.pairs, 1, PAIRS_REMEMBERED)))
-        few = 1.0 / np.maximum(self.pairs, 1)
-        is_clear = (self.pairs >= pairs_min) & (self.means > 1.0 + (1.0 + 6.0 * few) * error)
-        cautious = self.means * (1.0 + few)
-        known: FloatArray = np.where(is_clear, np.minimum(cautious, DISPERSION_MAX), 1.0)
-        return known
+        is_clear = (self.pairs >= pairs_min) & _exceeds_chance(self.means, self._remembered(), freedoms)
+        return np.where(is_clear, _cautious(self.means, self.pairs), 1.0)
+
+    def known_together(self, pairs_min: int, freedoms: FloatArray) -> FloatArray:
+        """Return each column's dispersion, also by what the others show: what swings mostly swings together.
+
+        A weak swing, or a young one, cannot be told from chance in one column but in all of them. Where it is clear in
+        the others, they count as `PAIRS_LENT` pairs of a column's own. Else, and for a column alone, it is `known`.
+        """
+        pairs = self._remembered()
+        weights = freedoms * pairs
+        of_others = weights.sum() - weights
+        others = ((weights * self.means).sum() - weights * self.means) / np.maximum(of_others, 1.0)
+        lent = np.minimum(of_others / freedoms, PAIRS_LENT)
+        means = (pairs * self.means + lent * others) / np.maximum(pairs + lent, 1.0)
+        is_clear = (self.pairs >= pairs_min) & _exceeds_chance(others, of_others, np.ones(others.size))
+        together = np.where(is_clear, _cautious(means, self.pairs + lent), 1.0)
+        return np.maximum(self.known(pairs_min, freedoms), together)
+
+    def _remembered(self) -> FloatArray:
+        return np.minimum(self.pairs, PAIRS_REMEMBERED).astype(np.float64)
+
+
+def _exceeds_chance(means: FloatArray, pairs: FloatArray, freedoms: FloatArray) -> BoolArray:
+    # The variance of a ratio is 2 / freedom; neighbouring pairs share a piece, which makes it half as much again.
+    at_least_one = np.maximum(pairs, 1.0)
+    clear: BoolArray = means > 1.0 + (1.0 + 6.0 / at_least_one) * np.sqrt(3.0 / (freedoms * at_least_one))
+    return clear
+
+
+def _cautious(means: FloatArray, pairs: NDArray[Any]) -> FloatArray:
+    dispersions: FloatArray = np.clip(means * (1.0 + 1.0 / np.maximum(pairs, 1)), 1.0, DISPERSION_MAX)
+    return dispersions
 
 
 def compare_shares(pieces: IntArray, starts: IntArray) -> Comparisons:

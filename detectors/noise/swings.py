@@ -98,10 +98,10 @@ class FeatureSwings:
         seasonal
             Whether windows are compared with like phases, so that only what like phases differ by counts.
         """
-        of_lengths = self.lengths.known(LENGTHS_PAIRS_MIN, freedoms)
+        of_lengths = self.lengths.known_together(LENGTHS_PAIRS_MIN, freedoms)
         if seasonal:
             return of_lengths
-        return np.maximum(self.parts.known(PARTS_PAIRS_MIN, freedoms), of_lengths)
+        return np.maximum(self.parts.known_together(PARTS_PAIRS_MIN, freedoms), of_lengths)
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored."""

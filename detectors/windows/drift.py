@@ -132,13 +132,14 @@ def judge(
     if distance.overstated_at_most is not None:
         gates += distance.overstated_at_most(of)
     matters = scores >= gates - effect / 2
+    worth = scores >= effect / 2
     tables = tables_of(of.reference, of.current, of.starts)
     spread = np.ones(scores.size)
     if dependence is not None:
         freedoms = np.maximum(tables.filled - 1.0, 1.0)
         in_all_directions = isinstance(distance.evidence, Pearsons)
         spread = worst_case(dependence, freedoms, significance) if in_all_directions else widest(dependence, freedoms)
-    p_values, criticals = _evidence(distance, _Look(of, tables, scores, spread, matters, significance, seed))
+    p_values, criticals = _evidence(distance, _Look(of, tables, scores, spread, worth, significance, seed))
     doubtful = (p_values <= significance) & matters
     if doubtful.any():
         odd = of.odd_rows(significance)
@@ -148,7 +149,7 @@ def judge(
         alone = rest.feature(index)
         rest_tables = tables_of(alone.reference, alone.current, alone.starts)
         at = [index]
-        look = _Look(alone, rest_tables, distance.score(alone), spread[at], matters[at], significance, seed)
+        look = _Look(alone, rest_tables, distance.score(alone), spread[at], worth[at], significance, seed)
         p_without = float(_evidence(distance, look)[0][0])
         if p_without > significance:
             p_values[index] = p_without
@@ -168,7 +169,7 @@ class _Look(NamedTuple):
     tables: Tables
     scores: FloatArray
     spread: FloatArray
-    matters: BoolArray
+    worth: BoolArray
     """Whether a score is at least half the gate: others are not worth a simulation."""
     significance: float
     seed: int
@@ -186,7 +187,7 @@ def _by_pearson(look: _Look, evidence: Pearsons) -> tuple[FloatArray, FloatArray
     tables, scores = look.tables, look.scores
     statistics = tables.statistic / look.spread
     p_values, criticals, suspicious = approximate(tables, statistics, look.significance)
-    for index in np.flatnonzero(suspicious & look.matters).tolist():
+    for index in np.flatnonzero(suspicious & look.worth).tolist():
         found = _simulated(look, index, float(statistics[index]), simulated_statistics)
         if found is not None:
             p_values[index], criticals[index] = found
@@ -216,7 +217,7 @@ def _by_itself(look: _Look, score: Callable[[Histograms], FloatArray], evidence:
     least_p, p_values, criticals = evidence.limits(look.of, observed / unit, look.significance)
     criticals = criticals * unit * widen
     varies = tables.variance > 0.0
-    for index in np.flatnonzero(varies & (least_p <= SUSPICION * look.significance) & look.matters).tolist():
+    for index in np.flatnonzero(varies & (least_p <= SUSPICION * look.significance) & look.worth).tolist():
         feature = look.of.feature(index)
 
         def scores_of(
