@@ -5,7 +5,7 @@ fetch, one transaction), `closing` (windows, from panes to results), `judging` (
 `deciding` (episodes and requests), `sending` (messages out). Beside it, `references` are what windows are compared
 with.
 
-What all of them know: `windows`, `watermarks`, `panes`, `monitored` (models, their codes and profiles) and `faults`
-(who is to blame). What runs them: `worker` and `app` (Kafka), with `timer`, `health` and `memory`; `replay` and
-`replay_files` (data files instead). `forget` erases a prediction.
+What all of them know: `windows`, `watermarks`, `panes`, `counting` (events become panes' summaries), `monitored`
+(models, their codes and profiles) and `faults` (who is to blame). What runs them: `worker` and `app` (Kafka), with
+`timer`, `health` and `memory`; `replay` and `replay_files` (data files instead). `forget` erases a prediction.
 """

@@ -27,8 +27,9 @@ from driftline.store.migrate import migrate
 from streams.closing.evaluate import evaluate
 from streams.committing.deltas import PanesOf, write_panes
 from streams.committing.merging import merge_passed_panes
+from streams.counting import summarise_predictions
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
-from streams.panes import PaneLayout, summarise_predictions
+from streams.panes import PaneLayout
 from streams.references.reference import profile_from_batch
 from streams.watermarks import BEFORE_ALL_MS
 

@@ -23,8 +23,9 @@ from benchmarks.setting.model import model_settings
 from detectors.reference.summaries import merge_vectors
 from driftline.store.connection import Connection
 from streams.committing.prepared import prepare
+from streams.counting import summarise_predictions
 from streams.decode.messages import Records
-from streams.panes import PaneLayout, summarise_predictions
+from streams.panes import PaneLayout
 from tests.support import pipelines
 from tests.support.pipelines import Lab, lab, migrated
 

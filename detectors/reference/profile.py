@@ -215,10 +215,14 @@ def bin_numeric(feature: FeatureProfile, values: FloatArray, missing: BoolArray)
 
 def bin_categorical(feature: FeatureProfile, codes: NDArray[np.int32], values: Sequence[str]) -> IntArray:
     """Return each row's bin in `feature`; `codes` point into `values`, -1 is missing, -2 is other."""
+    return bins_of_codes(feature, values)[codes]
+
+
+def bins_of_codes(feature: FeatureProfile, values: Sequence[str]) -> IntArray:
+    """Return the bin of each code into `values`; -1 and -2 find theirs from the end."""
     index = feature._category_index
     bins = [index.get(canonical(text), feature.other_index) for text in values]
-    # Codes -1 and -2 find their bins from the table's end.
-    return np.array([*bins, feature.other_index, feature.missing_index], dtype=np.int64)[codes]
+    return np.array([*bins, feature.other_index, feature.missing_index], dtype=np.int64)
 
 
 def bin_score(profile: Profile, scores: FloatArray) -> IntArray:

@@ -33,18 +33,20 @@ class GroupedRows:
     Parameters
     ----------
     fine
-        int64 [rows]; each row's finest group: one version, one start, one lateness, one value of every segment.
+        int64 [rows]; each row's finest group: one part, version, start and lateness, one value of every segment. Groups
+        of one part are neighbours.
     n_fine
         How many finest groups there are.
     parent
         int64 [levels x fine]; for all traffic and then for each segment name, the summary a finest group adds to.
-    version, segment, start_ms, late
-        [summaries]; what each summary is of.
+    part, version, segment, start_ms, late
+        [summaries]; what each summary is of, parts one behind the other.
     """
 
     fine: Ints
     n_fine: int
     parent: Ints
+    part: Ints
     version: Ints
     segment: Ints
     start_ms: Ints
@@ -76,26 +78,28 @@ def _range(column: Ints) -> tuple[int, int]:
     return (int(column.min()), int(column.max()) - int(column.min()) + 1) if len(column) else (0, 1)
 
 
-def group_rows(version: Ints, segments: Ints, start_ms: Ints, late: Mask) -> GroupedRows:
-    """Group rows by version, pane and lateness, for all traffic and for each segment.
+def group_rows(version: Ints, segments: Ints, start_ms: Ints, late: Mask, part: Ints | None = None) -> GroupedRows:
+    """Group rows by part, version, pane and lateness, for all traffic and for each segment.
 
     Parameters
     ----------
     segments
         int64 [rows, names]; code of each row's value of each segment name.
+    part
+        int64 [rows]; whose each row is, if they are of several models.
     """
-    first, fine = _distinct(version, start_ms, late.astype(np.int64), *segments.T)
+    columns = (np.zeros_like(version) if part is None else part, version, start_ms, late.astype(np.int64))
+    first, fine = _distinct(*columns, *segments.T)
     of_level = [np.full(len(first), ALL_TRAFFIC, np.int64), *(column[first] for column in segments.T)]
     n_levels = len(of_level)
-    versions, starts, lates = (
-        np.tile(column[first], n_levels) for column in (version, start_ms, late.astype(np.int64))
-    )
+    parts, versions, starts, lates = (np.tile(column[first], n_levels) for column in columns)
     segment = np.concatenate(of_level)
-    kept, parent = _distinct(versions, segment, starts, lates)
+    kept, parent = _distinct(parts, versions, segment, starts, lates)
     return GroupedRows(
         fine,
         len(first),
         parent.reshape(n_levels, -1),
+        parts[kept],
         versions[kept],
         segment[kept],
         starts[kept],

@@ -28,9 +28,10 @@ import numpy as np
 from driftline.events import DeadLetter, Decoded, Ints
 from driftline.store.arrays import pg_array, pg_bytea_array, storable
 from driftline.store.connection import Connection, row, rows, run, timestamp
-from streams.committing.deltas import write_panes
+from streams.committing.deltas import PanesOf, write_panes
 from streams.committing.model_commit import InForce, ModelCommit
 from streams.committing.prepared import PreparedModel, ensure_room, prepare
+from streams.counting import summarise
 from streams.monitored import MonitoredModel, Profiles
 from streams.watermarks import judge_times
 
@@ -142,8 +143,9 @@ async def commit_fetch(
             await joined_up()
         await rows(connection, "lock_panes_shared", buckets=sorted({model.bucket for model in models}))
         in_force = await _in_force(connection, pipeline.profiles, prepared)
-        panes = [await commit.summarise(left, in_force) for commit, left in zip(commits, joined, strict=True)]
-        await write_panes(connection, list(chain.from_iterable(panes)))
+        found = [await commit.summarise(left, in_force) for commit, left in zip(commits, joined, strict=True)]
+        model_ids, profile_ids, parts = zip(*chain.from_iterable(found), strict=True) if any(found) else ((), (), ())
+        await write_panes(connection, list(map(PanesOf, model_ids, profile_ids, summarise(parts))))
         await _write_dead_letters(connection, position, result.dead)
         await _count(connection, position, result)
         await run(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,11 +27,11 @@ from labels_join.join import (
 )
 from labels_join.outcomes import Pairs
 from labels_join.repeats import comes_after, first_in_batch, kept_by_share
-from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes
+from streams.committing.deltas import outcomes_of, write_outcomes
 from streams.committing.extras import Extras, new_features_by_pane, repeats_by_pane, write_extras
 from streams.committing.prepared import CodedFeatures, CodedLabels, CodedPredictions, PreparedModel
+from streams.counting import Part
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
-from streams.panes import summarise_features, summarise_predictions
 from streams.references.warm_up import keep_for_reference, with_columns
 
 InForce = Mapping[tuple[int, str], int]
@@ -53,6 +53,14 @@ class Joined:
     predictions: CodedPredictions | None = None
     features: CodedFeatures | None = None
     pairs: list[Pairs] = field(default_factory=list)
+
+
+class PartOf(NamedTuple):
+    """Events of a model to be summarised under one profile."""
+
+    model_id: int
+    profile_id: int
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +108,20 @@ class ModelCommit:
             joined.pairs.append(await self._add_labels(self.item.labels))
         return joined
 
-    async def summarise(self, joined: Joined, in_force: InForce) -> list[PanesOf]:
-        """Write the deltas of pairs, and return those of predictions and served features, to be written with others'.
+    async def summarise(self, joined: Joined, in_force: InForce) -> list[PartOf]:
+        """Write the deltas of pairs, and return the predictions and served features to be summarised with others'.
 
         The caller holds the pane lock.
         """
-        panes: list[PanesOf] = []
+        parts: list[PartOf] = []
         if joined.predictions is not None and len(joined.predictions.batch):
-            panes += await self._predictions(joined.predictions, in_force)
+            parts += await self._predictions(joined.predictions, in_force)
         if joined.features is not None and len(joined.features.batch):
-            panes += await self._features(joined.features, in_force)
+            parts += await self._features(joined.features, in_force)
         for pairs in joined.pairs:
             await self._outcomes(pairs, in_force)
         await write_extras(self.connection, self.model, self.extras)
-        return panes
+        return parts
 
     async def _first_sources(self, in_force: InForce) -> tuple[CodedPredictions | None, CodedFeatures | None]:
         """Leave out what says again what was said before; of an id's features, what came first in the log counts."""
@@ -189,31 +197,30 @@ class ModelCommit:
         self._count("label_prediction_time_wrong", added.apart)
         return added.pairs
 
-    async def _predictions(self, part: CodedPredictions, in_force: InForce) -> list[PanesOf]:
-        panes = []
+    async def _predictions(self, part: CodedPredictions, in_force: InForce) -> list[PartOf]:
+        parts = []
         for profile_id, chosen in self._by_profile(part.keyed.version, in_force).items():
             some = part.take(chosen)
             if profile_id is None:
                 await keep_for_reference(self.connection, self.model, some.batch, some.keyed)
                 continue
-            layout = await self.profiles.layout(self.connection, profile_id)
-            batch, keyed = with_columns(some.batch, layout.profile), some.keyed
+            layout, keyed = await self.profiles.layout(self.connection, profile_id), some.keyed
+            batch = with_columns(some.batch, layout.profile)
             self._note_new_features(batch, keyed.late)
-            deltas = summarise_predictions(batch, keyed.version, keyed.segments, keyed.late, layout, self._pane_ms)
-            panes.append(PanesOf(self.model.model_id, profile_id, deltas))
-        return panes
+            of = Part(batch, keyed.version, keyed.segments, keyed.late, layout, self._pane_ms)
+            parts.append(PartOf(self.model.model_id, profile_id, of))
+        return parts
 
-    async def _features(self, part: CodedFeatures, in_force: InForce) -> list[PanesOf]:
-        panes = []
+    async def _features(self, part: CodedFeatures, in_force: InForce) -> list[PartOf]:
+        parts = []
         for profile_id, chosen in self._by_profile(part.version, in_force).items():
             assert profile_id is not None, "features without a reference were left out"
-            some = part.take(chosen)
-            layout = await self.profiles.layout(self.connection, profile_id)
+            some, layout = part.take(chosen), await self.profiles.layout(self.connection, profile_id)
             batch = with_columns(some.batch, layout.profile)
             self._note_new_features(batch, some.late)
-            deltas = summarise_features(batch, some.version, some.segments, some.late, layout, self._pane_ms)
-            panes.append(PanesOf(self.model.model_id, profile_id, deltas))
-        return panes
+            of = Part(batch, some.version, some.segments, some.late, layout, self._pane_ms)
+            parts.append(PartOf(self.model.model_id, profile_id, of))
+        return parts
 
     async def _outcomes(self, pairs: Pairs, in_force: InForce) -> None:
         self._count("pair", int(pairs.weight.sum()))

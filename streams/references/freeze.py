@@ -16,8 +16,9 @@ from driftline.store.connection import Connection, bounded, rows, run
 from labels_join.join import all_pairs
 from streams.committing.deltas import PanesOf, outcomes_of, write_outcomes, write_panes
 from streams.committing.extras import new_features_by_pane, write_extras
+from streams.counting import count_predictions, summarise_predictions
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force
-from streams.panes import NO_PROFILE, count_predictions, summarise_predictions
+from streams.panes import NO_PROFILE
 from streams.references.reference import infer_feature_types, profile_from_batch
 from streams.references.warm_up import Kept, kept_events, reference_name, with_columns
 from streams.windows import floor_to

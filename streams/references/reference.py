@@ -26,6 +26,7 @@ from driftline.events import MISSING, Coded, FeatureColumn, FeatureType, Floats,
 from driftline.settings.metrics import Task
 from driftline.settings.models import ModelSettings
 from driftline.settings.services import LimitSettings
+from streams.counting import summarise_predictions
 from streams.decode.arrow import finder
 from streams.decode.batches import feature_column
 from streams.decode.files import (
@@ -39,7 +40,7 @@ from streams.decode.files import (
 )
 from streams.decode.shapes import EventShape, event_shape
 from streams.monitored import REST_NAMES
-from streams.panes import pane_layout, steps_of, summarise_predictions
+from streams.panes import pane_layout, steps_of
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from detectors.metrics import LIMBS, limbs_value
 from detectors.reference.summaries import merge_vectors
 from labels_join.outcomes import Pairs, outcome_sums, summarise_outcomes
-from streams.panes import PaneDeltas, pane_layout, summarise_predictions
+from streams.counting import summarise_predictions
+from streams.panes import PaneDeltas, pane_layout
 from tests.support.profiles import batch_of, event, profile_of, random_events
 
 PANE_MS, GRAIN_MS, N = 1_000, 5_000, 120

@@ -10,8 +10,9 @@ from detectors.reference.reconstruction import RECONSTRUCTION, errors, fit
 from detectors.reference.summaries import merge_vectors
 from driftline.events import FeatureType, Numeric
 from driftline.settings.models import DriftSettings
+from streams.counting import summarise_predictions
 from streams.judging.verdicts import window_verdicts
-from streams.panes import pane_layout, summarise_predictions
+from streams.panes import pane_layout
 from streams.references.reference import profile_from_batch
 from tests.support.profiles import batch_of, event
 

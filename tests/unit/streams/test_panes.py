@@ -8,15 +8,10 @@ import pytest
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import ALL_TRAFFIC, unpack_cells
 from driftline.events import FeatureBatch, Ints, Mask
-from streams.panes import (
-    PaneLayout,
-    count_predictions,
-    odd_values,
-    pane_layout,
-    scored_cells,
-    summarise_features,
-    summarise_predictions,
-)
+from driftline.settings.metrics import Task
+from streams import counting
+from streams.counting import Part, count_predictions, summarise, summarise_predictions
+from streams.panes import PaneLayout, odd_values, pane_layout, scored_cells
 from tests.support.profiles import Event, batch_of, event, profile_of, random_events
 
 PANE_MS = 1_000
@@ -83,13 +78,19 @@ def expected_vector(inside: list[Event], layout: PaneLayout) -> list[int]:
     return [*x, *c, *predicted, 0, 0, *np.bincount(score, minlength=len(of_score.edges) + 3), *sums]
 
 
-def test_every_summary_counts_its_events() -> None:
+@pytest.mark.parametrize("block_values", [64, counting.BLOCK_VALUES])
+@pytest.mark.parametrize("beside", [(), ("binary",), ("regression", "binary", "multiclass")])
+def test_every_summary_counts_its_events_whatever_stands_beside(
+    beside: tuple[Task, ...], block_values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "BLOCK_VALUES", block_values)
     layout = pane_layout(profile_of(REFERENCE))
     assert layout.profile.features[0].edges == tuple(EDGES)
     assert layout.profile.features[1].categories == ("a", "b")
     events = random_events(1, 300)
     version, segments, late = columns(events)
-    found = summarise_predictions(batch_of(events), version, segments, late, layout, PANE_MS)
+    part = Part(batch_of(events), version, segments, late, layout, PANE_MS)
+    found = summarise([*map(part_of_another, beside), part, *map(part_of_another, beside)])[len(beside)]
     expected = summaries_of(events, version, segments, late)
 
     assert len(found) == len(expected)
@@ -108,6 +109,18 @@ def test_every_summary_counts_its_events() -> None:
         assert dict(zip(cells.tolist(), counts.tolist(), strict=True)) == Counter(
             each["prediction"] * layout.score_bins + score_bin(each.get("score"), layout.profile) for each in inside
         ) + odd_cells_of(inside, 2 * layout.score_bins)
+
+
+def part_of_another(task: Task) -> Part:
+    """Events of a model with other edges, categories and classes."""
+    outcomes = {"binary": [0, 1], "regression": [0.5, 9.5], "multiclass": ["ant", "bee", "cat"]}[task]
+    reference = [
+        event(row, row, outcomes[row % len(outcomes)], features={"x": row**2, "c": "abcd"[row % 4]})
+        for row in range(99)
+    ]
+    events = [event(row, 500 * row, outcomes[0], features={"x": row, "c": "d"}) for row in range(70)]
+    version, segments, late = columns(events)
+    return Part(batch_of(events, task), version, segments, late, pane_layout(profile_of(reference, task)), PANE_MS)
 
 
 def odd_cells_of(inside: list[Event], behind: int) -> Counter[int]:
@@ -130,7 +143,7 @@ def test_features_that_came_apart_count_as_features_and_not_as_predictions() -> 
     served = FeatureBatch(batch.order, batch.key, batch.time_ms, batch.version, batch.segments, batch.features)
     none, all_one = np.empty((len(events), 0), np.int64), np.zeros(len(events), np.int64)
     on_time = np.zeros(len(events), np.bool_)
-    apart = summarise_features(served, all_one, none, on_time, layout, PANE_MS)
+    [apart] = summarise([Part(served, all_one, none, on_time, layout, PANE_MS)])
     beside = summarise_predictions(batch, all_one, none, on_time, layout, PANE_MS)
 
     assert apart.n.tolist() == [0] * len(apart)

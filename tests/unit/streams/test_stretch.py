@@ -12,7 +12,8 @@ from detectors.reference.summaries import ALL_TRAFFIC, Ints, merge_vectors
 from driftline.events import Coded, FeatureColumn, Numeric, PredictionBatch
 from driftline.settings.models import Task
 from labels_join.outcomes import Pairs, summarise_outcomes
-from streams.panes import pane_layout, summarise_predictions
+from streams.counting import summarise_predictions
+from streams.panes import pane_layout
 from streams.references.reference import profile_from_batch
 from streams.references.stretch import bins_of, changes, profile_of_stretch
 from tests.support.profiles import TYPES, batch_of, random_events

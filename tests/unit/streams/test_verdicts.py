@@ -14,9 +14,10 @@ from detectors.windows import drift
 from detectors.windows.distances import histograms
 from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
+from streams.counting import summarise_predictions
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.judging.verdicts import Verdict, window_verdicts
-from streams.panes import PaneLayout, pane_layout, summarise_predictions
+from streams.panes import PaneLayout, pane_layout
 from streams.references.reference import profile_from_batch
 from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
 
