@@ -15,12 +15,14 @@ from psycopg.types.json import Jsonb
 
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import ALL_TRAFFIC
+from driftline.errors import StateError
 from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
 from driftline.settings import ModelSettings, Settings
 from driftline.settings.services import KafkaTopics
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, rows, run, the_row
 from labels_join.join import JoinedModel
+from streams.faults import one_line
 from streams.panes import PaneLayout, pane_layout
 from streams.windows import grain_of
 
@@ -244,10 +246,21 @@ class Profiles:
         self._layouts: dict[int, PaneLayout] = {}
 
     async def layout(self, connection: Connection, profile_id: int) -> PaneLayout:
-        """Return the pane layout of a profile."""
+        """Return the pane layout of a profile.
+
+        Raises
+        ------
+        StateError
+            If this program can't read it: parts were added to profiles before, and a newer one may have made it.
+        """
         if profile_id not in self._layouts:
             found = await the_row(connection, "profile_content", profile_id=profile_id)
-            self._layouts[profile_id] = pane_layout(Profile.from_json(found.content))
+            try:
+                profile = Profile.from_json(found.content)
+            except (TypeError, ValueError, LookupError) as error:
+                what = f"the reference {found.digest} can't be read by this program: {one_line(error)}"
+                raise StateError(what, remedy="a newer program made it: upgrade this one") from error
+            self._layouts[profile_id] = pane_layout(profile)
         return self._layouts[profile_id]
 
     async def in_force(self, connection: Connection, models: Iterable[MonitoredModel]) -> dict[tuple[int, str], int]:

@@ -65,7 +65,7 @@ select model_id, version, profile_id from driftline.profile_in_force where model
 
 -- name: profile_content
 -- One profile, whole.
-select content::text from driftline.profile where profile_id = %(profile_id)s;
+select digest, content::text from driftline.profile where profile_id = %(profile_id)s;
 
 -- name: id_key
 -- The secret with which prediction ids are digested, unless the configuration gives one.
