@@ -67,7 +67,7 @@ class Rule(NamedTuple):
     Parameters
     ----------
     is_usual
-        Whether nothing has changed up to now, so that the split moves up to here.
+        Whether nothing has changed up to now, so that the split moves up to here; given ``ln(2 / delta)``.
     epsilon
         The gap that it takes, given ``ln(2 / delta)``.
     splits_at_change
@@ -75,7 +75,7 @@ class Rule(NamedTuple):
         changed series only the newest pane is kept.
     """
 
-    is_usual: Callable[[Parts], BoolArray]
+    is_usual: Callable[[Parts, FloatArray], BoolArray]
     epsilon: Callable[[Parts, FloatArray], FloatArray]
     splits_at_change: bool
 
@@ -115,25 +115,26 @@ def _hddm_a(parts: Parts, confidence: FloatArray) -> FloatArray:
     return parts.spread * np.sqrt(confidence / (2.0 * parts.size))
 
 
-def _is_within_tolerance(parts: Parts) -> BoolArray:
+def _is_within_tolerance(parts: Parts, _: FloatArray) -> BoolArray:
     # An older part that is still small may have an odd mean, from which the series would seem to rise for ever.
     deviation = np.maximum(parts.old_deviation, parts.deviation)
     return parts.gap <= parts.tolerance + 2.0 * _error(deviation, parts.n_old)
 
 
-def _is_lowest_by_error(parts: Parts) -> BoolArray:
+def _is_lowest_by_error(parts: Parts, _: FloatArray) -> BoolArray:
     # Three errors, not one as in the original: a lucky first pane would stay the lowest for ever.
     lowest = parts.old_mean + 3.0 * _error(parts.old_deviation, parts.n_old)
     return parts.mean + 3.0 * _error(parts.deviation, parts.n) <= lowest
 
 
-def _is_lowest_by_hoeffding(parts: Parts) -> BoolArray:
-    lowest = parts.old_mean + _error(parts.spread, 2.0 * parts.n_old)
-    return parts.mean + _error(parts.spread, 2.0 * parts.n) <= lowest
+def _is_lowest_by_hoeffding(parts: Parts, confidence: FloatArray) -> BoolArray:
+    # As sure as of a change: by a smaller error a lucky first pane would stay the lowest for ever.
+    width = parts.spread * np.sqrt(confidence)
+    return parts.mean + _error(width, 2.0 * parts.n) <= parts.old_mean + _error(width, 2.0 * parts.n_old)
 
 
 RULES: dict[str, Rule] = {
-    "page_hinkley": Rule(lambda parts: parts.path <= 0.0, _page_hinkley, splits_at_change=True),
+    "page_hinkley": Rule(lambda parts, _: parts.path <= 0.0, _page_hinkley, splits_at_change=True),
     "cusum": Rule(_is_within_tolerance, _cusum, splits_at_change=True),
     "ddm": Rule(_is_lowest_by_error, _ddm, splits_at_change=False),
     "hddm_a": Rule(_is_lowest_by_hoeffding, _hddm_a, splits_at_change=False),
@@ -201,7 +202,7 @@ class SplitBank(Bank):
         parts = self._parts()
         # A change as large as the effect would have been seen by now, and was not.
         is_seen_through = (self._rule.epsilon(parts, self._confidence) <= self._effects) & (parts.gap < self._effects)
-        is_usual = self._rule.is_usual(parts) | is_seen_through | (parts.n_old < EVENTS_MIN)
+        is_usual = self._rule.is_usual(parts, self._confidence) | is_seen_through | (parts.n_old < EVENTS_MIN)
         self._move_split(is_usual & (counts > 0))
         cut = self._cut()
         self._start_anew(cut.detected, pane)

@@ -230,3 +230,13 @@ def test_a_first_pane_without_errors_by_chance_does_not_hide_a_change_to_many_la
     bank, nothing = shares(name), (np.array([50]), np.array([0]), np.array([0]))
     assert alarms(bank, iter([nothing, *flags(11, [0.08] * 199, n=50)])) == []
     assert min(alarms(bank, flags(12, [0.5] * 10, n=50))) <= 3
+
+
+@pytest.mark.parametrize("name", ["adwin", "page_hinkley", "cusum", "hddm_a"])
+def test_no_lucky_beginning_hides_a_change_for_good(name: str) -> None:
+    """Of many series some begin with few errors; all are found after 10,000 events, within the 3,000 that follow."""
+    series = 200
+    bank, found = shares(name, series), np.zeros(series, np.int64)
+    for number, pane in enumerate(flags(7, [0.2] * 200 + [0.35] * 60, 50, series)):
+        found += (number >= 200) & bank.update(*pane, number).detected
+    assert np.count_nonzero(found) == series
