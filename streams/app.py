@@ -37,6 +37,10 @@ TIDY_S = 60.0
 CHECK_S = 0.2
 LOOK_S = 3.0
 SEE_S = 3.0
+METADATA_S_MAX = 10.0
+"""So old may be what a consumer knows of its topics. Partitions that are added hold the watermark back at once, and are
+read only when the group has learnt of them; by default that takes five minutes."""
+
 ANSWER_S_MAX = 30.0
 STOP_S_MAX = 5.0
 FAREWELL_S_MAX = 1.0
@@ -76,6 +80,7 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         # Positions come from Postgres; a position the broker does not have must be an error, not a fresh start.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=kafka.fetch_bytes_max,
+        consumer_metadata_max_age_ms=round(METADATA_S_MAX * 1000),
         # A message is a whole fetch, so a handful is plenty. The transport stops before Faust would.
         stream_buffer_maxsize=buffered_fetches_max * BUFFER_SHARE,
         broker_session_timeout=kafka.session_timeout_ms / 1000,

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from driftline.store.connection import connect
 from driftline.store.migrate import migrate
-from tests.simulation.left import differences
+from tests.simulation.left import Left, differences
 from tests.simulation.traffic import draw_traffic
 from tests.simulation.world import Fault, careful_reader, disturbed, draw_faults
 from tests.support.postgres import fresh_database
@@ -66,18 +66,27 @@ def _copied(server: str, template: str, name: str) -> Iterator[str]:
             admin.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 
-def play(server: str, template: str, seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
-    """Play one history twice, carefully and disturbed, and compare what is left.
+def careful(server: str, template: str, seed: int) -> Left:
+    """Return what one careful reader leaves of a history's log."""
+    with _copied(server, template, f"{template}_{seed}_careful") as url:
+        return asyncio.run(careful_reader(url, draw_traffic(seed)))
+
+
+def play(
+    server: str, template: str, seed: int, faults: Sequence[Fault] | None = None, expected: Left | None = None
+) -> Outcome:
+    """Play one history, disturbed, and compare what is left with the careful reader's.
 
     Parameters
     ----------
     faults
         What goes wrong; by default what the seed says.
+    expected
+        What the careful reader leaves, if that is known already.
     """
     planned = draw_faults(seed) if faults is None else tuple(faults)
+    expected = expected or careful(server, template, seed)
     traffic = draw_traffic(seed)
-    with _copied(server, template, f"{template}_{seed}_careful") as url:
-        expected = asyncio.run(careful_reader(url, traffic))
     with _copied(server, template, f"{template}_{seed}") as url:
         try:
             left = asyncio.run(disturbed(url, traffic, seed, planned))
@@ -87,13 +96,14 @@ def play(server: str, template: str, seed: int, faults: Sequence[Fault] | None =
 
 
 def shrink(server: str, template: str, outcome: Outcome) -> Outcome:
-    """Leave out faults without which a history fails as well, many at a time, then one by one, until all are needed."""
-    size = len(outcome.faults)
+    """Leave out faults without which a history fails as well, some at a time, then one by one, until all are needed."""
+    expected = careful(server, template, outcome.seed)
+    size = max(1, len(outcome.faults) // 4)
     while size:
         before, faults = outcome, outcome.faults
         for start in range(0, len(faults), size):
             left = [fault for fault in outcome.faults if fault not in faults[start : start + size]]
-            fewer = play(server, template, outcome.seed, left)
+            fewer = play(server, template, outcome.seed, left, expected)
             if fewer.problems:
                 outcome = fewer
         # Without one another may be needless, too: who is last goes round once more.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.history import migrated_template, play, shrink
+from tests.simulation.history import careful, migrated_template, play, shrink
 
 pytestmark = pytest.mark.postgres
 
@@ -60,5 +60,7 @@ def test_a_broken_promise_is_found_and_its_history_shrunk(
     assert found is not None, "nothing was noticed"
     shrunk = shrink(postgres_server_url, template, found)
     assert shrunk.problems
-    # It takes two faults as a rule; a history of many may need more of them to come to the same point.
-    assert len(shrunk.faults) <= min(len(found.faults), max(2, len(found.faults) // 2))
+    expected = careful(postgres_server_url, template, shrunk.seed)
+    for fault in shrunk.faults:
+        fewer = [other for other in shrunk.faults if other != fault]
+        assert play(postgres_server_url, template, shrunk.seed, fewer, expected).problems == (), "one too many is left"

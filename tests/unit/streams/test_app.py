@@ -59,3 +59,10 @@ async def test_reading_waits_for_room_in_the_buffer_of_the_agent_so_that_no_part
     await app.agents["driftline.fetches"].fun(Stream())
 
     assert consumer.buffer is queue
+
+
+def test_partitions_that_are_added_are_noticed_within_seconds() -> None:
+    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), 2)
+
+    # By default after five minutes, in which nobody reads them and no window closes.
+    assert app.conf.consumer_metadata_max_age_ms <= 15_000
