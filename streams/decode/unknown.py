@@ -6,7 +6,8 @@ not costs no more than the comparison of a column. Invariant: what is kept of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def new_in_event(event: Event, shape: EventShape) -> list[str]:
     return new_among(event, shape.known_fields)
 
 
-def new_among(features: Mapping[str, object], known: Iterable[str]) -> list[str]:
+def new_among(features: Mapping[str, object], known: Set[str]) -> list[str]:
     """Name the features that have a value and are not known; objects and lists are none.
 
     Examples
@@ -54,12 +55,8 @@ def new_among(features: Mapping[str, object], known: Iterable[str]) -> list[str]
     >>> new_among({"age": 3, "city": "X", "gone": None, "list": []}, {"age"})
     ['city']
     """
-    known = frozenset(known)
-    return [
-        name
-        for name, value in features.items()
-        if name not in known and value is not None and not isinstance(value, dict | list)
-    ]
+    new = features.keys() - known  # nearly always there is none
+    return sorted(name for name in new if not isinstance(features[name], dict | list | NoneType))
 
 
 def new_in_table(names: Iterable[str], find: Find, shape: EventShape, *, has_object: bool) -> dict[str, Mask]:

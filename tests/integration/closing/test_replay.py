@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from driftline.store.connection import Connection
+from driftline.store.migrate import migrate
 from streams import replay as replaying
 from streams.replay import ReplayResult, replay
-from tests.support.pipelines import DAY, MINUTE, SECOND, Event, Lab, beside, lab, label, prediction
+from tests.support.pipelines import DAY, MINUTE, SECOND, START_MS, Event, Lab, beside, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
 
@@ -35,7 +36,7 @@ async def replayed(made: Lab, events: list[Event], labels: list[Event]) -> Repla
     name = made.model.name
     predictions, truths = (
         made.decode("predictions", events).predictions[name],
-        made.decode("labels", labels).labels[name],
+        made.decode("labels", labels).labels.get(name),
     )
     async with beside(made.connection) as evaluator:
         return await replay(
@@ -82,6 +83,34 @@ async def test_a_replay_finds_what_the_live_path_finds_in_other_pieces(
         row | {"revision": 0} for row in await rows_of(live)
     ]
     assert (result.counts["prediction"], result.counts["label"], result.counts["pair"]) == (300, 100, 100)
+
+
+async def test_repeats_and_new_features_are_told_alike_live_in_other_pieces_and_in_a_replay(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From minute 12 on every third prediction comes twice, and all carry `age`, which the reference does not know."""
+    monkeypatch.setattr(replaying, "ROWS_A_FETCH", 777)
+    usual, _ = stream(15 * 600, 100)
+    first = 12 * 600
+    odd = [event | {"features": event["features"] | {"age": 3}} for event in usual[first:]]
+    events = usual[:first] + [again for row, event in enumerate(odd) for again in [event] * (1 + (row % 3 == 0))]
+    found = []
+    for is_live in (True, False):
+        await connection.execute("drop schema driftline cascade")
+        await migrate(connection)
+        made = await lab(connection, {"traffic": {"history": "10m"}, "drift": {"detectors": []}})
+        if is_live:
+            for start in range(0, len(events), 1_300):
+                await made.commit("predictions", *events[start : start + 1_300])
+                await made.close(events[min(start + 1_299, len(events) - 1)]["timestamp"] - START_MS)
+            await made.close()
+        else:
+            await replayed(made, events, [])
+        found.append([row for row in await made.drift() if row["detector"].startswith("traffic.")])
+
+    assert found[0] == found[1]
+    alarms = {(row["detector"], row["feature"]) for row in found[0] if row["level"] == "drift"}
+    assert alarms >= {("traffic.duplicates", "@traffic"), ("traffic.new_features", "age")}
 
 
 async def test_data_of_decades_with_a_short_horizon_is_replayed_whole(connection: Connection) -> None:
