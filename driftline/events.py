@@ -51,9 +51,14 @@ class Coded:
     codes: Codes
     values: tuple[str, ...]
 
-    def take(self, rows: Mask | Ints) -> Coded:
-        """Keep the given rows."""
-        return Coded(self.codes[rows], self.values)
+    def take(self, rows: Mask | Ints | slice) -> Coded:
+        """Keep the given rows, and no more values than rows: a small part of much stays small."""
+        codes = self.codes[rows]
+        if len(self.values) <= len(codes):
+            return Coded(codes, self.values)
+        used = np.unique(codes[codes >= 0])
+        places = np.where(codes >= 0, np.searchsorted(used, codes), codes).astype(np.int32)
+        return Coded(places, tuple(self.values[code] for code in used.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Numeric:
     values: Floats
     missing: Mask
 
-    def take(self, rows: Mask | Ints) -> Numeric:
+    def take(self, rows: Mask | Ints | slice) -> Numeric:
         """Keep the given rows."""
         return Numeric(self.values[rows], self.missing[rows])
 
@@ -131,8 +136,8 @@ class PredictionBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def pick(self, rows: Ints) -> PredictionBatch:
-        """Return the given rows in the given order."""
+    def pick(self, rows: Ints | slice) -> PredictionBatch:
+        """Return the given rows in the given order; a slice of them without a copy."""
         raw = self.raw_features
         return PredictionBatch(
             self.order[rows],
@@ -145,7 +150,7 @@ class PredictionBatch:
             tuple(segment.take(rows) for segment in self.segments),
             self.has_features[rows],
             {name: column.take(rows) for name, column in self.features.items()},
-            None if raw is None else tuple(raw[i] for i in rows),
+            None if raw is None else tuple(raw[i] for i in np.arange(len(raw))[rows]),
             {name: carried[rows] for name, carried in self.new_features.items()},
         )
 
@@ -182,8 +187,8 @@ class LabelBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def pick(self, rows: Ints) -> LabelBatch:
-        """Return the given rows in the given order."""
+    def pick(self, rows: Ints | slice) -> LabelBatch:
+        """Return the given rows in the given order; a slice of them without a copy."""
         predicted = self.prediction_time_ms
         return LabelBatch(
             self.order[rows],
@@ -215,8 +220,8 @@ class FeatureBatch:
     def __len__(self) -> int:
         return len(self.order)
 
-    def pick(self, rows: Ints) -> FeatureBatch:
-        """Return the given rows in the given order."""
+    def pick(self, rows: Ints | slice) -> FeatureBatch:
+        """Return the given rows in the given order; a slice of them without a copy."""
         raw = self.raw_features
         return FeatureBatch(
             self.order[rows],
@@ -225,7 +230,7 @@ class FeatureBatch:
             self.version.take(rows),
             tuple(segment.take(rows) for segment in self.segments),
             {name: column.take(rows) for name, column in self.features.items()},
-            None if raw is None else tuple(raw[i] for i in rows),
+            None if raw is None else tuple(raw[i] for i in np.arange(len(raw))[rows]),
             {name: carried[rows] for name, carried in self.new_features.items()},
         )
 

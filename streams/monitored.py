@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.errors import StateError
-from driftline.events import MISSING, OTHER, Coded, Floats, Ints, Numeric
+from driftline.events import Coded, Floats, Ints, Numeric
 from driftline.settings import ModelSettings, Settings
 from driftline.settings.services import KafkaTopics
 from driftline.store.arrays import pg_array
@@ -29,7 +29,8 @@ from streams.windows import grain_of
 LOCK_BUCKETS = 64
 DAYS_KEPT_WITHOUT_LABELS = 30
 REST_NAMES = ("other", "missing")
-"""What stands for names beyond the bound and for no name; they always have a code, and do not count."""
+"""What stands for names beyond the bound and for no name, in the order of the codes -2 and -1 of a column; they always
+have a code, and do not count."""
 
 EVERY_VERSION = "*"
 ALL_SEGMENTS = "*"
@@ -139,22 +140,20 @@ class MonitoredModel:
         prefix
             Stands before each name, as `SEX=` before the values of a segment.
         """
-        names = [prefix + value for value in column.values]
-        used = np.unique(column.codes[column.codes >= 0]).tolist()
-        rest = [prefix + name for name in REST_NAMES]
-        wanted = [names[code] for code in used]
-        if (column.codes < 0).any() or any(name not in self.codes.get(kind, {}) for name in wanted):
-            await self.admit(connection, kind, [*rest, *wanted])
-            if any(name not in self.codes[kind] for name in wanted):
-                await self.refresh_names(connection)
+        names, rest = [prefix + value for value in column.values], [prefix + name for name in REST_NAMES]
         known = self.codes.get(kind, {})
+        has_rest = bool(column.codes.min(initial=0) < 0)
+        if not all(name in known for name in (names + rest if has_rest else names)):
+            used = np.unique(column.codes[column.codes >= 0]).tolist()
+            wanted = [names[code] for code in used]
+            if has_rest or any(name not in known for name in wanted):
+                await self.admit(connection, kind, [*rest, *wanted])
+                if any(name not in self.codes[kind] for name in wanted):
+                    await self.refresh_names(connection)
+                known = self.codes[kind]
         other = known.get(rest[0], 0)
-        table = np.full(len(names) + 2, other, np.int64)
-        for code in used:
-            table[code] = known.get(names[code], other)
-        table[MISSING] = known.get(rest[1], other)
-        table[OTHER] = other
-        return table[column.codes]
+        # Codes -1 and -2, what is missing and what is other, find theirs from the end.
+        return np.array([known.get(name, other) for name in (*names, *rest)], np.int64)[column.codes]
 
     def n_beyond(self, kind: str, column: Coded, prefix: str = "") -> int:
         """Return in how many rows of an encoded column a name has no code of its own, so that `other` stands for it."""

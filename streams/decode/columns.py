@@ -131,7 +131,7 @@ def by_model(batch: AnyBatch, table: Table) -> Iterator[tuple[str, AnyBatch]]:
     starts = np.append(0, ends[:-1])
     for (model, _), start, end in zip(table.models, kept[starts], kept[ends], strict=True):
         if start < end:
-            yield model, batch if end - start == len(batch) else batch.pick(np.arange(start, end))
+            yield model, batch if end - start == len(batch) else batch.pick(slice(start, end))
 
 
 def _ids(table: Table, reading: Reading) -> pa.Array:
