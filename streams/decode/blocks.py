@@ -22,6 +22,9 @@ SHORT_BYTES = 2 * DEPTH_MAX - 1
 PIECE_BYTES = 1024 * 1024
 """How much Arrow parses at a time: what the processor keeps at hand. A whole fetch at once takes half as long again."""
 
+LOOK_BYTES = 256 * 1024
+"""How much is looked through at a time: for a whole fetch, the system has to give pages anew each time."""
+
 _OPENING, _CLOSING = b"{}"
 _LITERAL = re.compile(rb"[\s:,\[-](?:NaN|Inf)")
 
@@ -77,9 +80,13 @@ def is_block(block: bytes, messages: int) -> bool:
 
 def _holds(block: bytes, word: bytes) -> bool:
     """Tell whether a block holds a word: one letter is looked for many times faster than three at once."""
-    letters = np.frombuffer(block, np.uint8)
-    first = np.flatnonzero(letters[: 1 - len(word)] == word[0])
-    return bool(np.logical_and.reduce([letters[first + place] == letter for place, letter in enumerate(word)]).any())
+    for start in range(0, len(block), LOOK_BYTES):
+        n_bytes = min(LOOK_BYTES + len(word) - 1, len(block) - start)  # a word may begin in one stretch and end behind
+        letters = np.frombuffer(block, np.uint8, n_bytes, start)
+        first = np.flatnonzero(letters[: 1 - len(word)] == word[0])
+        if np.logical_and.reduce([letters[first + place] == letter for place, letter in enumerate(word)]).any():
+            return True
+    return False
 
 
 def read_block(block: bytes, schema: pa.Schema, longest: int) -> pa.Table | None:
