@@ -41,6 +41,10 @@ RECONNECT_S = 5
 HOLD_MS_MAX = 30_000
 """Much longer than anybody computes between two statements, so only who is stopped or cut off is sent away."""
 
+TRANSACTION_MS_MAX = 300_000
+"""So long may a transaction last, on PostgreSQL 17 and newer: a server that has received half a statement waits for the
+rest, and does not count that as idle. Nothing that workers do takes nearly as long."""
+
 SERVICE_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, PoolTimeout, OSError)
 """What is raised while Postgres is away, restarts or ended our session: the same call may go through later."""
 
@@ -267,11 +271,21 @@ async def the_row(connection: Connection, statement: str, **parameters: object) 
 
 
 @asynccontextmanager
-async def bounded(connection: Connection) -> AsyncIterator[None]:
+async def bounded(connection: Connection, *, whole: bool = True) -> AsyncIterator[None]:
     """Run a transaction that the server ends should this program be stopped or cut off in its middle.
 
     Without that a server that hears nothing more keeps its locks for ever, and everybody waits.
+
+    Parameters
+    ----------
+    whole
+        Whether its whole time is bounded, too, and not only how long it may be idle.
     """
     async with connection.transaction():
-        await row(connection, "bound_hold", idle_ms=str(HOLD_MS_MAX))
+        await row(
+            connection,
+            "bound_hold",
+            idle_ms=str(HOLD_MS_MAX),
+            whole_ms=str(TRANSACTION_MS_MAX if whole else 0),
+        )
         yield

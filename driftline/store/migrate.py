@@ -90,7 +90,7 @@ async def migrate(connection: Connection) -> list[Migration]:
 async def _migrate(connection: Connection) -> list[Migration]:
     applied = []
     try:
-        async with bounded(connection):
+        async with bounded(connection, whole=False):  # to make an index takes its time
             await connection.execute("select pg_advisory_xact_lock(6, 0)")
             version = await schema_version(connection)
             if version == 0:

@@ -11,8 +11,8 @@ The steps, in this order for every fetch, so that nothing deadlocks and a stoppe
 5. **summarise** under the profiles in force, read under the locks: the deltas.
 6. **dead letters, counters, offset**; commit.
 
-Data travels as parameters of single statements, never as COPY: a process that stops in the middle of one is waited for
-at most `idle_in_transaction_session_timeout`.
+Data travels as parameters of single statements, never as COPY: a process that stops between two is waited for at most
+`idle_in_transaction_session_timeout`, one that is cut off in the middle of one at most `transaction_timeout`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ from streams.watermarks import judge_times
 
 LOCK_TIMEOUT_MS = 15_000
 """Longer than a stopped process can hold a lock (`idle_in_transaction_session_timeout`), shorter than a session."""
+
+FETCH_MS_MAX = 120_000
+"""So long may the whole transaction last, on PostgreSQL 17 and newer. Who is cut off when half a statement arrived is
+not idle to the server, and would keep the partition and the models' locks."""
 
 PAYLOAD_BYTES_A_FETCH_MAX = 4 * 1024 * 1024
 """Dead letters of one fetch keep no payload beyond this; their reason and place are always kept."""
@@ -127,6 +131,7 @@ async def commit_fetch(
             "begin_fetch",
             idle_ms=str(pipeline.idle_in_transaction_ms),
             lock_ms=str(LOCK_TIMEOUT_MS),
+            whole_ms=str(FETCH_MS_MAX),
         )
         if not _goes_on(
             await row(connection, "lock_offset", topic=position.topic, partition=position.partition), position

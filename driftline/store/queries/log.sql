@@ -3,12 +3,17 @@
 -- take longer than running them.
 select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
        set_config('lock_timeout', %(lock_ms)s, true) as lock,
+       case when current_setting('server_version_num')::integer >= 170000
+            then set_config('transaction_timeout', %(whole_ms)s, true) end as whole,
        set_config('jit', 'off', true) as jit, set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge,
        set_config('enable_seqscan', 'off', true) as sequential, set_config('enable_bitmapscan', 'off', true) as bitmap;
 
 -- name: bound_hold
--- How long a transaction may be idle, so that nobody who is stopped or cut off in it holds its locks for ever.
-select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle;
+-- How long a transaction may be idle, so that nobody who is stopped or cut off in it holds its locks for ever; and how
+-- long it may last, since a server that has half a statement and waits for the rest does not call that idle.
+select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
+       case when current_setting('server_version_num')::integer >= 170000
+            then set_config('transaction_timeout', %(whole_ms)s, true) end as whole;
 
 -- name: lock_offset
 -- The fence: holds a partition's row, and says where the log goes on.

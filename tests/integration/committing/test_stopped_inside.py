@@ -7,6 +7,8 @@ for as long. The bound of a fetch is shorter and tried in `test_commit.py`, that
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from driftline.kafka_admin import PartitionEnds, TopicInfo
 from driftline.settings import PostgresSettings
 from driftline.settings.services import RetentionSettings
 from driftline.store import connection as store
-from driftline.store.connection import Connection, open_pool
+from driftline.store.connection import Connection, open_pool, row
 from driftline.store.migrate import migrate
 from streams.closing.tidy import drop_expired
 from streams.committing import merging
@@ -144,3 +146,44 @@ async def test_others_go_on_only_because_who_is_stopped_is_sent_away(
     with suppress(asyncio.CancelledError, psycopg.OperationalError):
         await doing
     assert len(waits) == (0 if is_bounded else len(case.waited_for))
+
+
+async def begin_bounded(connection: Connection) -> None:
+    await connection.execute("begin")
+    await row(connection, "bound_hold", idle_ms=str(store.HOLD_MS_MAX), whole_ms=str(store.TRANSACTION_MS_MAX))
+
+
+async def begin_fetch(connection: Connection) -> None:
+    await connection.execute("begin")
+    await row(connection, "begin_fetch", idle_ms="5000", lock_ms="15000", whole_ms=str(store.TRANSACTION_MS_MAX))
+
+
+@pytest.mark.parametrize("begin", [begin_bounded, begin_fetch])
+@pytest.mark.parametrize("whole_ms", [1_000, 0])
+async def test_who_is_cut_off_in_half_a_statement_is_sent_away(
+    begin: Callable[[Connection], Awaitable[None]],
+    whole_ms: int,
+    connection: Connection,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if connection.info.server_version < 170000:
+        pytest.skip("PostgreSQL bounds whole transactions since version 17")
+    monkeypatch.setattr(store, "HOLD_MS_MAX", 200)
+    monkeypatch.setattr(store, "TRANSACTION_MS_MAX", whole_ms)
+    await begin(connection)
+    await connection.execute("select pg_advisory_xact_lock(9, 1)")
+    query = b"\0select $1::text\0" + struct.pack(">h", 0)
+    parse = b"P" + struct.pack(">i", len(query) + 4) + query
+    bind = b"B" + struct.pack(">i", 100_000) + b"\0\0"  # the other bytes never come
+
+    os.write(connection.fileno(), parse + bind)
+
+    async with await psycopg.AsyncConnection.connect(postgres_url) as other:
+        await other.execute(f"set local lock_timeout = '{20_000 if whole_ms else 1_500}ms'".encode())
+        if whole_ms:
+            await other.execute("select pg_advisory_xact_lock(9, 1)")
+        else:
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await other.execute("select pg_advisory_xact_lock(9, 1)")
+    connection.pgconn.finish()
