@@ -25,6 +25,7 @@ def test_a_prediction_becomes_a_row(fast_rows_min: int) -> None:
         "feature age": 31.0,
         "feature city": "Boston",
         "raw": None,
+        "new": [],
     }
 
 
