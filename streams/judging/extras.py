@@ -128,11 +128,13 @@ def judge_extras(
         found.append(judged.verdict(extras, traffic))
     if "new_features" in settings.checks:
         looks += 1
-        # As long as a stretch is remembered that had too much of one, it is told of, so that its episode can end.
+        # What always came has nothing to say. As long as a stretch is remembered that had too much of a name, that name
+        # is told of, so that its episode can end.
         odd = {name for of in extras.values() for name in of.odd} - {ALL_PREDICTIONS}
         for name in sorted({*extras.get(traffic.growing.start_ms, NOTHING).new, *odd}):
-            part = significance / names_max
-            found.append(_new(name, settings.new_features, part).verdict(extras, traffic))
+            verdict = _new(name, settings.new_features, significance / names_max).verdict(extras, traffic)
+            if name in odd or verdict.level in ("warning", "drift"):
+                found.append(verdict)
     return tuple(found), looks
 
 

@@ -177,11 +177,11 @@ async def test_a_new_feature_is_told_by_name_and_what_always_came_beside_the_fea
     await made.close(30 * MINUTE)
 
     rows = await made.drift(detector="traffic.new_features")
-    assert {row["feature"] for row in rows} == {"trace", "age"}
-    alarms = [(row["feature"], row["window_end"] / MINUTE) for row in rows if row["level"] == "drift"]
-    assert alarms == [("age", end) for end in range(16, 16 + len(alarms))]
-    assert len(alarms) >= 4  # until a quarter of what is remembered had it: then that is how things are
-    assert [what for what, _ in await told(made)] == ["traffic.detected", "traffic.recovered"]
+    assert {row["feature"] for row in rows} == {"age"}
+    alarms = [row["window_end"] / MINUTE for row in rows if row["level"] == "drift"]
+    assert alarms[:2] == [16, 17]
+    assert set(alarms) <= set(range(16, 26))
+    assert await told(made, "detected") == [("traffic.detected", 17)]
     [cause] = (await episode_of(made))["causes"]
     assert cause_in_words(cause).startswith("new feature age: ")
     assert 0.4 < cause["current_share"] <= 1
