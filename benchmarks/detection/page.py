@@ -125,6 +125,7 @@ def estimates(rows: Rows) -> str:
                 f"{by['nannyml']['bias']:+.4f}" if "nannyml" in by else "",
             )
             for (of, metric), by in found.items()
+            if "driftline" in by
         ),
     )
 
