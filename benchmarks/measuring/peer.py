@@ -22,7 +22,7 @@ from benchmarks.report.results import Measured, NotMeasuredError
 from benchmarks.setting.stage import REFERENCE_ROWS, REFERENCE_SEED, Stage
 from benchmarks.setting.traffic import CATEGORIES, Traffic, make_traffic
 
-SCRIPTS = Path(__file__).parent / "peers"
+SCRIPTS = Path(__file__).parents[1] / "peers"
 BINS = 10
 
 

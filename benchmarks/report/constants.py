@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.setting.traffic import CATEGORIES, LABELLED_SHARE, NUMERIC
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 COMMITTED = PROJECT / "docs" / "benchmarks"
 CONSTANTS = PROJECT / "driftline" / "capacity" / "measured.json"
 ROWS = {"drift": "driftline", "labels": "driftline-labels"}

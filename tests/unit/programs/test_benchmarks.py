@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
+from benchmarks.measuring import peer
 from benchmarks.measuring.workers import decoded_of, longest_pause_s, longest_wait_s, partitions_of
 from benchmarks.report.constants import COMMITTED, CONSTANTS, constants_of
 from benchmarks.report.results import Measured, Result, Target, as_json, ratio
@@ -18,6 +21,33 @@ from benchmarks.setting import traffic
 from benchmarks.setting.stage import FULL, QUICK
 
 EVENTS = 60_000
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.kind in ("peer", "limit")])
+def test_the_program_of_a_peer_is_where_it_is_looked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> None:
+        started.append(command)
+        raise InterruptedError
+
+    monkeypatch.setattr(peer.subprocess, "Popen", start)
+    (tmp_path / "python").touch()
+    topics = SimpleNamespace(predictions="json")
+    stage: Any = SimpleNamespace(
+        peers=tmp_path / "python",
+        once=lambda *_: tmp_path,
+        folder=tmp_path,
+        bootstrap_servers="",
+        topics=lambda _: topics,
+        by_segment="by segment",
+        size=FULL,
+    )
+    with pytest.raises(InterruptedError):
+        ROWS[name].measure(stage)
+    assert Path(started[0][1]).is_file()
 
 
 @pytest.fixture(scope="module")
