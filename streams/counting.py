@@ -37,6 +37,9 @@ from streams.panes import NumericFeatures, PaneDeltas, PaneLayout, class_indices
 BLOCK_VALUES = 32_768
 """So many values are counted at a time: what the processor keeps at hand, whatever the fetch holds."""
 
+CELLS_MAX = 8 * 1024 * 1024
+"""So many cells may lie side by side, were each row a group of its own: wide models are counted one by one."""
+
 SPARE_CELLS = 2
 """Behind the bins and sums of each group, for what is not to be counted."""
 
@@ -117,8 +120,23 @@ def summarise(parts: Sequence[Part]) -> list[PaneDeltas]:
         alike[part.segments.shape[1], part.layout.width.bit_length()].append(place)
     found: dict[int, PaneDeltas] = {}
     for places in alike.values():
-        found |= zip(places, _SideBySide([parts[place] for place in places]).deltas(), strict=True)
+        for few in _few_enough(parts, places):
+            found |= zip(few, _SideBySide([parts[place] for place in few]).deltas(), strict=True)
     return [found[place] for place in range(len(parts))]
+
+
+def _few_enough(parts: Sequence[Part], places: Sequence[int]) -> Iterator[list[int]]:
+    """Cut places so that the cells of each piece are bounded, whatever came in a fetch."""
+    few: list[int] = []
+    cells = 0
+    for place in places:
+        own = len(parts[place]) * parts[place].layout.width
+        if few and cells + own > CELLS_MAX:
+            yield few
+            few, cells = [], 0
+        few.append(place)
+        cells += own
+    yield few
 
 
 def summarise_predictions(

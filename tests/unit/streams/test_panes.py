@@ -1,6 +1,7 @@
 """Does a pane count what a loop over its events counts?"""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,12 +79,35 @@ def expected_vector(inside: list[Event], layout: PaneLayout) -> list[int]:
     return [*x, *c, *predicted, 0, 0, *np.bincount(score, minlength=len(of_score.edges) + 3), *sums]
 
 
-@pytest.mark.parametrize("block_values", [64, counting.BLOCK_VALUES])
+def test_so_many_models_lie_side_by_side_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = pane_layout(profile_of(REFERENCE))
+    events = random_events(1, 100)
+    version, segments, late = columns(events)
+    parts = [Part(batch_of(events), version, segments, late, layout, PANE_MS)] * 7
+    rows_together: list[int] = []
+    group = counting.group_rows
+
+    def noted(version: Ints, *others: Any) -> Any:
+        rows_together.append(len(version))
+        return group(version, *others)
+
+    monkeypatch.setattr(counting, "group_rows", noted)
+    monkeypatch.setattr(counting, "CELLS_MAX", 300 * layout.width)
+    first, *rest = summarise(parts)
+    assert rows_together == [300, 300, 100]
+    assert all(each.vectors == first.vectors for each in rest)
+
+
+@pytest.mark.parametrize(
+    ("block_values", "cells_max"),
+    [(64, counting.CELLS_MAX), (counting.BLOCK_VALUES, 1), (counting.BLOCK_VALUES, 10**9)],
+)
 @pytest.mark.parametrize("beside", [(), ("binary",), ("regression", "binary", "multiclass")])
 def test_every_summary_counts_its_events_whatever_stands_beside(
-    beside: tuple[Task, ...], block_values: int, monkeypatch: pytest.MonkeyPatch
+    beside: tuple[Task, ...], block_values: int, cells_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "BLOCK_VALUES", block_values)
+    monkeypatch.setattr(counting, "CELLS_MAX", cells_max)
     layout = pane_layout(profile_of(REFERENCE))
     assert layout.profile.features[0].edges == tuple(EDGES)
     assert layout.profile.features[1].categories == ("a", "b")
