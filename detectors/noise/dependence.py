@@ -31,6 +31,10 @@ DISPERSION_MAX = 256.0
 PAIRS_LENT = 32.0
 """What other columns show counts as so many pairs of a column's own: more would make a still one seem to swing."""
 
+OTHERS_MAX = 2.0
+"""Of the others none counts as more than so many times their median: an hour of the day swings a hundred times as
+much as chance, and says nothing of what stands beside it."""
+
 _PAIRS_TO_COMPARE = 3
 
 
@@ -87,8 +91,8 @@ class Dispersion:
         """Return what is known after some more pairs."""
         if not seen.ratios.shape[0]:
             return self
-        # The median of chi-square over its freedom (Wilson and Hilferty): of three pairs one may be a change.
-        typical = np.median(seen.ratios, axis=0) / (1.0 - 2.0 / (9.0 * seen.freedoms)) ** 3
+        # Of three pairs one may be a change, so not their mean.
+        typical = np.median(seen.ratios, axis=0) / _median_of_chi_square(seen.freedoms)
         typical *= len(seen.ratios) >= _PAIRS_TO_COMPARE
         most = LEAP_MAX * np.maximum(np.maximum(self.means, typical), 1.0)
         new = seen.tells.sum(axis=0)
@@ -115,7 +119,8 @@ class Dispersion:
         pairs = self._remembered()
         weights = freedoms * pairs
         of_others = weights.sum() - weights
-        others = ((weights * self.means).sum() - weights * self.means) / np.maximum(of_others, 1.0)
+        shown = weights * np.minimum(self.means, OTHERS_MAX * _median_mean(self.means, weights))
+        others = (shown.sum() - shown) / np.maximum(of_others, 1.0)
         lent = np.minimum(of_others / freedoms, PAIRS_LENT)
         means = (pairs * self.means + lent * others) / np.maximum(pairs + lent, 1.0)
         is_clear = (self.pairs >= pairs_min) & _exceeds_chance(others, of_others, np.ones(others.size))
@@ -124,6 +129,19 @@ class Dispersion:
 
     def _remembered(self) -> FloatArray:
         return np.minimum(self.pairs, PAIRS_REMEMBERED).astype(np.float64)
+
+
+def _median_of_chi_square(freedoms: FloatArray) -> FloatArray:
+    # Over its freedom, by Wilson and Hilferty.
+    medians: FloatArray = (1.0 - 2.0 / (9.0 * freedoms)) ** 3
+    return medians
+
+
+def _median_mean(means: FloatArray, weights: FloatArray) -> float:
+    told = weights > 0
+    if not told.any():
+        return 1.0
+    return float(np.median(means[told] / _median_of_chi_square(np.maximum(weights[told], 1.0))))
 
 
 def _exceeds_chance(means: FloatArray, pairs: FloatArray, freedoms: FloatArray) -> BoolArray:

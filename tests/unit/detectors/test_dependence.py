@@ -76,6 +76,16 @@ def test_a_weak_swing_alarms_no_more_while_little_is_known_of_it(detector: str, 
     assert found <= stats.nbinom.isf(0.001, looks * significance, 0.5)
 
 
+@pytest.mark.parametrize("pairs", [6, 40, 200])
+def test_one_feature_that_swings_by_nature_makes_no_other_one_blind(pairs: int) -> None:
+    """An hour of the day differs from window to window as nothing else does."""
+    means, freedoms = np.ones(20), np.full(20, 9.0)
+    means[7] = 100.0
+    together = Dispersion(means, np.full(20, pairs, np.int64)).known_together(3, freedoms)
+    assert together[7] >= 100.0
+    assert np.delete(together, 7).max() <= 1.1
+
+
 def test_the_other_window_statistics_have_the_p_values_of_psi() -> None:
     """So what is counted of PSI, here and in the calibration table, is counted of them."""
     chance = np.random.default_rng(18)
