@@ -80,7 +80,7 @@ def sniff(document: object, kind: Kind, shape: EventShape, others: Paths) -> Sni
         wanted = _wanted(event, kind, shape, others, has_object)
         leaves = {(*root, *path): leaf for path, leaf in wanted.items()} | {("specversion",): pa.string()}
         return Sniffed(_schema(leaves), root, has_object)
-    except _UnfitError:
+    except (_UnfitError, UnicodeEncodeError):  # JSON lets a class be named by a lone surrogate, Arrow does not
         return None
 
 

@@ -167,6 +167,14 @@ def test_the_score_of_many_classes_is_the_probability_of_the_predicted_one(fast_
     assert [letter.reason for letter in decoded.dead] == ["wrong_type", "bad_score", "wrong_type"]
 
 
+def test_a_class_whose_name_is_no_text_stops_nobody(fast_rows_min: int) -> None:
+    topic = decoder(shape(task="multiclass"), fast_rows_min=fast_rows_min)
+    sent = {key: value for key, value in PREDICTION.items() if key != "score"} | {"prediction": 2}
+    decoded = decode(topic, *(sent | {"probabilities": each} for each in ({"2": 0.5, "\ud800": 0.5}, {"2": 0.75})))
+    assert [row["score"] for row in rows(decoded.predictions["m"])] == [0.5, 0.75]
+    assert decoded.dead == []
+
+
 def test_the_header_tells_the_model_before_the_field_and_the_field_before_the_topic(fast_rows_min: int) -> None:
     topic = decoder(shape("m"), shape("n", "regression"), fast_rows_min=fast_rows_min)
     assert list(decode(topic, PREDICTION, headers={"driftline-model": "n"}).predictions) == ["n"]
