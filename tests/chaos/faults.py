@@ -173,6 +173,26 @@ def kill_relay(world: World) -> None:
     world.relays[1].signal(signal.SIGCONT)
 
 
+def cut_relay_from_broker(world: World) -> None:
+    """Let nothing pass between the broker and both the relay and a worker for half a minute, while messages wait."""
+    _put_relay_behind(world)
+    _cut(world, world.services.broker_network)
+
+
+def cut_relay_from_postgres(world: World) -> None:
+    """Let nothing pass between Postgres and both the relay and a worker for half a minute, while messages wait."""
+    _put_relay_behind(world)
+    _cut(world, world.services.postgres_network)
+
+
+def _put_relay_behind(world: World) -> None:
+    world.relays[0].end()
+    world.start_relay(0, is_behind=True)
+    sent = "select count(*) from driftline.outbox where published_at is not null"
+    [(before,)] = world.monitor.rows(sent)
+    wait_for(lambda: world.monitor.rows(sent)[0][0] > before, "a message to leave", PATIENCE_S)
+
+
 def fill_disk(world: World) -> None:
     """Leave no room on the disk of the tables, and make room again."""
     assert world.disk is not None
@@ -224,6 +244,8 @@ FAULTS: dict[str, Fault] = {
     "worker-cut-off": Fault(cut_worker_off),
     "worker-broker-stalled": Fault(stall_broker),
     "worker-postgres-stalled": Fault(stall_postgres),
+    "relay-broker-cut": Fault(cut_relay_from_broker),
+    "relay-postgres-cut": Fault(cut_relay_from_postgres),
     "connections-reset": Fault(reset_connections),
     "partitions-added": Fault(add_partitions),
     "retention-overrun": Fault(overrun_by_retention),

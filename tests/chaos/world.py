@@ -120,9 +120,10 @@ class World:
         worker = WorkerProcess(config, self._log(f"worker-{at}"), self._home())
         return _put(self.workers, at, worker)
 
-    def start_relay(self, at: int) -> WorkerProcess:
-        """Start a relay in the place of one that has ended, or a further one."""
-        relay = WorkerProcess(self.monitor.config, self._log(f"relay-{at}"), self._home(), command="relay")
+    def start_relay(self, at: int, *, is_behind: bool = False) -> WorkerProcess:
+        """Start a relay in the place of one that has ended, or a further one; behind the networks if wanted."""
+        config = (self.behind if is_behind else self.monitor).config
+        relay = WorkerProcess(config, self._log(f"relay-{at}"), self._home(), command="relay")
         return _put(self.relays, at, relay)
 
     def _log(self, name: str) -> Path:
