@@ -105,6 +105,25 @@ class KafkaSettings(Section):
         return heartbeat_ms
 
 
+def tells_where_secrets_end(url: str) -> bool:
+    """Tell whether everybody finds user and password of a database's URL in the same place, and the server after them.
+
+    A password with a bare `/`, `@`, `?` or `#` ends at another character for each reader, and the rest of it would be
+    taken for the server's name, which messages tell.
+
+    Examples
+    --------
+    >>> tells_where_secrets_end("postgresql://me:a%2Fb@db/ml?sslmode=require")
+    True
+    >>> tells_where_secrets_end("postgresql://me:a/b@db/ml")
+    False
+    """
+    address, _, query = url.partition("://")[2].partition("?")
+    authority, _, path = address.partition("/")
+    in_query = "@" in query and "@" not in authority
+    return authority.count("@") <= 1 and "@" not in path and "#" not in address and not in_query
+
+
 class PostgresSettings(Section):
     """Where results, stored predictions and offsets live."""
 
@@ -117,12 +136,17 @@ class PostgresSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_a_postgres_url(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
         try:
-            scheme = urlsplit(url.get_secret_value()).scheme
+            parts = urlsplit(text)
+            usable = parts.scheme in POSTGRES_SCHEMES and ("," in parts.netloc or parts.port != 0)
         except ValueError:  # its text may quote the URL
-            scheme = ""
-        if scheme not in POSTGRES_SCHEMES:
-            refuse_value("must be a URL such as postgresql://user:password@host:5432/database")
+            usable = False
+        if not usable or not tells_where_secrets_end(text):
+            refuse_value(
+                "must be a URL such as postgresql://user:password@host:5432/database, "
+                "with what is special in the password percent-encoded (/ is %2F, @ is %40)"
+            )
         return url
 
     @property

@@ -10,7 +10,7 @@ import logging
 import math
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from driftline.errors import ConfigurationError, DriftlineError, StateError
 from driftline.settings import PostgresSettings
+from driftline.settings.services import tells_where_secrets_end
 from driftline.store import sql
 from driftline.store.arrays import POSTGRES_EPOCH_MS, register_arrays
 from driftline.store.refusals import refusal
@@ -112,14 +113,14 @@ def timestamp(ms: int) -> datetime:
 
 
 def _parts(url: str) -> dict[str, Any]:
-    try:
-        return conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # its text may quote the password
-        raise ConfigurationError(
-            "is no URL that libpq understands",
-            where="postgres.url",
-            remedy="percent-encode special characters in it, and look at the names after `?`",
-        ) from None
+    with suppress(psycopg.ProgrammingError):  # its text may quote the password
+        if tells_where_secrets_end(url):
+            return conninfo_to_dict(url)
+    raise ConfigurationError(
+        "is no URL that libpq understands",
+        where="postgres.url",
+        remedy="percent-encode special characters in it, and look at the names after `?`",
+    )
 
 
 def place_of(url: str) -> str:

@@ -117,6 +117,8 @@ async def test_a_pool_goes_on_over_new_connections_after_all_of_its_own_went_dea
     ("url", "told"),
     [
         ("postgresql://me:hid%%den@db/ml", "is no URL that libpq understands"),
+        ("postgresql://me:hidden/2@db/ml", "is no URL that libpq understands"),
+        ("postgresql://me:hidden@2@db/ml", "is no URL that libpq understands"),
         ("postgresql://me:hidden@db/ml?poolsize=3", "is no URL that libpq understands"),
     ],
 )

@@ -302,6 +302,17 @@ alerts: {webhooks: {chat: {url: "https://me:hunter2@chat/hunter2", secret: whsec
 """
 
 
+UNESCAPED = [
+    "me:hunter2/x@db",
+    "me:1/hunter2@db",
+    "me:hunter2@x@db",
+    "me:x@hunter2@db",
+    "me:hunter2?x@db",
+    "me:1#hunter2@db",
+]
+"""Passwords that were not percent-encoded: where they end and the server begins, everybody reads otherwise."""
+
+
 def test_a_secret_is_in_no_text_of_the_settings(config: Path) -> None:
     loaded = load(config, MODEL + SECRETS)
 
@@ -317,6 +328,8 @@ def test_a_secret_is_in_no_text_of_the_settings(config: Path) -> None:
         SECRETS.replace("postgresql:", "mysql:"),
         SECRETS.replace("hunter2-hunter2-hunter2", "hunter2"),
         SECRETS.replace("password:", "pasword:"),
+        *(SECRETS.replace("me:hunter2@db", odd) for odd in UNESCAPED),
+        SECRETS.replace("@db/ml", "@db:hunter2/ml"),
         SECRETS.replace("https:", "ftp:"),
         SECRETS.replace("@chat", "@[chat"),
         SECRETS.replace("@chat", "@chat:hunter2"),
