@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from alerts.post import Answer, Post
 from driftline.backoff import backoff_ms
 from driftline.settings import WebhookSettings, format_duration
-from driftline.store.connection import Connection, row, rows, run
+from driftline.store.connection import Connection, bounded, row, rows, run
 
 _log = logging.getLogger("driftline.alerts")
 
@@ -41,8 +41,7 @@ def wants(webhook: WebhookSettings, event: str, model: str) -> bool:
 
 async def fan_out(connection: Connection, models: Collection[str], webhooks: Mapping[str, WebhookSettings]) -> int:
     """Make the deliveries of messages of some models that have none yet; return how many messages there were."""
-    async with connection.transaction():
-        await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
+    async with bounded(connection, idle_ms=HOLD_MS_MAX):
         messages = await rows(connection, "messages_to_fan_out", models=list(models), messages_max=MESSAGES_A_BATCH)
         wanted = [
             (message.sequence, name)

@@ -272,13 +272,19 @@ async def the_row(connection: Connection, statement: str, **parameters: object) 
 
 
 @asynccontextmanager
-async def bounded(connection: Connection, *, whole: bool = True) -> AsyncIterator[None]:
+async def bounded(
+    connection: Connection, *, idle_ms: int | None = None, lock_ms: int | None = None, whole: bool = True
+) -> AsyncIterator[None]:
     """Run a transaction that the server ends should this program be stopped or cut off in its middle.
 
     Without that a server that hears nothing more keeps its locks for ever, and everybody waits.
 
     Parameters
     ----------
+    idle_ms
+        For how long it may be idle, `HOLD_MS_MAX` if that is None.
+    lock_ms
+        For how long it may wait for a lock; for as long as the session says if that is None.
     whole
         Whether its whole time is bounded, too, and not only how long it may be idle.
     """
@@ -286,7 +292,8 @@ async def bounded(connection: Connection, *, whole: bool = True) -> AsyncIterato
         await row(
             connection,
             "bound_hold",
-            idle_ms=str(HOLD_MS_MAX),
+            idle_ms=str(HOLD_MS_MAX if idle_ms is None else idle_ms),
+            lock_ms=None if lock_ms is None else str(lock_ms),
             whole_ms=str(TRANSACTION_MS_MAX if whole else 0),
         )
         yield

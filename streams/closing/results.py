@@ -125,7 +125,7 @@ async def write_verdicts(
         n_reference=pg_array("int8", [verdict.n_reference for _, verdict in found]),
         n_current=pg_array("int8", [verdict.n_current for _, verdict in found]),
         level=pg_text_array([verdict.level for _, verdict in found]),
-        because=pg_text_array([verdict.because or "" for _, verdict in found]),
+        reason=pg_text_array([verdict.reason or "" for _, verdict in found]),
         counts=pg_array("int8", list(chain.from_iterable(counts))),
         n_bins=pg_array("int4", [len(of) for of in counts]),
         last_bin=pg_array("int4", ends),

@@ -18,13 +18,11 @@ from detectors.reference.summaries import Ints
 from detectors.windows.quality import Odd, judge_odd
 from driftline.settings.quality import TrafficSettings
 from streams.decode.unknown import SAMPLE_SHARE
-from streams.judging.traffic import ODD_SHARE_MAX, Traffic
+from streams.judging.traffic import ALL_PREDICTIONS, ODD_SHARE_MAX, Traffic
 from streams.judging.verdicts import Verdict
 from streams.windows import floor_to
 
 DUPLICATES, NEW_FEATURES = "traffic.duplicates", "traffic.new_features"
-ALL_PREDICTIONS = "@traffic"
-"""In the place of a feature, where all predictions are looked at."""
 
 
 @dataclass(frozen=True, slots=True)

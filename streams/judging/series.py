@@ -192,7 +192,7 @@ class SequentialDetectors:
                 "drift" if detected else "ok" if n_old else "not_ready",
                 changed_ms=since_ms if detected else None,
                 fell=detected and gap < 0,
-                because=None if detected or n_old else "no_change_yet",
+                reason=None if detected or n_old else "no_change_yet",
             )
 
     def _values(self, panes: Iterable[Pane]) -> Iterator[tuple[Ints, tuple[Ints, Ints, Ints]]]:

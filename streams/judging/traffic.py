@@ -25,7 +25,10 @@ ODD_SHARE_MAX = 0.25
 """Of the stretches that are remembered: where more were odd, that is how things are now."""
 
 VOLUME, LABELS, MODEL = "traffic.volume", "traffic.labels", "traffic.model"
-SUBJECTS = {VOLUME: "@traffic", LABELS: "@labels", MODEL: "@version"}
+ALL_PREDICTIONS = "@traffic"
+"""In the place of a feature, where all predictions are looked at."""
+
+SUBJECTS = {VOLUME: ALL_PREDICTIONS, LABELS: "@labels", MODEL: "@version"}
 """What each check looks at, in the place of a feature."""
 
 

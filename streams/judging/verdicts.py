@@ -44,7 +44,7 @@ class Verdict:
         What a check of the data's quality compared, in the reference and in the window.
     expected
         What a check of the traffic expected: events, or the greatest age in milliseconds.
-    because
+    reason
         Why it is not ready, if it is not.
     """
 
@@ -61,7 +61,7 @@ class Verdict:
     fell: bool = False
     shares: tuple[float, float] | None = None
     expected: float | None = None
-    because: Reason | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,12 +190,12 @@ def with_reasons(verdicts: Iterable[Verdict], reason: Reason | None) -> list[Ver
     Examples
     --------
     >>> age = Verdict("age", "psi", 0.0, 0.1, 1.0, 0, 200, "not_ready")
-    >>> [of.because for of in with_reasons([age], None)], [of.because for of in with_reasons([age], "few_events")]
+    >>> [of.reason for of in with_reasons([age], None)], [of.reason for of in with_reasons([age], "few_events")]
     (['no_reference'], ['few_events'])
     """
     return [
         verdict
         if verdict.level != "not_ready"
-        else replace(verdict, because=reason or ("no_values" if verdict.n_reference else "no_reference"))
+        else replace(verdict, reason=reason or ("no_values" if verdict.n_reference else "no_reference"))
         for verdict in verdicts
     ]

@@ -147,8 +147,7 @@ async def accept_stretch(
     finally:
         await connection.set_isolation_level(None)
     if accepted.is_new:
-        async with connection.transaction():
-            await row(connection, "begin_by_hand", lock_ms=str(LOCK_TIMEOUT_MS), idle_ms=str(IDLE_IN_TRANSACTION_MS))
+        async with bounded(connection, idle_ms=IDLE_IN_TRANSACTION_MS, lock_ms=LOCK_TIMEOUT_MS):
             await rows(connection, "lock_panes_alone", bucket=model.bucket)
             accepted = replace(accepted, in_force_ms=await _put_in_force(connection, model, place, new))
             await audit(connection, by, "accept_reference", model.name, _audited(accepted, note))

@@ -19,7 +19,7 @@ from typing import Any
 from psycopg_pool import AsyncConnectionPool
 
 from driftline.backoff import backoff_ms
-from driftline.store.connection import Connection, row, rows, run, the_row
+from driftline.store.connection import Connection, bounded, rows, run, the_row
 from retraining.messages import CONTENT_TYPE
 from streams.sending.publish import ANSWER_MS_MAX, Message, Send
 
@@ -52,8 +52,7 @@ async def relay_dead_letters(connection: Connection, inputs: Collection[str], to
     UnsentError
         If one of them was not taken; those that were are marked.
     """
-    async with connection.transaction():
-        await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
+    async with bounded(connection, idle_ms=HOLD_MS_MAX):
         letters = await rows(connection, "unpublished_dead_letters", inputs=list(inputs), letters_max=LETTERS_A_BATCH)
         failures = await send(topic, [_keyed(dead_letter_message(letter)) for letter in letters]) if letters else []
         sent = [letter.dead_letter_id for letter, failure in zip(letters, failures, strict=True) if failure is None]
@@ -118,8 +117,7 @@ async def relay_messages(
         A message that is older and was not taken is given up; it is tried at least once.
     """
     given_up: list[str] = []
-    async with connection.transaction():
-        await row(connection, "bound_relay", idle_ms=str(HOLD_MS_MAX))
+    async with bounded(connection, idle_ms=HOLD_MS_MAX):
         due = await rows(connection, "messages_due", models=list(models), topic=topic, messages_max=MESSAGES_A_BATCH)
         failures = await send(topic, [cloud_event_message(message) for message in due]) if due else []
         sent = [message.sequence for message, failure in zip(due, failures, strict=True) if failure is None]

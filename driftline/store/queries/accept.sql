@@ -1,8 +1,3 @@
--- name: begin_by_hand
--- Bounds on waiting for workers, and on holding them up should this program be stopped.
-select set_config('lock_timeout', %(lock_ms)s, true) as lock,
-       set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle;
-
 -- name: known_model
 -- A model that workers have registered.
 select model_id, horizons_s from driftline.model where name = %(name)s;

@@ -12,6 +12,7 @@ select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as i
 -- How long a transaction may be idle, so that nobody who is stopped or cut off in it holds its locks for ever; and how
 -- long it may last, since a server that has half a statement and waits for the rest does not call that idle.
 select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
+       set_config('lock_timeout', coalesce(%(lock_ms)s::text, current_setting('lock_timeout')), true) as lock,
        case when current_setting('server_version_num')::integer >= 170000
             then set_config('transaction_timeout', %(whole_ms)s, true) end as whole;
 

@@ -1,9 +1,3 @@
--- name: bound_relay
--- Lets a transaction that holds messages not outlive a relay that was stopped in it, nor one that was in half a statement.
-select set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true) as idle,
-       case when current_setting('server_version_num')::integer >= 170000
-            then set_config('transaction_timeout', '300s', true) end as whole;
-
 -- name: topics_with_messages_due
 -- Where something of these models waits to be published; another configuration's models are for its own relay.
 select distinct topic

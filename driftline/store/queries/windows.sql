@@ -202,7 +202,7 @@ select %(model_id)s, %(window_end)s, i.version, i.segment, i.feature, i.detector
   from unnest(%(version)s::smallint[], %(segment)s::smallint[], %(feature)s::text[], %(detector)s::text[],
               %(window_start)s::timestamptz[], %(score)s::float8[], %(threshold)s::float8[], %(p_value)s::float8[],
               %(n_reference)s::bigint[], %(n_current)s::bigint[], %(level)s::text[], %(profile_id)s::integer[],
-              %(n_bins)s::integer[], %(last_bin)s::integer[], %(changed_at)s::timestamptz[], %(because)s::text[])
+              %(n_bins)s::integer[], %(last_bin)s::integer[], %(changed_at)s::timestamptz[], %(reason)s::text[])
        i (version, segment, feature, detector, window_start, score, threshold, p_value, n_reference, n_current, level,
           profile_id, n_bins, last_bin, changed_at, reason)
 on conflict (model_id, window_end, version, segment, feature, detector)

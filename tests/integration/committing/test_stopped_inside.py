@@ -150,7 +150,8 @@ async def test_others_go_on_only_because_who_is_stopped_is_sent_away(
 
 async def begin_bounded(connection: Connection) -> None:
     await connection.execute("begin")
-    await row(connection, "bound_hold", idle_ms=str(store.HOLD_MS_MAX), whole_ms=str(store.TRANSACTION_MS_MAX))
+    whole_ms = str(store.TRANSACTION_MS_MAX)
+    await row(connection, "bound_hold", idle_ms=str(store.HOLD_MS_MAX), lock_ms=None, whole_ms=whole_ms)
 
 
 async def begin_fetch(connection: Connection) -> None:
