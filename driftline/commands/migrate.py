@@ -28,9 +28,9 @@ SERVER_VERSION_MIN = 14
 @click.option(
     "--roles", is_flag=True, help="Also make the roles for migrating, writing and reading, with their rights."
 )
-@click.option("--roles-prefix", default=PREFIX, show_default=True, help="What their names begin with.")
+@click.option("--roles-prefix", show_default=PREFIX, help="What their names begin with.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def command(config: Path, roles: bool, roles_prefix: str, as_json: bool) -> None:
+def command(config: Path, roles: bool, roles_prefix: str | None, as_json: bool) -> None:
     """Bring the database to this program's schema, or say that it is there already.
 
     Makes the schema `driftline` in the database of `postgres.url`, or adds what a newer program needs; nothing is ever
@@ -40,18 +40,18 @@ def command(config: Path, roles: bool, roles_prefix: str, as_json: bool) -> None
     With --roles it makes the roles PREFIX_migrator, PREFIX_writer and PREFIX_reader, hands the schema over to the
     first, and grants the others exactly what they need, now and each time. A role may log in once it has a password:
     from the environment as DRIFTLINE_MIGRATOR_PASSWORD, DRIFTLINE_WRITER_PASSWORD and DRIFTLINE_READER_PASSWORD, or
-    from the files that the same names with _FILE name.
+    from the files of one line that the same names with _FILE name.
     """
+    if roles_prefix is not None and not roles:
+        raise click.UsageError("--roles-prefix is for --roles only")
+    names = role_names(PREFIX if roles_prefix is None else _prefix(roles_prefix))
     settings = load_settings(config, os.environ)
     if settings.postgres is None:
         raise ConfigurationError(
             "has no postgres section", where=str(config), remedy="add `postgres: {url: postgresql://…}`"
         )
     url = settings.postgres.url.get_secret_value()
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", roles_prefix):
-        remedy = "use small letters, digits and _, at most 50"
-        raise ConfigurationError(f"{roles_prefix!r} can't begin a name", where="--roles-prefix", remedy=remedy)
-    wanted = _Roles(role_names(roles_prefix), _passwords(os.environ)) if roles else None
+    wanted = _Roles(names, _passwords(os.environ)) if roles else None
     applied, version, made = asyncio.run(_migrate(url, settings.postgres.connect_timeout_ms, wanted))
     if as_json:
         steps = [{"version": step.version, "name": step.name} for step in applied]
@@ -77,24 +77,42 @@ def _variable(task: Task) -> str:
     return f"DRIFTLINE_{task.upper()}_PASSWORD"
 
 
+def _prefix(given: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", given):
+        remedy = "use small letters, digits and _, at most 50"
+        raise ConfigurationError(f"{given!r} can't begin a name", where="--roles-prefix", remedy=remedy)
+    return given
+
+
 def _passwords(environ: Mapping[str, str]) -> dict[Task, str]:
-    """Read the passwords that the environment has, or names files of."""
+    """Read the passwords that the environment has, or names files of; not both, since one would win in silence."""
     found: dict[Task, str] = {}
     for task in TASKS:
-        name = _variable(task)
-        if file := environ.get(f"{name}_FILE"):
-            try:
-                found[task] = Path(file).read_text("utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "is no text"
-                raise ConfigurationError(
-                    f"{why}", where=f"{name}_FILE", remedy="name a file with the password"
-                ) from None
+        name, of_file = _variable(task), f"{_variable(task)}_FILE"
+        if name in environ and of_file in environ:
+            raise ConfigurationError(f"is set beside {of_file}", where=name, remedy="set one of them")
+        if of_file in environ:
+            file = environ[of_file]
+            found[task] = _password(_text_of(file, of_file), f"{of_file}: {file}")
         elif name in environ:
-            found[task] = environ[name]
-        if not found.get(task, "any"):
-            raise ConfigurationError("is empty", where=name, remedy="give a password, or leave it out")
+            found[task] = _password(environ[name], name)
     return found
+
+
+def _text_of(file: str, where: str) -> str:
+    try:
+        return Path(file).read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no text"
+        raise ConfigurationError(f"{file}: {why}", where=where, remedy="name a file with the password") from None
+
+
+def _password(given: str, where: str) -> str:
+    if not given:
+        raise ConfigurationError("is empty", where=where, remedy="give a password, or leave it out")
+    if re.search(r"[\n\r\0]", given):  # what follows would be part of the password, or cut off
+        raise ConfigurationError("is more than one line", where=where, remedy="give the password and nothing else")
+    return given
 
 
 async def _migrate(url: str, connect_timeout_ms: int, roles: _Roles | None) -> tuple[list[Migration], int, list[Role]]:

@@ -174,7 +174,7 @@ async def connect(
     """
     try:
         connection = await Connection.connect(**_manner(url, connect_timeout_ms, application_name))
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:  # the latter about a parameter
         raise refusal(str(error), place_of(url)) from None
     await _configure(connection)
     connection.silence_s_max = silence_ms_max / 1000

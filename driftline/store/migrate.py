@@ -9,7 +9,7 @@ from importlib import resources
 import psycopg
 
 from driftline.errors import ServiceUnavailableError, StateError
-from driftline.store.connection import Connection, bounded, place_of
+from driftline.store.connection import Connection, bounded, place_of, row
 
 TRIES_MAX = 30
 LOCK_MS_MAX = 2_000
@@ -105,11 +105,12 @@ async def _migrate(connection: Connection) -> list[Migration]:
                     )
                     applied.append(step)
     except psycopg.errors.InsufficientPrivilege as error:
-        info = connection.info
+        info, owner = connection.info, await row(connection, "owner")
+        grant = f"grant create on database {info.dbname} to {info.user}, or migrate as a role that may do it"
         raise StateError(
             f"{info.user} may not migrate: {error.diag.message_primary}",
             where=place_of(info.dsn),
-            remedy=f"grant create on database {info.dbname} to {info.user}, or migrate as the role that did it before",
+            remedy=f"migrate as {owner.name}, whose the schema is" if owner else grant,
         ) from None
     _refuse_newer(version)
     return applied

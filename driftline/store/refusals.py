@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from driftline.errors import ConfigurationError, DriftlineError, ServiceUnavailableError
 
 _REMEDIES = {
+    r"connection is bad: (?!connection to server)|invalid integer value|could not match|bad value for": (
+        "correct it in postgres.url, or in the PG… variable that it comes from"
+    ),
+    r"invalid value for parameter|(unrecognized configuration|unsupported startup) parameter|command-line argument": (
+        "correct what stands after `?` in postgres.url"
+    ),
     r"password authentication failed|SASL authentication failed|no password supplied": "correct the user and the "
     "password in postgres.url",
     r"(certificate|Peer|Ident) authentication failed|role \".*\" does not exist|no such user|not permitted to log in": (
@@ -23,12 +29,14 @@ _REMEDIES = {
         "correct sslmode and the certificates in postgres.url"
     ),
 }
-"""What the server, PgBouncer or libpq says when it is of no use to try again, and what to do about it."""
+"""What the server, PgBouncer, libpq or psycopg says when it is of no use to try again, and what to do about it.
+
+The first is what libpq refuses before it asks any server: else it says first to which one it was connecting."""
 
 GRANT = "grant what docs/operations.md lists"
 GRANTS_SHOWN_MAX = 5
 
-_BEFORE = re.compile(r"(connection failed: )?(connection to server at .*?, port \d+ failed: )?(FATAL: +)?")
+_BEFORE = re.compile(r"(connection (failed|is bad): )?(connection to server at .*?, port \d+ failed: )?(FATAL: +)?")
 """What libpq puts before the server's words, which `place` says already."""
 
 
@@ -50,12 +58,12 @@ def refusal(text: str, place: str) -> DriftlineError:
     >>> refusal("FATAL:  the database system is starting up", "postgres at db:5432/ml").exit_code
     4
     """
-    told = [_BEFORE.sub("", line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    told = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
     for words, remedy in _REMEDIES.items():
         for line in told:
             if re.search(words, line):
-                return ConfigurationError(f"can't connect: {line}", where=place, remedy=remedy)
-    reason = told[-1] if told else "it says nothing"
+                return ConfigurationError(f"can't connect: {_BEFORE.sub('', line)}", where=place, remedy=remedy)
+    reason = _BEFORE.sub("", told[-1]) if told else "it says nothing"
     return ServiceUnavailableError(f"can't connect: {reason}", where=place, remedy="check the server and postgres.url")
 
 

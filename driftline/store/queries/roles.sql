@@ -65,3 +65,9 @@ select format('alter role %%I login password %%L', %(role)s::text, %(verifier)s:
 -- name: logins
 -- Which of the roles may log in.
 select rolname as name, rolcanlogin as may_log_in from pg_roles where rolname = any (%(roles)s);
+
+-- name: owner
+-- Whose the schema is, or its ledger, which a restore without owners makes another's; nothing if there is none.
+select pg_get_userbyid(coalesce(c.relowner, n.nspowner)) as name
+  from pg_namespace n left join pg_class c on c.relnamespace = n.oid and c.relname = 'migration'
+ where n.nspname = 'driftline' and coalesce(c.relowner, n.nspowner) <> current_user::regrole;

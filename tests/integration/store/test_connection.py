@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -127,6 +128,43 @@ async def test_a_url_that_can_not_be_read_is_a_configuration_error_without_it(ur
         await connect(url)
 
     assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("sslmode=foo", 'invalid sslmode value: "foo"'),
+        ("sslnegotiation=direct", 'weak sslmode "prefer" may not be used with sslnegotiation=direct'),
+        ("ssl_min_protocol_version=TLSv9", 'invalid "ssl_min_protocol_version" value: "TLSv9"'),
+        ("target_session_attrs=none", 'invalid target_session_attrs value: "none"'),
+        ("connect_timeout=10s", "bad value for connect_timeout: '10s'"),
+        ("keepalives_idle=10s", 'invalid integer value "10s" for connection option "keepalives_idle"'),
+        ("port=1,2", "could not match 2 port numbers to 1 hosts"),
+        ("service=none", 'definition of service "none" not found'),
+    ],
+)
+async def test_a_parameter_that_libpq_can_not_use_is_one_too_and_named_before_anybody_is_asked(
+    written: str, told: str, free_port: int
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"can't connect: {told}")) as caught:
+        await connect(f"postgresql://me:hidden@127.0.0.1:{free_port}/ml?{written}")
+
+    assert "correct it in postgres.url" in str(caught.value)
+    assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("options=-c%20statement_timeot%3D1", 'unrecognized configuration parameter "statement_timeot"'),
+        ("options=-c%20statement_timeout%3Dx", 'invalid value for parameter "statement_timeout": "x"'),
+        ("options=-Q", "invalid command-line argument for server process: -Q"),
+        ("client_encoding=none", 'invalid value for parameter "client_encoding": "none"'),
+    ],
+)
+async def test_a_parameter_that_the_server_does_not_know_is_one_too(postgres_url: str, written: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"can't connect: {told}")):
+        await connect(f"{postgres_url}?{written}")
 
 
 async def test_what_no_other_try_can_mend_is_a_configuration_error_and_told_once_while_it_lasts(
