@@ -92,13 +92,14 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
 
 def _why_worse(cause: Mapping[str, Any]) -> str:
     """Say whether other inputs or other answers made a metric worse, which segment did most, and what is broken."""
-    by = {of["by"]: of for of in cause.get("because", ())}
-    score = by.get("score")
-    told = "" if score is None else f": other inputs {score['inputs']:+.2f}, other answers {score['relation']:+.2f}"
-    parts = [part for of in by.values() for part in of.get("parts", ())]
+    because = cause.get("because", ())
+    told = ""
+    if because:  # by score, where the metric is known by it
+        told = f": other inputs {_signed(because[0]['inputs'])}, other answers {_signed(because[0]['relation'])}"
+    parts = [part for of in because for part in of.get("parts", ())]
     most = max(parts, key=lambda part: abs(part["inputs"] + part["relation"]), default=None)
     if most is not None:
-        told += f", {most['segment']} {most['inputs'] + most['relation']:+.2f}"
+        told += f", {most['segment']} {_signed(most['inputs'] + most['relation'])}"
     breaks = cause.get("breaks", ())
     return f"{told}; broken pipeline? {', '.join(breaks[:3])}" if breaks else told
 
@@ -138,6 +139,10 @@ def _numbers(*named: tuple[str, Any]) -> str:
         f"{name} {value:.2g}" if abs(value) < 1 else f"{name} {value:.4g}" for name, value in named if value is not None
     ]
     return f" ({', '.join(told)})" if told else ""
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if abs(value) >= 0.01 or not value else f"{value:+.1g}"
 
 
 def retraining_in_words(state: str, outcome: str | None) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 class Decomposition(NamedTuple):
@@ -23,7 +22,7 @@ class Decomposition(NamedTuple):
     rate: FloatArray
 
 
-def decompose(before: IntArray, after: IntArray) -> Decomposition:
+def decompose(before: FloatArray, after: FloatArray) -> Decomposition:
     """Split the change of a ratio of sums.
 
     Parameters

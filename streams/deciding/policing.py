@@ -26,7 +26,7 @@ from labels_join.maturity import (
     maturity_from_json,
     with_delays,
 )
-from labels_join.terms import is_ratio, terms
+from labels_join.terms import ratio_of, terms
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
 from retraining.state import Kind, PolicyState, from_json, to_json
@@ -285,7 +285,7 @@ class Policing:
                 evidence.append(item)
                 continue
             why = {}
-            if is_ratio(profile, item.cause.name):
+            if (ratio := ratio_of(profile, item.cause.name)) is not None:
                 basis: Basis = "cohort" if item.cause.basis == "cohort" else "arrival"
                 window = basis, item.start_ms, item.end_ms
                 if window not in sides:  # the metrics of a window share its outcomes
@@ -294,7 +294,7 @@ class Policing:
                     {name: terms(of, profile, settings.positive_class, item.cause.name) for name, of in side.items()}
                     for side in sides[window]
                 )
-                why = performance_why(before, after, settings.segments)
+                why = performance_why(before, after, settings.segments, ratio)
             evidence.append(replace(item, detail={**item.detail, **why, **of_breaks}))
         return replace(findings, evidence=tuple(evidence))
 

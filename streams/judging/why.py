@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from detectors.metrics.decomposition import Decomposition, decompose
 from detectors.reference.summaries import Ints
 from detectors.windows.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
+from driftline.events import Floats
+from labels_join.terms import Ratio
 from streams.judging.verdicts import Verdict
 from streams.panes import PaneLayout
 
@@ -63,49 +66,61 @@ PARTS_TOLD_MAX = 5
 SCORE_PARTS = 10
 
 
-def performance_why(before: Mapping[str, Ints], after: Mapping[str, Ints], segments: Sequence[str]) -> dict[str, Any]:
+def performance_why(
+    before: Mapping[str, Floats], after: Mapping[str, Floats], segments: Sequence[str], ratio: Ratio
+) -> dict[str, Any]:
     """Explain the change of a metric, by stretches of the score and by each kind of segment.
 
     Parameters
     ----------
     before, after
-        By segment (`*` for all traffic), numerator and denominator of the metric by score bin.
+        By segment (`*` for all traffic), numerator and denominator of the metric, see `labels_join.terms.terms`.
     segments
         The kinds of segments, such as `SEX`.
+    ratio
+        How the metric follows from them. The change of a root is that of what it is the root of, over the sum of both
+        roots, so its parts add up, too.
 
     Returns
     -------
     Nothing where one side has no denominator; else `baseline`, the value before; `change`; and `because`, of the score
-    and of each kind of segment, what other inputs (`inputs`) and other answers (`relation`) did, which add up to the
-    change, and the segments that did most.
+    (if the metric is known by score) and of each kind of segment, what other inputs (`inputs`) and other answers
+    (`relation`) did, which add up to the change, and the segments that did most.
     """
-    sides = [side.get("*", np.zeros((1, 2), np.int64)) for side in (before, after)]
+    sides = [side.get("*", np.zeros((1, 2))) for side in (before, after)]
     totals = [side.sum(axis=0) for side in sides]
     if not all(of[1] for of in totals):
         return {}
-    stretches = [_stretches(side) for side in sides]
-    because = [{"by": "score", **_of_all(decompose(*stretches))}]
+    ratios = [float(of[0] / of[1]) for of in totals]
+    baseline, value = (ratio.unit * (math.sqrt(of) if ratio.is_root else of) for of in ratios)
+    moved = ratios[1] - ratios[0]
+    factor = (value - baseline) / moved if ratio.is_root and moved else ratio.unit
+
+    def split(*parts: Floats) -> Decomposition:
+        mix, rate = decompose(*parts)
+        return Decomposition(factor * mix, factor * rate)
+
+    because: list[dict[str, Any]] = []
+    if len(sides[0]) == len(sides[1]) > 1:
+        because.append({"by": "score", **_of_all(split(*(_stretches(side) for side in sides)))})
     for name in segments:
         values = sorted(value for value in {*before, *after} if value.startswith(f"{name}="))
         parts = [
-            np.array([side[value].sum(axis=0) if value in side else (0, 0) for value in values], np.int64).reshape(
-                -1, 2
-            )
+            np.array([side[value].sum(axis=0) if value in side else (0.0, 0.0) for value in values]).reshape(-1, 2)
             for side in (before, after)
         ]
         if not all(of[:, 1].sum() for of in parts):
             continue
-        found = decompose(*parts)
+        found = split(*parts)
         told = np.argsort(-np.abs(found.mix + found.rate), kind="stable")[:PARTS_TOLD_MAX].tolist()
         each = [
             {"segment": values[at], "inputs": float(found.mix[at]), "relation": float(found.rate[at])} for at in told
         ]
         because.append({"by": name, **_of_all(found), "parts": each})
-    baseline, value = (float(of[0] / of[1]) for of in totals)
     return {"baseline": baseline, "change": value - baseline, "because": because}
 
 
-def _stretches(by_score: Ints) -> Ints:
+def _stretches(by_score: Floats) -> Floats:
     """Return the sums of a few stretches of the score, and last of what has no score."""
     scored = np.array_split(by_score[:-1], SCORE_PARTS)
     return np.stack([*(of.sum(axis=0) for of in scored), by_score[-1]])

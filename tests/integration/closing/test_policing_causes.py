@@ -101,3 +101,31 @@ async def test_a_broken_floor_is_explained_by_segments_and_scores_and_the_parts_
         assert parts["plan=b"]["relation"] == pytest.approx(cause["change"], rel=0.2)
         assert parts["plan=a"]["relation"] == 0.0
         assert cause["breaks"] == ["x"]
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "bias"])
+async def test_an_error_beyond_its_floor_is_explained_by_segments_and_the_parts_add_up(
+    connection: Connection, metric: str
+) -> None:
+    """From minute 6 on, numbers for those of plan b are 0.3 too high, and have been 0.1 too high all along."""
+    performance = {"metrics": [metric], "floor": {metric: 0.12}, "min_labelled": 100, "judge_after": "1m"}
+    settings = {"task": "regression", "drift": {"detectors": ["psi"]}, "segments": ["plan"]}
+    made = await lab(connection, settings | {"performance": performance})
+    for number in range(9):
+        events = minute(number)
+        for row, event in enumerate(events):
+            is_b = row // 2 % 2
+            event |= {"segment": {"plan": "ab"[is_b]}, "prediction": row / 200 + is_b * (0.3 if number >= 6 else 0.1)}
+        await made.commit("predictions", *events)
+        await made.commit("labels", *(of | {"label": row / 200} for row, of in enumerate(labels_of(minute(number), 0))))
+    await made.close()
+
+    [episode] = [of for of in (await everything(made))["v_episodes"] if of["kind"] == "performance"]
+    [cause] = [of for of in episode["causes"] if of["segment"] == "*" and of["basis"] == "arrival"]
+    share = 0.5 if metric != "rmse" else 0.5**0.5
+    assert cause["baseline"] == pytest.approx(0.1 * share, rel=1e-6)
+    assert cause["change"] == pytest.approx(0.2 * share, rel=1e-6)
+    [by_plan] = cause["because"]
+    assert (by_plan["by"], by_plan["inputs"]) == ("plan", 0.0)
+    assert by_plan["relation"] == pytest.approx(cause["change"], rel=1e-9)
+    assert by_plan["parts"][0] == {"segment": "plan=b", "inputs": 0.0, "relation": by_plan["relation"]}
