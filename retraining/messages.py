@@ -98,14 +98,28 @@ def message(
 ) -> Message:
     """Wrap what happened in a CloudEvents 1.0 envelope."""
     event_id = event_id_of(subject, segment, episode_id, type_)
-    payload = {
+    payload = cloud_event(event_id, type_, subject.model, f"{subject.model}/{subject.version}", at_ms, data)
+    return Message(event_id, type_, topic, segment, episode_id, at_ms, payload)
+
+
+def cloud_event(
+    event_id: str, type_: str, model: str, subject: str, at_ms: int | None, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Wrap what a model's watcher tells in an envelope; without a time if none is known.
+
+    Examples
+    --------
+    >>> cloud_event("1", "driftline.records.lost", "m", "m", 0, {})["time"]
+    '1970-01-01T00:00:00.000Z'
+    """
+    when = {} if at_ms is None else {"time": moment(at_ms)}
+    return {
         "specversion": "1.0",
         "id": event_id,
-        "source": source_of(subject.model),
+        "source": source_of(model),
         "type": type_,
-        "subject": f"{subject.model}/{subject.version}",
-        "time": moment(at_ms),
+        "subject": subject,
+        **when,
         "datacontenttype": "application/json",
         "data": data,
     }
-    return Message(event_id, type_, topic, segment, episode_id, at_ms, payload)

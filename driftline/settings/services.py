@@ -180,6 +180,7 @@ EventType = Literal[
     "driftline.traffic.recovered",
     "driftline.retraining.requested",
     "driftline.records.lost",
+    "driftline.detectors.reset",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 """What Driftline tells the world, as the `type` of a CloudEvent."""

@@ -1,7 +1,7 @@
 """The sequential detectors of a model from window to window: loaded, fed with the panes of closed slides, saved.
 
 They see each pane once, in event time, without late events. A state that was built under another reference profile or
-other settings is never continued: it starts anew.
+other settings is never continued: with the next window all such states of the model begin anew, which is told.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from streams.closing.results import JudgedGroup
 from streams.closing.rollups import Group, Kind, RollupStore
+from streams.judging.resets import LeftState, note_reset
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.judging.spending import cut_delta
-from streams.monitored import MonitoredModel, count_of_models
+from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.watermarks import BEFORE_ALL_MS
 
@@ -39,8 +40,8 @@ class Sequence:
         self._judged_through: dict[Group, int] = {}
         self._stored: dict[Group, Any] = {}
         self._changed: set[Group] = set()
-        self._outdated: set[Group] = set()
-        """Whose state was built for another specification or reference, and is begun anew."""
+        self._outdated: list[LeftState] = []
+        """What was built for another specification or reference, and is begun anew."""
 
     @classmethod
     async def load(
@@ -60,10 +61,11 @@ class Sequence:
                 continue
             # What was judged by another reference was judged: it is no new event for this one.
             sequence._judged_through[group] = item.judged_through
-            if item.spec == sequence._spec(group):
+            left = LeftState(group, item.seen_through, item.spec, sequence._spec(group))
+            if left.was == left.is_now:
                 sequence._stored[group] = item
-            else:
-                sequence._outdated.add(group)
+            elif left.detectors:
+                sequence._outdated.append(left)
         return sequence
 
     def judged_through(self, group: Group) -> int:
@@ -110,9 +112,9 @@ class Sequence:
 
     async def save(self, closed_ms: int) -> None:
         """Write the states of the groups that saw a pane or were judged in what is closed through a time."""
-        groups = sorted(self._changed)
-        if not groups:
+        if not self._changed:
             return
+        groups = sorted({*self._changed, *(state.group for state in self._outdated)})
         await run(
             self._connection,
             "save_detector_states",
@@ -125,10 +127,10 @@ class Sequence:
             judged_through=pg_array("timestamptz", [self.judged_through(group) for group in groups]),
             content=pg_bytea_array([zlib.compress(self._of(group).snapshot(), 1) for group in groups]),
         )
-        if anew := self._outdated.intersection(groups):
-            self._outdated -= anew
+        if self._outdated:
             _log.info("%s: sequential detectors begin anew: their settings or reference changed", self._model.name)
-            await count_of_models(self._connection, [self._model.name], [len(anew)], reason="detector_begun_anew")
+            await note_reset(self._connection, self._model, self._outdated)
+            self._outdated.clear()
 
     def _of(self, group: Group) -> SequentialDetectors:
         if group not in self._detectors:

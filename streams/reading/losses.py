@@ -14,11 +14,11 @@ from psycopg.types.json import Jsonb
 
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run, timestamp
-from retraining.messages import digest_of, moment, source_of
+from retraining.messages import cloud_event, digest_of
 
 LOST = "driftline.records.lost"
 ANY = "*"
-"""A loss is of no model alone, of no version and of no segment."""
+"""A loss is of no model alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,7 @@ def loss_event(loss: Loss, model: str) -> dict[str, Any]:
     event_id = digest_of(LOST, model, loss.topic, loss.topic_id, loss.partition, loss.start, loss.next).hex()
     data = {"model": model, "topic": loss.topic, "partition": loss.partition}
     data |= {"first_offset": loss.start, "last_offset": loss.next - 1, "n": loss.next - loss.start}
-    when = {} if loss.after_ms is None else {"time": moment(loss.after_ms)}
-    return {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": source_of(model),
-        "type": LOST,
-        "subject": model,
-        **when,
-        "datacontenttype": "application/json",
-        "data": data,
-    }
+    return cloud_event(event_id, LOST, model, model, loss.after_ms, data)
 
 
 async def note_loss(connection: Connection, loss: Loss, audience: Audience) -> None:
@@ -93,13 +83,11 @@ async def note_loss(connection: Connection, loss: Loss, audience: Audience) -> N
         event = loss_event(loss, model)
         await run(
             connection,
-            "tell_of_loss",
+            "tell_of_model",
             event_id=event["id"],
             type=LOST,
             topic=audience.drift_topic,
             model=model,
-            version=ANY,
-            segment=ANY,
             occurred_at=None if loss.after_ms is None else timestamp(loss.after_ms),
             payload=Jsonb(event),
         )

@@ -1,4 +1,4 @@
-"""Can the store be migrated while events flow, and restored from a dump that was made meanwhile, without any loss?"""
+"""Can store and settings be changed under way, and a dump be restored that was made meanwhile, without any loss?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from driftline.store.migrate import Migration, migrate, migrations
 from tests.conftest import not_shown
 from tests.support.kafka import Broker
 from tests.support.live import run_driftline, wait_for, workers
-from tests.support.monitors import Monitor, Traffic, make_topics_and_monitor
+from tests.support.monitors import Monitor, Traffic, make_topics_and_monitor, send_events
 from tests.support.pipelines import START_MS
 from tests.support.postgres import fresh_database
 
@@ -128,3 +128,36 @@ def test_a_dump_made_while_events_flow_is_restored_elsewhere_and_goes_on_without
         counts = other.counts()
         assert (counts["m", "prediction"], counts["m", "label"], counts["m", "pair"]) == (traffic.sent,) * 3
         assert counts["m", "repeated_prediction"] == 0
+
+
+def test_workers_restarted_with_other_detectors_begin_these_anew_and_tell_it_once(
+    broker: Broker, postgres_url: str, topic_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    monitor = make_topics_and_monitor(tmp_path, broker.bootstrap_servers, postgres_url, topic_name, 2)
+    model = monitor.settings["models"]["m"] | {"drift": {"adwin": {"delta": 0.01}}}
+    upgraded = monitor.variant("upgraded", models={"m": model})
+    looked_back_on: list[int] = []
+    for turn, now in enumerate((monitor, upgraded, upgraded)):
+        with workers(now.config, tmp_path, 2):
+            send_events(now, turn * 300, (turn + 1) * 300)
+            wait_until_closed(now, (turn + 1) * 300)
+            [(n,)] = now.rows(
+                "select n_reference + n_current from driftline.v_drift where feature = 'x' and detector = 'adwin'"
+                " order by window_end desc limit 1"
+            )
+            looked_back_on.append(n)
+
+    # Windows of 100 events: the second turn begins anew, the third one goes on where that ended.
+    assert looked_back_on == [200, 300, 600]
+    [(at, event)] = monitor.rows(
+        "select (extract(epoch from occurred_at) * 1000)::bigint, payload from driftline.v_events"
+        " where type = 'driftline.detectors.reset'"
+    )
+    assert at == START_MS + 20_000
+    assert event["data"] == {
+        "model": "m",
+        "versions": ["v1"],
+        "changed": ["settings"],
+        "detectors": ["adwin"],
+        "n_states": 1,
+    }

@@ -33,11 +33,10 @@ values (%(event_id)s, %(type)s, %(topic)s, %(model)s, %(version)s, %(segment)s, 
         %(payload)s)
 on conflict (event_id) do nothing;
 
--- name: tell_of_loss
--- A message of records that are gone, which no episode has; where nothing was read before them, it happened now.
+-- name: tell_of_model
+-- A message of a model as a whole, which no episode has; where the log says no time of it, it happened now.
 insert into driftline.outbox (event_id, type, topic, model, version, segment, occurred_at, payload)
-values (%(event_id)s, %(type)s, %(topic)s, %(model)s, %(version)s, %(segment)s, coalesce(%(occurred_at)s, now()),
-        %(payload)s)
+values (%(event_id)s, %(type)s, %(topic)s, %(model)s, '*', '*', coalesce(%(occurred_at)s, now()), %(payload)s)
 on conflict (event_id) do nothing;
 
 -- name: add_retraining

@@ -165,7 +165,7 @@ do update set n = excluded.n, vector = excluded.vector;
 
 -- name: detector_states
 -- The sequential detectors of a model.
-select version, segment, profile_id, spec, judged_through, content from driftline.detector_state where model_id = %(model_id)s;
+select version, segment, profile_id, spec, seen_through, judged_through, content from driftline.detector_state where model_id = %(model_id)s;
 
 -- name: save_detector_states
 -- The sequential detectors of a model as they are after a window.
