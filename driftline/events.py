@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -242,14 +242,35 @@ class FeatureBatch:
 Batch = PredictionBatch | LabelBatch | FeatureBatch
 
 
+DeadReason = Literal[
+    "not_json",
+    "not_an_object",
+    "not_arrow",
+    "too_large",
+    "too_many_events",
+    "missing_field",
+    "wrong_type",
+    "bad_timestamp",
+    "too_old",
+    "in_the_future",
+    "unknown_model",
+    "unknown_kind",
+    "unknown_state",
+    "id_too_long",
+    "bad_score",
+    "not_finite",
+    "refused_by_store",
+]
+DEAD_REASONS: tuple[DeadReason, ...] = get_args(DeadReason)
+"""Why an event could not be used; `docs/contracts.md` explains each."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """An event that could not be used, with the reason and the place it came from.
 
     Parameters
     ----------
-    reason
-        A short stable word, see `docs/contracts.md`.
     detail
         One sentence for people: what was expected and what was found.
     element
@@ -258,7 +279,7 @@ class DeadLetter:
         The first bytes of the message, never more than `limits.dead_letter_payload_bytes_max`.
     """
 
-    reason: str
+    reason: DeadReason
     detail: str
     model: str | None
     topic: str

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from driftline.events import DeadLetter, Decoded, LabelBatch, PredictionBatch
+from driftline.events import DeadLetter, DeadReason, Decoded, LabelBatch, PredictionBatch
 from driftline.store.connection import Connection, run
 from streams.closing.evaluate import Restate, evaluate
-from streams.committing.commit import Pipeline, Position, commit_fetch
+from streams.committing.commit import DeadLetterOf, Pipeline, Position, commit_fetch
 from streams.monitored import MonitoredModel
 from streams.references.freeze import freeze_references
 from streams.watermarks import LATEST_MS
@@ -176,8 +176,8 @@ async def _close(
         behind = done.behind
 
 
-def _dead_letter_of(position: Position) -> Callable[[int, str, str, str], DeadLetter]:
-    def make(order: int, model: str, reason: str, detail: str) -> DeadLetter:
+def _dead_letter_of(position: Position) -> DeadLetterOf:
+    def make(order: int, model: str, reason: DeadReason, detail: str) -> DeadLetter:
         return DeadLetter(reason, detail, model, position.topic, 0, position.start + order, 0, b"")
 
     return make

@@ -15,6 +15,7 @@ import click
 
 from driftline.arguments import Time, known_model, named_person
 from driftline.errors import ConfigurationError
+from driftline.events import DEAD_REASONS
 from driftline.settings import Settings, load_settings
 from driftline.store.connection import Connection
 from driftline.wiring.by_hand import store_of
@@ -44,7 +45,12 @@ def _filtered(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--since", "since_ms", type=Time(), help="Only those that came since then."),
         click.option("--topic", help="Only those of this topic."),
-        click.option("--reason", help="Only those with this reason, such as wrong_type."),
+        click.option(
+            "--reason",
+            type=click.Choice(DEAD_REASONS),
+            metavar="WORD",
+            help="Only those with this reason, such as wrong_type.",
+        ),
         click.option("--model", help="Only those of this model of the configuration."),
     ):
         function = option(function)

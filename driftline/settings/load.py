@@ -153,6 +153,7 @@ def _describe(error: ErrorDetails, keys: Keys) -> str:
         near = nearest(str(given), re.findall("'(.*?)'", context["expected"]))
         context, remedy = {"expected": context["expected"].replace("'", "")}, f"did you mean {near}?" if near else ""
     text = _WORDS[error["type"]].format(**context) if error["type"] in _WORDS else error["msg"]
-    if error["type"] in _SHOW_INPUT and isinstance(given, str | int | float) and not is_secret(Settings, keys):
+    is_shown = error["type"] in _SHOW_INPUT and isinstance(given, str | int | float) and given != ""
+    if is_shown and not is_secret(Settings, keys):
         text += f", not {str(given)[:SHOWN_CHARACTERS_MAX]}"
     return problem_line(text, remedy=remedy)

@@ -83,6 +83,9 @@ class FeatureSettings(Section):
     path: Name | None = None
 
 
+_A_FEATURE = "{name: age, type: numeric}"
+
+
 class ModelTopics(Section):
     """Topics of one model where they are not those of `kafka.topics`."""
 
@@ -262,7 +265,14 @@ class ModelSettings(Section):
     @field_validator("features", mode="before")
     @classmethod
     def _auto(cls, features: object) -> object:
-        return None if features == AUTO else features
+        """Refuse what is no list of features whole: told of one half, whoever mends that would be told of the other."""
+        if features is None or features == AUTO:
+            return None
+        if not isinstance(features, list | tuple):
+            refuse_value(f"must be auto, or a list such as [{_A_FEATURE}]")
+        named = (index for index, feature in enumerate(features) if not isinstance(feature, dict | FeatureSettings))
+        refuse(((index,), f"must be a feature such as {_A_FEATURE}, or features: auto for all") for index in named)
+        return features
 
     @field_validator("features")
     @classmethod

@@ -15,7 +15,7 @@ from driftline.errors import problem_line
 from driftline.settings.document import read_document
 from driftline.settings.root import Settings
 from driftline.settings.schema import allowed_keys, kind_at, kinds, nearest, plain
-from driftline.settings.values import Keys
+from driftline.settings.values import Keys, dotted
 
 PREFIX = "DRIFTLINE__"
 
@@ -61,9 +61,10 @@ def _find(variable: str, data: dict[str, Any]) -> Keys:
     for position, word in enumerate(words):
         candidates = _candidates(keys, data)
         matches = [candidate for candidate in candidates if plain(candidate) == plain(word)]
-        if len(matches) != 1:
-            what = f"fits {' and '.join(matches)}" if matches else "names no setting"
-            raise _UnusableError(what, _advice(keys, words[position:], candidates))
+        if matches[1:]:
+            raise _UnusableError(f"fits {' and '.join(matches)}", "set it in the file")
+        if not matches:
+            raise _UnusableError("names no setting", _advice(keys, words[position:], candidates))
         keys = (*keys, matches[0])
     if candidates := _candidates(keys, data):
         example = _variable((*keys, candidates[0]))
@@ -74,6 +75,8 @@ def _find(variable: str, data: dict[str, Any]) -> Keys:
 def _advice(keys: Keys, words: list[str], candidates: list[str]) -> str:
     if near := nearest(words[0], candidates):
         return f"did you mean {_variable((*keys, near, *words[1:]))}?"
+    if _are_named_by_the_file(kind_at(Settings, keys)):
+        return f"the file's {dotted(keys)}: {', '.join(candidates) or 'none'}; a new one must stand there first"
     return f"known: {', '.join(candidates)}" if candidates else f"{_variable(keys)} has no fields"
 
 
@@ -82,13 +85,20 @@ def _candidates(keys: Keys, data: dict[str, Any]) -> list[str]:
     kind = kind_at(Settings, keys)
     if get_origin(kind) is not dict:
         return list(allowed_keys(kind))
-    named_by = next(kinds(get_args(kind)[0]))
-    if get_origin(named_by) is Literal:
-        return list(get_args(named_by))
+    if not _are_named_by_the_file(kind):
+        return list(get_args(_named_by(kind)))
     named: Any = data
     for key in keys:
         named = named.get(key) if isinstance(named, dict) else None
     return list(named) if isinstance(named, dict) else []
+
+
+def _are_named_by_the_file(kind: Any) -> bool:
+    return get_origin(kind) is dict and get_origin(_named_by(kind)) is not Literal
+
+
+def _named_by(kind: Any) -> Any:
+    return next(kinds(get_args(kind)[0]))
 
 
 def _read(text: str, kind: Any) -> Any:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.events import DeadLetter, Decoded, Ints
+from driftline.events import DeadLetter, DeadReason, Decoded, Ints, Mask
 from driftline.store.arrays import pg_array, pg_bytea_array, storable
 from driftline.store.connection import Connection, row, rows, run, timestamp
 from streams.committing.deltas import PanesOf, write_panes
@@ -83,7 +83,7 @@ class Pipeline:
     idle_in_transaction_ms: int = 5_000
 
 
-DeadLetterOf = Callable[[int, str, str, str], DeadLetter]
+DeadLetterOf = Callable[[int, str, DeadReason, str], DeadLetter]
 """Makes a dead letter of the event with this `order`: (order, model, reason, detail)."""
 
 
@@ -197,10 +197,11 @@ def _judge_times(
     late, old, future = (np.split(mask[back], starts) for mask in (judged.late, judged.too_old, judged.in_the_future))
     for place, (item, part) in enumerate(parts):
         name = item.model.name
-        for reason, wrong, bound_ms in (
+        unusable: tuple[tuple[DeadReason, Mask, int], ...] = (
             ("too_old", old[place], item.model.horizon_ms),
             ("in_the_future", future[place], pipeline.future_ms_max),
-        ):
+        )
+        for reason, wrong, bound_ms in unusable:
             for at in np.flatnonzero(wrong):
                 detail = _TIME_DETAILS[reason].format(int(part.batch.time_ms[at]), bound_ms)
                 result.dead.append(dead_letter_of(int(part.batch.order[at]), name, reason, detail))
@@ -211,7 +212,7 @@ def _judge_times(
     return judged.newest_ms
 
 
-_TIME_DETAILS = {
+_TIME_DETAILS: dict[DeadReason, str] = {
     "too_old": "the timestamp, {} ms, is more than {} ms behind its partition's watermark, or before the year 1000",
     "in_the_future": "the timestamp, {} ms, is more than {} ms after its record's own time, or after the year 9000",
 }

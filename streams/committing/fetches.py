@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,10 +17,10 @@ import numpy as np
 from psycopg_pool import AsyncConnectionPool
 
 from driftline.errors import DriftlineError, StateError
-from driftline.events import DeadLetter, Decoded
+from driftline.events import DeadLetter, DeadReason, Decoded
 from driftline.settings import Settings
 from driftline.store.connection import SERVICE_TROUBLE, Connection, row
-from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
+from streams.committing.commit import Committed, DeadLetterOf, Pipeline, Position, commit_fetch
 from streams.committing.statuses import Statuses, commit_statuses, read_statuses
 from streams.decode.decoder import Decoder
 from streams.decode.payloads import kept_payload
@@ -188,8 +188,8 @@ class Fetches:
         make_letter = self._dead_letter_of(fetch, decoded)
         return await commit_fetch(connection, pipeline, position, decoded, record_ms, make_letter)
 
-    def _dead_letter_of(self, fetch: Fetch, decoded: Decoded) -> Callable[[int, str, str, str], DeadLetter]:
-        def make(order: int, model: str, reason: str, detail: str) -> DeadLetter:
+    def _dead_letter_of(self, fetch: Fetch, decoded: Decoded) -> DeadLetterOf:
+        def make(order: int, model: str, reason: DeadReason, detail: str) -> DeadLetter:
             index = int(decoded.record_of[order])
             element = int(order - np.searchsorted(decoded.record_of, index))
             return self._letter(fetch, index, element, model, reason, detail)
@@ -197,7 +197,7 @@ class Fetches:
         return make
 
     def _letter(
-        self, fetch: Fetch, index: int, element: int, model: str | None, reason: str, detail: str
+        self, fetch: Fetch, index: int, element: int, model: str | None, reason: DeadReason, detail: str
     ) -> DeadLetter:
         settings = self._parts.settings
         value, offset = fetch.records.values[index] or b"", int(fetch.records.offsets[index])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import orjson
 import pyarrow as pa
 
-from driftline.events import Ints
+from driftline.events import DeadReason, Ints
 from streams.decode.arrow import plain_table
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -72,7 +72,7 @@ class Refused(Exception):  # noqa: N818 - it is a verdict on an event, not an er
         The offending value, if there is one.
     """
 
-    def __init__(self, reason: str, what: str, found: object = NOTHING) -> None:
+    def __init__(self, reason: DeadReason, what: str, found: object = NOTHING) -> None:
         super().__init__(reason, what)
         self.reason, self.what, self.found = reason, what, found
 

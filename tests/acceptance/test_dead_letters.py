@@ -154,7 +154,7 @@ def test_the_list_is_narrowed_by_model_reason_topic_time_and_number(kept: Monito
     assert ids("--since", "2200-01-01T00:00Z") == []
     assert ids("--limit", "2") == [6, 5]
     assert "and 4 more, older" in done(kept, "list", "--limit", "2")
-    assert done(kept, "list", "--reason", "none") == "No dead letters.\n"
+    assert done(kept, "list", "--reason", "bad_score") == "No dead letters.\n"
 
 
 def test_why_one_can_not_come_back_is_said_in_words_and_nothing_is_marked(kept: Monitor, tmp_path: Path) -> None:
@@ -171,6 +171,8 @@ def test_why_one_can_not_come_back_is_said_in_words_and_nothing_is_marked(kept: 
         (["replay", "1", "--reason", "too_old"], 2, "give either numbers of dead letters or filters"),
         (["show", "99"], 2, "there is no dead letter 99"),
         (["list", "--model", "n"], 2, "no model n"),
+        (["list", "--reason", "wrong_typo"], 2, "--reason: 'wrong_typo' is not one of 'not_json', 'not_an_object', "),
+        (["replay", "--reason", "nonsense"], 2, "--reason: 'nonsense' is not one of 'not_json', 'not_an_object', "),
     ]
     for arguments, code, told in cases:
         result = dead_letters(kept, *arguments)

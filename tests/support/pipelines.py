@@ -16,7 +16,7 @@ import numpy as np
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from driftline.events import Coded, DeadLetter, Decoded, FeatureType
+from driftline.events import Coded, DeadLetter, DeadReason, Decoded, FeatureType
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, run
 from driftline.store.migrate import migrate
@@ -112,7 +112,7 @@ class Lab:
         decoded = self.decode(topic, events)
         at = position or await self.position(topic, partition, len(events))
 
-        def letter(order: int, model: str, reason: str, detail: str) -> DeadLetter:
+        def letter(order: int, model: str, reason: DeadReason, detail: str) -> DeadLetter:
             return DeadLetter(reason, detail, model, at.topic, at.partition, at.start + order, 0, b"payload")
 
         times = np.full(len(decoded.record_of), record_ms)

@@ -246,7 +246,11 @@ def test_text_in_the_environment_is_taken_as_it_stands(config: Path, text: str) 
     [
         ("DRIFTLINE__KAFA__GROUP", "did you mean DRIFTLINE__KAFKA__GROUP?"),
         ("DRIFTLINE__KAFKA__BOOTSTRAP_SERVER", "did you mean DRIFTLINE__KAFKA__BOOTSTRAP_SERVERS?"),
-        ("DRIFTLINE__MODELS__N__TASK", "known: m"),
+        ("DRIFTLINE__MODELS__N__TASK", "names no setting; the file's models: m; a new one must stand there first"),
+        (
+            "DRIFTLINE__ALERTS__WEBHOOKS__PAGER__SECRET",
+            "file's alerts.webhooks: none; a new one must stand there first",
+        ),
         ("DRIFTLINE__MODELS__M__WINDOWS__MIN_EVENT", "did you mean DRIFTLINE__MODELS__M__WINDOWS__MIN_EVENTS?"),
         (
             "DRIFTLINE__MODELS__M__PERFORMANCE__FLOOR__RECAL",
@@ -273,7 +277,7 @@ def test_a_variable_that_fits_two_models_is_refused(config: Path) -> None:
 
     [problem] = problems(config, text, DRIFTLINE__MODELS__A_B__TASK="binary")
 
-    assert problem.startswith("DRIFTLINE__MODELS__A_B__TASK: fits a-b and A b")
+    assert problem == "DRIFTLINE__MODELS__A_B__TASK: fits a-b and A b; set it in the file"
 
 
 def test_a_problem_with_an_overridden_value_names_the_variable_and_not_the_line(config: Path) -> None:

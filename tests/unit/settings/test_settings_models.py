@@ -4,6 +4,7 @@ Each rule is tested on the plain values; `test_settings_load` tests how problems
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from driftline.settings import DEFAULT_METRICS, METRICS, ModelSettings, Settings
+from driftline.settings.document import read_document
 from driftline.settings.metrics import ERROR_METRICS, TWO_SIDED_METRICS, NamedMetric
 
 BINARY = {"task": "binary", "reference": {"first_events": 1000}}
@@ -196,6 +198,35 @@ def test_features_may_be_auto_or_a_list_in_which_each_stands_once() -> None:
     assert loaded is not None
     assert [(feature.name, feature.path) for feature in loaded] == [("age", "person.age"), ("sex", None)]
     assert refusals_of_model(features=[age, sex, age]) == {"features.2.name": "age is named more than once"}
+
+
+WRONG_FEATURES: list[Any] = ["age", "all", 3, True, {}, {"age": "numeric"}, {"name": "age", "type": "numeric"}]
+
+
+@pytest.mark.parametrize("wrong", WRONG_FEATURES)
+def test_features_that_are_no_list_are_told_what_does_load(wrong: Any) -> None:
+    [(key, text)] = refusals_of_model(features=wrong).items()
+    written = re.fullmatch(r"must be (auto), or a list such as (.+)", text)
+
+    assert key == "features"
+    assert written is not None
+    assert model(features=written[1]).features is None
+    [feature] = model(features=read_document(written[2]).value).features or ()
+    assert feature.name == "age"
+
+
+@pytest.mark.parametrize("wrong", [["age", "city"], ["auto"], [3], [None], [["age"]]])
+def test_items_of_features_that_are_none_are_told_what_does_load(wrong: list[Any]) -> None:
+    told = refusals_of_model(features=wrong)
+    written = {
+        re.fullmatch(r"must be a feature such as (.+), or features: (auto) for all", text) for text in told.values()
+    }
+
+    assert list(told) == [f"features.{index}" for index in range(len(wrong))]
+    for found in written:
+        assert found is not None
+        assert model(features=[read_document(found[1]).value]).features is not None
+        assert model(features=found[2]).features is None
 
 
 def test_more_features_than_the_limit_are_refused() -> None:
