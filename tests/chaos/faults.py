@@ -18,9 +18,15 @@ from tests.support.proxy import Proxy
 
 OUTAGE_S, OUTAGE_QUICK_S = 120, 15
 CUT_S, CUT_QUICK_S = 30, 12
-CATCHES_MAX = 400
+CATCHES_MAX, WAITS_MAX = 400, 20
+"""How often it is tried to stop a worker inside a transaction: by chance, and when it was just waited for."""
+
 SETTLED_S = 0.05
 """So long after a stop the server has done what it can without the one who was stopped."""
+
+
+class NotMadeError(Exception):
+    """What was to go wrong did not come about, however often it was tried: nothing is shown by such a run."""
 
 
 def kill_worker(world: World) -> None:
@@ -38,33 +44,36 @@ def stop_worker_holding_locks(world: World) -> None:
     """Stop a worker in the middle of its transaction, when it holds the lock of a partition."""
 
     def stop() -> None:
-        worker = world.workers[0]
         with psycopg.connect(world.monitor.url) as blocker:
             blocker.execute("lock table driftline.stream_offset in share mode")
             wait_for(lambda: _backends(world, "wait_event_type = 'Lock'"), "a worker to wait for its fence", PATIENCE_S)
-            worker.signal(signal.SIGSTOP)
-        time.sleep(SETTLED_S)
-        held = _backends(world, "state = 'idle in transaction'")
-        world.notes.append(f"{len(held)} transactions were open")
+            world.workers[0].signal(signal.SIGSTOP)
 
-    _stop_until_fenced(world, stop)
+    _stop_until_fenced(world, lambda: _stop_inside(world, stop, WAITS_MAX))
 
 
 def stop_worker_sending(world: World) -> None:
-    """Stop a worker in the middle of a statement whose data is on its way: half of it has come."""
+    """Stop a worker at a chance moment of its transaction, between two statements or when half of one has come."""
+    _stop_until_fenced(world, lambda: _stop_inside(world, lambda: world.workers[0].signal(signal.SIGSTOP), CATCHES_MAX))
 
-    def stop() -> None:
-        for tries in range(1, CATCHES_MAX):
-            world.workers[0].signal(signal.SIGSTOP)
-            time.sleep(SETTLED_S)
-            if held := _backends(world, "state = 'idle in transaction'"):
-                world.notes.append(f"stopped {tries} times until {len(held)} transactions were open")
-                return
-            world.workers[0].signal(signal.SIGCONT)
-            time.sleep(random.uniform(0.01, 0.1))
-        world.notes.append("was never caught inside a transaction")
 
-    _stop_until_fenced(world, stop)
+def _stop_inside(world: World, stop: Callable[[], None], tries_max: int) -> None:
+    """Stop the first worker, again and again, until a transaction stays open.
+
+    Raises
+    ------
+    NotMadeError
+        If none did; the worker goes on.
+    """
+    for tries in range(1, tries_max + 1):
+        stop()
+        time.sleep(SETTLED_S)
+        if held := _backends(world, "state = 'idle in transaction'"):
+            world.notes.append(f"stopped {tries} times until {len(held)} transactions were open")
+            return
+        world.workers[0].signal(signal.SIGCONT)
+        time.sleep(random.uniform(0.01, 0.1))
+    raise NotMadeError(f"stopped {tries_max} times, and never inside a transaction")
 
 
 def _backends(world: World, state: str) -> list[tuple[object, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.compare import Seen, compare
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, NotMadeError
 from tests.chaos.picture import draw
 from tests.chaos.usage import Sampler, growing, thirds, write_csv
 from tests.chaos.world import PATIENCE_S, end_in_order_when_told, recovery_of, running_services, running_world
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chance, seen = random.Random(wanted.seed), Seen(KEPT_MS)
     names = [name for name in FAULTS if name not in LEFT_OUT]
     order: list[str] = []
+    not_made: list[str] = []
     slowest = 0.0
     retention = dict.fromkeys(("verdicts", "performance", "episodes", "messages", "dead_letters"), KEPT)
     with (
@@ -72,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 next_s = sampler.seconds + EVERY_S
                 order = order or chance.sample(names, len(names))
                 sampler.note(name := order.pop())
-                FAULTS[name].make(world)
+                try:
+                    FAULTS[name].make(world)
+                except NotMadeError as error:
+                    not_made.append(f"{name} could not be made: {error}")
                 again_s, level_s = recovery_of(world)
                 told = (
                     "never" if again_s is None or level_s is None else f"{again_s:.1f} s, level after {level_s:.1f} s"
@@ -91,13 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("worker_mib", "worker_files", "worker_threads", "relay_mib", "postgres_mib", "lag", "relations"):
         print("{}: {:g}, then {:g}".format(name, *thirds(sampler.samples, name)))
     print(f"compared: {', '.join(f'{n} {kind}' for kind, n in found.compared.items())}")
-    for problem in (*found.problems, *grown):
+    for problem in (*found.problems, *grown, *not_made):
         print(problem)
     print(
         f"{len(sampler.faults)} faults in {wanted.minutes:g} minutes, {2 * world.traffic.rows} events:"
         f" lost {found.lost}, doubled {found.doubled}, slowest again after {slowest:.1f} s, {len(grown)} things grow"
     )
-    return 1 if found.problems or grown else 0
+    return 1 if found.problems or grown or not_made else 0
 
 
 if __name__ == "__main__":
