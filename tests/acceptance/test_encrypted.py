@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from psycopg import sql
 
 from driftline.cli import main
@@ -24,6 +25,7 @@ from driftline.settings import load_settings
 from tests.conftest import not_shown, service_missing
 from tests.support.compose import running
 from tests.support.encrypted import Authority, encrypted_postgres, make_authority
+from tests.support.grafana import FakeGrafana, serving
 from tests.support.kafka import JarBroker
 from tests.support.live import rows_of, wait_for
 from tests.support.monitors import (
@@ -43,7 +45,9 @@ pytestmark = [pytest.mark.real_kafka, pytest.mark.postgres]
 ROLES = ("predictions", "labels", "features", "drift", "retraining", "retraining_status", "dead_letters")
 KAFKA_PASSWORD, STORE_PASSWORD = "kafka-hunter2", "store-hunter2"
 ID_KEY, TOKEN, SIGNING = "idkey-hunter2-hunter2", "token-hunter2", "aHVudGVyMi1odW50ZXIyLWh1bnRlcjItaHVudGVy"
-SECRETS = (KAFKA_PASSWORD, STORE_PASSWORD, ID_KEY, TOKEN, SIGNING, "hunter2")
+KEY_PASSWORD, GRAFANA_TOKEN = "key-hunter2", "grafana-hunter2"
+PASSWORDS = {task: f"{task}-hunter2" for task in ("MIGRATOR", "WRITER", "READER")}
+SECRETS = ("hunter2", TOKEN, SIGNING)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Place:
     plain_servers: str
     admin_url: str
     folder: Path
+    key: Path
 
     def environment(self, **more: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DRIFTLINE", "PG"))}
@@ -67,10 +72,11 @@ class Place:
         command = [sys.executable, "-m", *words, "--config", config]
         return subprocess.run(command, env=self.environment(**more), capture_output=True, text=True, timeout=120)
 
-    def store_url(self, sslmode: str = "verify-full", of: Authority | None = None) -> str:
+    def store_url(self, of: Authority | None = None, database: str = "guarded") -> str:
         at = urlsplit(self.admin_url)
-        own = f"postgresql://guarded:{STORE_PASSWORD}@{at.hostname}:{at.port}/guarded"
-        return f"{own}?sslmode={sslmode}&sslrootcert={(of or self.own).file}"
+        own = f"postgresql://guarded:{STORE_PASSWORD}@{at.hostname}:{at.port}/{database}"
+        key = f"sslcert={self.key}&sslkey={self.key}&sslpassword={KEY_PASSWORD}"
+        return f"{own}?sslmode=verify-full&sslrootcert={(of or self.own).file}&{key}"
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +96,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         except MissingServiceError as missing:
             not_shown(request, str(missing))
         with psycopg.connect(admin_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("create role guarded login password {}").format(sql.Literal(STORE_PASSWORD)))
+            role = sql.SQL("create role guarded login createrole password {}")
+            connection.execute(role.format(sql.Literal(STORE_PASSWORD)))
             connection.execute("create database guarded owner guarded")
+            connection.execute("create database replayed owner guarded")
         topics = {role: f"{role}-tls" for role in ROLES}
         create_topics(kafka.bootstrap_servers, [topics[role] for role in ROLES[:3]])
-        made = Place(Monitor(Path(), {}), own, stranger, kafka.bootstrap_servers, admin_url, folder)
+        key = own.client("guarded", KEY_PASSWORD)
+        made = Place(Monitor(Path(), {}), own, stranger, kafka.bootstrap_servers, admin_url, folder, key)
         security = {"protocol": "sasl_ssl", "sasl_mechanism": "SCRAM-SHA-512", "username": "alice"}
         monitor = make_monitor(
             folder,
@@ -106,7 +115,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
             privacy={"id_key": ID_KEY},
             alerts={"webhooks": {"pager": {"url": f"http://127.0.0.1:9/{TOKEN}", "secret": f"whsec_{SIGNING}"}}},
         )
-        yield Place(monitor, own, stranger, kafka.bootstrap_servers, admin_url, folder)
+        yield replace(made, monitor=monitor)
 
 
 def all_that_is_stored(url: str) -> str:
@@ -116,24 +125,46 @@ def all_that_is_stored(url: str) -> str:
     return "\n".join(told)
 
 
+def all_messages(servers: str, topics: Sequence[str]) -> str:
+    """Keys, headers and values of all that Driftline wrote to some topics."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "reads-all", "enable.partition.eof": True})
+    try:
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in topics])
+        told, ended = [], set()
+        while len(ended) < len(topics):
+            if (message := consumer.poll(30)) is None:
+                raise AssertionError("no answer")
+            if message.error():
+                ended.add(message.topic())
+            else:
+                told.append(f"{message.key()!r} {message.headers()} {message.value()!r}")
+    finally:
+        consumer.close()
+    return "\n".join(told)
+
+
 def assert_no_secret(told: Mapping[str, str]) -> None:
-    found = [(where, secret) for where, text in told.items() for secret in SECRETS if secret in text]
+    forms = {form for secret in SECRETS for form in (secret, secret.encode().hex())}  # a table shows bytes so
+    found = [(where, form) for where, text in told.items() for form in forms if form in text]
     assert found == []
 
 
 def test_every_program_works_over_tls_and_none_of_them_tells_a_secret(place: Place) -> None:
     told: dict[str, str] = {}
 
-    def command(*words: str, code: int = 0) -> str:
-        done = place.run(*words)
+    def command(*words: str, code: int = 0, **environment: str) -> str:
+        done = place.run(*words, **environment)
         told[" ".join(words)] = done.stdout + done.stderr
         assert done.returncode == code, told[" ".join(words)]
         return done.stdout
 
-    command("driftline.cli", "migrate")
+    files = {f"DRIFTLINE_{task}_PASSWORD_FILE": place.folder / task for task in PASSWORDS}
+    for file, password in zip(files.values(), PASSWORDS.values(), strict=True):
+        file.write_text(password)
+    command("driftline.cli", "migrate", "--roles", **{name: str(file) for name, file in files.items()})
     command("driftline.cli", "topics", "--create", "--partitions", "1")
     programs = {
-        "worker": ["driftline.cli", "run", "--no-relay", "--verbose"],
+        "worker": ["driftline.cli", "run", "--verbose"],
         "relay": ["driftline.cli", "relay", "--verbose"],
         "consumer": ["retraining.consumer", "--run", "true", "--state", str(place.folder / "state")],
     }
@@ -172,22 +203,40 @@ def test_every_program_works_over_tls_and_none_of_them_tells_a_secret(place: Pla
             programs_alone = [(["doctor", "--json"], 0), (["topics"], 0), (["alerts", "test", "pager"], 4), (replay, 2)]
             list(pool.map(lambda case: command("driftline.cli", *case[0], code=case[1]), programs_alone))
         command("driftline.cli", *replay, "--file", str(repaired))
+        events, out = place.folder / "events.jsonl", place.folder / "out"
+        events.write_text("".join(json.dumps(prediction(f"e-{row}", row * 100)) + "\n" for row in range(300)))
+        stretch = ["--from", "2024-01-01T00:00Z", "--to", "2024-01-01T00:00:10Z", "--by", "ann"]
+        target = ["--database", place.store_url(database="replayed")]
         # What asks Postgres only leaves nothing open, and need not be a process of its own.
-        for words in (
-            ["doctor", "--worker"],
-            ["episodes", "list"],
-            ["dead-letters", "list"],
-            ["dead-letters", "show", "1", "--json"],
-            ["forget", "--prediction-id", "e-1", "--by", "ann"],
+        for words, code in (
+            (["doctor", "--worker"], 0),
+            (["episodes", "list"], 0),
+            (["episodes", "ack", "1", "--by", "ann"], 2),
+            (["dead-letters", "list"], 0),
+            (["dead-letters", "show", "1", "--json"], 0),
+            (["forget", "--prediction-id", "e-1", "--by", "ann"], 0),
+            (["reference", "build"], 0),
+            (["reference", "accept", "--model", "m", *stretch], 0),
+            (["replay", "--predictions", str(events), "--out", str(out), "--no-pictures", *target], 0),
         ):
             done = CliRunner(env=place.environment()).invoke(main, [*words, "--config", str(monitor.config)])
-            told[" ".join(words)] = done.output
-            assert done.exit_code == 0, done.output
+            told[" ".join(words[:2])] = done.output
+            assert (words[0], done.exit_code) == (words[0], code), done.output
+        told |= {file.name: file.read_text() for file in out.iterdir()}
+        with serving(FakeGrafana(GRAFANA_TOKEN)) as grafana:
+            push = ["dashboards", "push", "--url", grafana, *target]
+            done = CliRunner(env=place.environment(GRAFANA_TOKEN=GRAFANA_TOKEN, NO_PROXY="127.0.0.1")).invoke(
+                main, push
+            )
+        told["push"] = done.output
+        assert done.exit_code == 0, told["push"]
         assert {name: process.poll() for name, process in processes.items()} == dict.fromkeys(processes)
     assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0)
 
     told |= {name: log.read_text() for name, log in logs.items()}
     told["store"] = all_that_is_stored(monitor.url)
+    told["replayed"] = all_that_is_stored(place.store_url(database="replayed"))
+    told["messages"] = all_messages(place.plain_servers, [monitor.topic(role) for role in ROLES[3:]])
     settings = load_settings(monitor.config, place.environment())
     told["settings"] = f"{settings!r} {settings} {settings.model_dump_json()}"
     assert all(told.values())
@@ -205,6 +254,7 @@ def test_who_can_not_be_trusted_or_does_not_trust_us_is_told_in_one_line(place: 
     def store(name: str, url: str) -> Monitor:
         return monitor.variant(name, postgres={"url": url})
 
+    key = place.store_url().replace(KEY_PASSWORD, "wrong-hunter2")
     stranger = kafka("k-stranger", ca_file=str(place.stranger.file))
     password = place.store_url().replace(STORE_PASSWORD, "bad-hunter2")
     host = at._replace(netloc=at.netloc.replace("127.0.0.1", "localhost")).geturl()
@@ -217,6 +267,7 @@ def test_who_can_not_be_trusted_or_does_not_trust_us_is_told_in_one_line(place: 
         (consumer, stranger, {}, 2, certificate),
         (["driftline.cli", "run"], store("p-stranger", place.store_url(of=place.stranger)), {}, 2, certificate),
         (["driftline.cli", "run"], store("p-password", password), {}, 2, "password authentication failed"),
+        (["driftline.cli", "migrate"], store("p-key", key), {}, 2, "could not load private key file"),
         (["driftline.cli", "migrate"], store("p-host", host), {}, 2, "does not match host name"),
     ]
     with ThreadPoolExecutor(8) as pool:

@@ -11,7 +11,14 @@ from pathlib import Path
 from unittest import mock
 
 import trustme
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from driftline import embedded
 from tests.support.services import MissingServiceError
@@ -37,15 +44,23 @@ class Authority:
 
     def identity(self, name: str, host: str) -> Path:
         """Write a server's key and certificates into one file, the key as Kafka and Postgres both read it."""
-        made = self.signer.issue_cert(host)
-        key = load_pem_private_key(made.private_key_pem.bytes(), None)
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path = self.folder / f"{name}.pem"
-        path.touch(0o600)
-        path.write_bytes(pem + b"".join(chain.bytes() for chain in made.cert_chain_pems))
+        path = self._written(name, host, NoEncryption())
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        return path
+
+    def client(self, name: str, password: str) -> Path:
+        """Write our own key, which takes a password, and certificates into one file."""
+        return self._written(name, name, BestAvailableEncryption(password.encode()))
+
+    def _written(self, name: str, host: str, encryption: KeySerializationEncryption) -> Path:
+        made = self.signer.issue_cert(host)
+        key = load_pem_private_key(made.private_key_pem.bytes(), None)
+        path = self.folder / f"{name}.pem"
+        path.touch(0o600)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        path.write_bytes(pem + b"".join(chain.bytes() for chain in made.cert_chain_pems))
         return path
 
 
