@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.metrics import LIMBS, STEPS_PER_SCALE, limbs_value
+from detectors.reference.effects import Sum, sum_of
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import Ints, Mask
 from driftline.events import Floats
@@ -59,6 +60,20 @@ _MEANS: Mapping[Metric, Callable[[Ints, OutcomeSums], tuple[float, float]]] = {
 """Sum and number of what is averaged: errors in the reference's error scale, and its square."""
 
 _LOSSES = ("brier", "log_loss")
+
+_Weights = tuple[dict[str, float], float]
+"""By what effects are of, how often it counts in a sum; and what every row adds besides."""
+
+_EFFECTS: Mapping[Metric, tuple[_Weights, _Weights]] = {
+    "accuracy": (({"hit": 2.0, "predicted": -1.0, "true": -1.0}, 1.0), ({}, 1.0)),
+    "precision": (({"hit": 1.0}, 0.0), ({"predicted": 1.0}, 0.0)),
+    "recall": (({"hit": 1.0}, 0.0), ({"true": 1.0}, 0.0)),
+    "specificity": (({"hit": 1.0, "predicted": -1.0, "true": -1.0}, 1.0), ({"true": -1.0}, 1.0)),
+    "f1": (({"hit": 2.0}, 0.0), ({"predicted": 1.0, "true": 1.0}, 0.0)),
+    "mae": (({"absolute": 1.0}, 0.0), ({}, 1.0)),
+    "rmse": (({"square": 1.0}, 0.0), ({}, 1.0)),
+    "bias": (({"error": 1.0}, 0.0), ({}, 1.0)),
+}
 
 
 class Ratio(NamedTuple):
@@ -128,3 +143,29 @@ def terms(vector: Ints, profile: Profile, positive_class: str | None, metric: Me
     for place, of in enumerate(sums):
         np.add.at(found[:, place], cells % n_score_bins, of)
     return found
+
+
+def expected_terms(profile: Profile, positive_class: str | None, metric: Metric) -> tuple[Sum, Sum] | None:
+    """Return what the reference's effects say of a metric's numerator and denominator, or None where they say nothing.
+
+    Errors are in the unit of `ratio_of`.
+    """
+    kind, _, of_class = metric.partition(".")
+    effects = profile.effects
+    if effects is None or kind not in _EFFECTS:
+        return None
+    counts = [feature.counts for feature in profile.features]
+    if profile.task == "multiclass" and not of_class:
+        weights: tuple[_Weights, _Weights] = (({"right": 1.0}, 0.0), ({}, 1.0))
+    elif profile.task == "regression":
+        weights = _EFFECTS[kind]
+    else:
+        meant = of_class or positive_class
+        if f"hit.{meant}" not in effects.of:
+            return None
+        numerator, denominator = (
+            ({f"{name}.{meant}": weight for name, weight in of.items()}, one) for of, one in _EFFECTS[kind]
+        )
+        weights = numerator, denominator
+    numerator_sum, denominator_sum = (sum_of(effects, of, one, counts) for of, one in weights)
+    return numerator_sum, denominator_sum

@@ -91,15 +91,20 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
 
 
 def _why_worse(cause: Mapping[str, Any]) -> str:
-    """Say whether other inputs or other answers made a metric worse, which segment did most, and what is broken."""
+    """Say whether other inputs or other answers made a metric worse, which part did most, and what is broken."""
     because = cause.get("because", ())
     told = ""
-    if because:  # by score, where the metric is known by it
-        told = f": other inputs {_signed(because[0]['inputs'])}, other answers {_signed(because[0]['relation'])}"
-    parts = [part for of in because for part in of.get("parts", ())]
-    most = max(parts, key=lambda part: abs(part["inputs"] + part["relation"]), default=None)
-    if most is not None:
-        told += f", {most['segment']} {_signed(most['inputs'] + most['relation'])}"
+    if because:
+        # What can be put down to inputs by any of them is no change of the answers.
+        best = min(because, key=lambda of: abs(of["relation"]))
+        told = f": other inputs {_signed(best['inputs'])}, other answers {_signed(best['relation'])}"
+        if best.get("broken"):
+            told += f", broken pipelines {_signed(best['broken'])}"
+        parts = best.get("parts") or [part for of in because for part in of.get("parts", ())]
+        most = max(parts, key=_part_did, default=None)
+        if most is not None:
+            named = most["segment"] if "segment" in most else most["feature"]
+            told += f", {named} {_signed(most['inputs'] + most.get('relation', 0.0))}"
     breaks = cause.get("breaks", ())
     return f"{told}; broken pipeline? {', '.join(breaks[:3])}" if breaks else told
 
@@ -139,6 +144,10 @@ def _numbers(*named: tuple[str, Any]) -> str:
         f"{name} {value:.2g}" if abs(value) < 1 else f"{name} {value:.4g}" for name, value in named if value is not None
     ]
     return f" ({', '.join(told)})" if told else ""
+
+
+def _part_did(part: Mapping[str, Any]) -> float:
+    return abs(float(part["inputs"] + part.get("relation", 0.0)))
 
 
 def _signed(value: float) -> str:

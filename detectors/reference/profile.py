@@ -1,15 +1,15 @@
 """What did "no drift" look like? The reference profile: a frozen, digestible summary of the reference data.
 
 It says into which bin each later value falls; `detectors.reference.building` makes it of the reference data.
-Invariants: a profile never changes; its digest names everything in it, is the same in every process and survives a
-round trip through JSON; every feature, also a numeric one, ends with the bins ``missing`` and ``other``, so a share of
-missing values is a share like any other.
+Invariants: a profile never changes; its digest names everything in it that is compared with, is the same in every
+process and survives a round trip through JSON; every feature, also a numeric one, ends with the bins ``missing`` and
+``other``, so a share of missing values is a share like any other.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, Self
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.canonical import canonical
+from detectors.reference.effects import Effects
 from detectors.reference.reconstruction import Components
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -138,6 +139,9 @@ class Profile:
         The segments that the reference has rows of, by name; each is compared with its own counts.
     reconstruction
         The directions in which the reference hardly varies, if its reconstruction error is watched.
+    effects
+        What goes with each bin of the features in the reference's labelled rows, if there are enough. It explains and
+        is compared with nothing, so the digest does not name it: a reference from before there were effects stays.
     """
 
     task: Task
@@ -150,11 +154,13 @@ class Profile:
     label_delay_p90_ms: int | None
     segments: tuple[SegmentCounts, ...] = ()
     reconstruction: Components | None = None
+    effects: Effects | None = None
 
     @cached_property
     def digest(self) -> str:
-        """Name of everything in the profile: 32 hexadecimal digits of BLAKE2b over its JSON."""
-        return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
+        """Name of all in the profile but its effects: 32 hexadecimal digits of BLAKE2b over its JSON without them."""
+        compared = replace(self, effects=None)
+        return hashlib.blake2b(compared.to_json().encode(), digest_size=16).hexdigest()
 
     @property
     def unscored_bin(self) -> int:
@@ -174,8 +180,9 @@ class Profile:
     def to_json(self) -> str:
         """Return the profile as canonical JSON: sorted keys, no blanks, floats by their shortest exact text."""
         fields = asdict(self)
-        if self.reconstruction is None:
-            del fields["reconstruction"]
+        for name in ("reconstruction", "effects"):
+            if fields[name] is None:
+                del fields[name]
         for feature in fields["features"]:
             for name in ("span", "outside"):
                 if not feature[name]:
@@ -193,6 +200,9 @@ class Profile:
         parts: dict[str, Any] = {"features": features, "score_counts": score_counts, "segments": segments}
         if given := fields.get("reconstruction"):
             parts["reconstruction"] = Components(tuple(given["names"]), tuple(map(tuple, given["directions"])))
+        if given := fields.get("effects"):
+            by_bin = tuple(map(tuple, given["by_bin"]))
+            parts["effects"] = Effects(tuple(given["of"]), tuple(given["means"]), tuple(given["bins"]), by_bin)
         return cls(**{**fields, **tuples, **parts})
 
     @cached_property

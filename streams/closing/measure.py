@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from detectors.reference.profile import Profile
-from detectors.reference.summaries import Ints, merge_vectors
+from detectors.reference.summaries import ALL_TRAFFIC, Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
 from labels_join.delays import Corrected, corrected, strata_of
 from labels_join.estimate import estimated_metrics
@@ -110,6 +110,20 @@ class Measures:
             segment: await self._store.merge_vectors(basis, profile_id, vectors)
             for segment, vectors in sorted(found.items())
         }
+
+    async def features(self, stretch: tuple[int, int], version: int) -> Ints:
+        """Return the counts by bin of all traffic of a version in a stretch of closed slides, under its reference."""
+        profile_id, layout = self._layouts[version]
+        found = await rows(
+            self._connection,
+            "feature_vectors",
+            model_id=self._model.model_id,
+            versions=[version],
+            segment=ALL_TRAFFIC,
+            **{"from": timestamp(stretch[0]), "to": timestamp(stretch[1])},
+        )
+        vectors = [item.vector for item in found if item.profile_id == profile_id]
+        return (await self._store.merge_vectors("features", profile_id, vectors))[: layout.n_bins]
 
     async def labels_by_class(self, profile_id: int, vectors: list[bytes]) -> dict[str, int]:
         """Return how many labels of each true class some outcome vectors hold."""

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from psycopg.types.json import Jsonb
 
-from detectors.reference.summaries import ALL_TRAFFIC, Ints
+from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.maturity import (
     Maturity,
@@ -26,23 +26,19 @@ from labels_join.maturity import (
     maturity_from_json,
     with_delays,
 )
-from labels_join.terms import ratio_of, terms
 from retraining.messages import Subject
 from retraining.policy import Decision, Findings, PolicySpec, Slide, decide
 from retraining.state import Kind, PolicyState, from_json, to_json
-from streams.closing.measure import Basis, Measures
+from streams.closing.measure import Measures
 from streams.closing.results import JudgedGroup, MeasuredGroup
 from streams.deciding.decisions import write_decisions
 from streams.deciding.evidence import drift_findings, performance_findings, quality_findings, traffic_findings
+from streams.deciding.explaining import Explaining
 from streams.judging.spending import NOTHING_SPENT, Spent, spent_on, write_spending
-from streams.judging.why import performance_why
 from streams.monitored import ALL_SEGMENTS, MonitoredModel
 from streams.panes import PaneLayout
 from streams.watermarks import LATEST_MS
 from streams.windows import floor_to, last_end, windows_with
-
-BASELINE_LENGTHS = 8
-"""A broken floor is explained against so many windows' lengths before it, without the last."""
 
 COHORTS_A_SLIDE_MAX = 16
 """How many cohort windows one slide may judge; the others follow with the next slides."""
@@ -61,7 +57,6 @@ class Known:
 
 
 _OfGroup = TypeVar("_OfGroup", JudgedGroup, MeasuredGroup)
-_Outcomes = dict[str, Ints]  # by segment
 
 
 class Policing:
@@ -171,7 +166,7 @@ class Policing:
                     self._known[version].policy.drift.streaks,
                 ),
                 "performance": await self._explained(
-                    version, self._performance_findings(version, measured, window[1]), judged_of[version]
+                    version, self._performance_findings(version, measured, window[1]), judged_of[version], window[1]
                 ),
             }
             self._spend(version, window[1], judged_of[version])
@@ -208,7 +203,8 @@ class Policing:
             version = min(left, key=lambda version: left[version])
             cohorts = (await self._mature_cohorts([version], left[version]))[version]
             window = (left[version] - self._model.settings.windows.length_ms, left[version])
-            findings = await self._explained(version, self._performance_findings(version, cohorts, left[version]), ())
+            said = self._performance_findings(version, cohorts, left[version])
+            findings = await self._explained(version, said, (), left[version])
             self._decide(version, window, {"performance": findings})
             due[version] = await self._next_due(version)
 
@@ -273,41 +269,13 @@ class Policing:
         performance = self._model.settings.performance
         return performance_findings(performance, measured, self._segment, arrivals_are_whole=is_whole)
 
-    async def _explained(self, version: int, findings: Findings, judged: Iterable[JudgedGroup]) -> Findings:
-        """Say of each broken floor of all traffic where it comes from, against the windows before."""
-        breaks = sorted({name for item in judged for name, why in item.why.items() if "break" in why})
-        of_breaks = {"breaks": breaks} if breaks else {}
-        profile, settings = self._layouts[version][1].profile, self._model.settings
-        sides: dict[tuple[Basis, int, int], tuple[_Outcomes, _Outcomes]] = {}
-        evidence = []
-        for item in findings.evidence:
-            if item.level != "drift" or item.cause.segment != ALL_SEGMENTS:
-                evidence.append(item)
-                continue
-            why = {}
-            if (ratio := ratio_of(profile, item.cause.name)) is not None:
-                basis: Basis = "cohort" if item.cause.basis == "cohort" else "arrival"
-                window = basis, item.start_ms, item.end_ms
-                if window not in sides:  # the metrics of a window share its outcomes
-                    sides[window] = await self._before_and_in(version, *window)
-                before, after = (
-                    {name: terms(of, profile, settings.positive_class, item.cause.name) for name, of in side.items()}
-                    for side in sides[window]
-                )
-                why = performance_why(before, after, settings.segments, ratio)
-            evidence.append(replace(item, detail={**item.detail, **why, **of_breaks}))
-        return replace(findings, evidence=tuple(evidence))
-
-    async def _before_and_in(
-        self, version: int, basis: Basis, start_ms: int, end_ms: int
-    ) -> tuple[_Outcomes, _Outcomes]:
-        """Return the outcomes before a window and in it; the last before may be in trouble already and is left out."""
-        length_ms = end_ms - start_ms
-        before, after = [
-            {self._segment(code): of for code, of in (await self._measures.outcomes(basis, stretch, version)).items()}
-            for stretch in ((start_ms - BASELINE_LENGTHS * length_ms, start_ms - length_ms), (start_ms, end_ms))
-        ]
-        return before, after
+    async def _explained(
+        self, version: int, findings: Findings, judged: Iterable[JudgedGroup], end_ms: int
+    ) -> Findings:
+        maturity = self._known[version].maturity
+        mature_ms = 0 if maturity is None else mature_through_ms(maturity, self._maturity_spec(version), end_ms)
+        explaining = Explaining(self._model, self._measures, self._layouts[version][1], version, mature_ms)
+        return await explaining.explained(findings, judged)
 
     async def _count_delays(self, version: int, outcomes: Iterable[Any]) -> None:
         """Count how long the labels took that arrived in a slide."""

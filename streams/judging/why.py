@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from detectors.metrics.decomposition import Decomposition, decompose
+from detectors.reference.effects import Sum, explained_by_inputs
 from detectors.reference.summaries import Ints
 from detectors.windows.explain import BINS_TOLD_MAX, moved_bins, pipeline_break
 from driftline.events import Floats
@@ -67,9 +68,14 @@ SCORE_PARTS = 10
 
 
 def performance_why(
-    before: Mapping[str, Floats], after: Mapping[str, Floats], segments: Sequence[str], ratio: Ratio
+    before: Mapping[str, Floats],
+    after: Mapping[str, Floats],
+    segments: Sequence[str],
+    ratio: Ratio,
+    by_feature: Mapping[str, float] | str,
+    breaks: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Explain the change of a metric, by stretches of the score and by each kind of segment.
+    """Explain the change of a metric, by stretches of the score, by each kind of segment and by features.
 
     Parameters
     ----------
@@ -80,12 +86,17 @@ def performance_why(
     ratio
         How the metric follows from them. The change of a root is that of what it is the root of, over the sum of both
         roots, so its parts add up, too.
+    by_feature
+        What the inputs of each feature did to the ratio, see `inputs_by_feature`, or why that is not known.
+    breaks
+        The features that look like broken pipelines.
 
     Returns
     -------
     Nothing where one side has no denominator; else `baseline`, the value before; `change`; and `because`, of the score
     (if the metric is known by score) and of each kind of segment, what other inputs (`inputs`) and other answers
-    (`relation`) did, which add up to the change, and the segments that did most.
+    (`relation`) did, which add up to the change, and the segments that did most; and of features the same, with what
+    broken pipelines did (`broken`) told apart from other inputs, or `features_unknown`, why not.
     """
     sides = [side.get("*", np.zeros((1, 2))) for side in (before, after)]
     totals = [side.sum(axis=0) for side in sides]
@@ -117,7 +128,50 @@ def performance_why(
             {"segment": values[at], "inputs": float(found.mix[at]), "relation": float(found.rate[at])} for at in told
         ]
         because.append({"by": name, **_of_all(found), "parts": each})
-    return {"baseline": baseline, "change": value - baseline, "because": because}
+    why = {"baseline": baseline, "change": value - baseline, "because": because}
+    if isinstance(by_feature, str):
+        return {**why, "features_unknown": by_feature}
+    because.append(_of_features({name: factor * of for name, of in by_feature.items()}, breaks, value - baseline))
+    return why
+
+
+def _of_features(did: Mapping[str, float], breaks: Collection[str], change: float) -> dict[str, Any]:
+    broken = sum(of for name, of in did.items() if name in breaks)
+    inputs = sum(of for name, of in did.items() if name not in breaks)
+    told = sorted(did, key=lambda name: (-abs(did[name]), name))[:PARTS_TOLD_MAX]
+    parts = [{"feature": name, "inputs": did[name]} for name in told]
+    return {"by": "features", "inputs": inputs, "broken": broken, "relation": change - inputs - broken, "parts": parts}
+
+
+def inputs_by_feature(
+    layout: PaneLayout, before: Ints, now: Ints, expected: tuple[Sum, Sum] | None
+) -> dict[str, float] | str:
+    """Say what the inputs of each feature did to the ratio of two sums, or why that is not known.
+
+    Parameters
+    ----------
+    before, now
+        int64 [bins]; how often each bin of all features occurred.
+    expected
+        What the reference says of the sums, see `labels_join.terms.expected_terms`.
+    """
+    if expected is None:
+        return "the reference keeps nothing of this metric by feature"
+    reference = np.array(layout.profile.counts_of(None), np.int64)
+    shares = [_shares(of, layout.starts) for of in (reference, before, now)]
+    if shares[1] is None or shares[2] is None or shares[0] is None:
+        return "no features are known of one of the two stretches"
+    found = explained_by_inputs(expected, (shares[0], shares[1], shares[2]), layout.starts)
+    if found is None:
+        return "what comes is too far from the reference"
+    own = zip(layout.profile.features, found.tolist(), strict=True)
+    return {feature.name: of for feature, of in own if not feature.name.startswith("@")}
+
+
+def _shares(counts: Ints, starts: Ints) -> Floats | None:
+    """Return each bin's share of the rows of its feature, or None where a feature has none."""
+    rows = np.add.reduceat(counts, starts[:-1]) if len(counts) else np.zeros(1, np.int64)
+    return counts / np.repeat(rows, np.diff(starts)) if rows.all() else None
 
 
 def _stretches(by_score: Floats) -> Floats:

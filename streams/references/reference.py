@@ -41,6 +41,7 @@ from streams.decode.files import (
 from streams.decode.shapes import EventShape, event_shape
 from streams.monitored import REST_NAMES
 from streams.panes import pane_layout, steps_of
+from streams.references.relation import effects_of
 
 FEATURES_MAX = 500
 """Features inferred from events; the most frequent names are kept."""
@@ -178,7 +179,10 @@ def profile_from_batch(
     )
     profile = replace(profile, reconstruction=components)
     counts = _segment_counts(replace(batch, features=dict(columns)), profile, segments, segments_max)
-    return replace(profile, segments=counts)
+    effects = None
+    if labels is not None:
+        effects = effects_of(profile, columns, _outcome(batch.prediction), _outcome(labels), batch.has_features)
+    return replace(profile, segments=counts, effects=effects)
 
 
 def _segment_counts(

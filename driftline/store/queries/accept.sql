@@ -23,8 +23,8 @@ select segment, grain_start, profile_id, sum(n)::bigint as n
  group by segment, grain_start, profile_id;
 
 -- name: feature_vectors
--- Summaries of one segment in a stretch of event time.
-select vector
+-- Summaries of one segment in a stretch of event time, and under which profile they were made.
+select profile_id, vector
   from driftline.rollup
  where model_id = %(model_id)s and kind = 'features' and version = any (%(versions)s) and segment = %(segment)s
    and grain_start >= %(from)s and grain_start < %(to)s;

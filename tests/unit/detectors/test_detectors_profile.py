@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from detectors.reference.building import Coded, build_profile, categorical_feature, numeric_feature
+from detectors.reference.effects import Effects
 from detectors.reference.profile import (
     FeatureProfile,
     Profile,
@@ -183,6 +184,15 @@ def test_json_round_trip_is_exact_and_the_digest_names_everything() -> None:
         replace(profile, features=(replace(profile.features[0], name="y"), *profile.features[1:])),
     ]
     assert len({profile.digest, *(other.digest for other in changed)}) == 5
+
+
+def test_effects_survive_json_and_leave_the_digest_alone_as_they_only_explain() -> None:
+    profile = small_profile()
+    explained = replace(profile, effects=Effects(("right",), (900,), (0, 2), ((5, -7),)))
+
+    assert Profile.from_json(explained.to_json()) == explained
+    assert explained.digest == profile.digest
+    assert "effects" not in profile.to_json()
 
 
 def test_the_digest_is_the_same_in_another_process() -> None:

@@ -72,6 +72,44 @@ def test_labels_beside_the_predictions_enter_the_score_histogram(table: pa.Table
     assert {true for _, _, true, _ in without.score_counts} == {-1}
 
 
+def test_labels_beside_the_predictions_say_what_goes_with_each_bin(table: pa.Table) -> None:
+    """As least squares on the rows with a label find it, a row of each frequent bin alone beside them."""
+    profile = profile_from_table(table, settings(), LimitSettings(), "r.parquet")
+    effects, (age, city) = profile.effects, profile.features[:2]
+    assert effects is not None
+    rows = [row for row in table.to_pylist() if row["label"] is not None]
+    bins = [len(age.edges) + 1 if row["age"] is None else np.searchsorted(age.edges, row["age"]) for row in rows]
+    cities = [age.n_bins + city.categories.index(row["city"]) for row in rows]
+    dummies = (np.stack([bins, cities], axis=1)[:, :, None] == np.arange(age.n_bins + city.n_bins)).any(axis=1)
+    frequent = np.flatnonzero(dummies.sum(axis=0) >= 20)
+    centred = dummies[:, frequent] - dummies[:, frequent].mean(axis=0)
+    right = np.array([row["prediction"] == row["label"] for row in rows], float)
+    hits = np.array([row["prediction"] == row["label"] == 1 for row in rows], float)
+
+    assert effects.bins == tuple(frequent.tolist())
+    assert effects.of == ("right", *(f"{kind}.{name}" for name in "01" for kind in ("hit", "predicted", "true")))
+    for name, values in (("right", right), ("hit.1", hits)):
+        expected = np.linalg.lstsq(
+            np.vstack([centred, np.eye(len(frequent))]),
+            np.concatenate([values - values.mean(), np.zeros(len(frequent))]),
+            rcond=None,
+        )[0]
+        assert np.array(effects.by_bin[effects.of.index(name)]) / 2**20 == pytest.approx(expected, abs=1e-6)
+    without = profile_from_table(table.drop_columns("label"), settings(), LimitSettings(), "r.parquet")
+    assert without.effects is None
+
+
+def test_a_regression_s_errors_are_explained_in_the_error_scale(table: pa.Table) -> None:
+    profile = profile_from_table(table, settings(task="regression"), LimitSettings(), "r.parquet")
+    rows = [row for row in table.to_pylist() if row["label"] is not None]
+    error = np.array([row["prediction"] - row["label"] for row in rows]) / profile.error_scale
+
+    assert profile.effects is not None
+    assert profile.effects.of == ("error", "absolute", "square")
+    expected = [error.mean(), np.abs(error).mean(), (error**2).mean()]
+    assert np.array(profile.effects.means) / 2**20 == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_file_and_the_same_rows_as_events_freeze_to_the_same_profile(table: pa.Table, tmp_path: Path) -> None:
     parquet.write_table(table.drop_columns("label"), tmp_path / "r.parquet")
     from_file = profile_from_file(tmp_path / "r.parquet", settings(), LimitSettings())

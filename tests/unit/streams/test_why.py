@@ -46,7 +46,7 @@ def test_errors_that_grow_are_split_by_segments_into_inputs_and_relation(
         sides.append({name: terms(of, PROFILE, None, metric) for name, of in vectors.items()})
         values.append(value_of(metric, predicted - truth, truth))
 
-    why = performance_why(*sides, ["plan"], ratio)
+    why = performance_why(*sides, ["plan"], ratio, "unknown")
 
     assert why["baseline"] == pytest.approx(values[0], rel=1e-8)
     assert why["change"] == pytest.approx(values[1] - values[0], rel=1e-7)
@@ -59,4 +59,4 @@ def test_errors_that_grow_are_split_by_segments_into_inputs_and_relation(
 
 
 def test_a_metric_without_labels_before_is_not_explained() -> None:
-    assert performance_why({}, {"*": np.array([[1.0, 2.0]])}, ["plan"], Ratio()) == {}
+    assert performance_why({}, {"*": np.array([[1.0, 2.0]])}, ["plan"], Ratio(), "unknown") == {}
