@@ -20,6 +20,9 @@ BINS_TOLD_MAX = 3
 BREAK_SHARE = 0.5
 """A bin makes a break if it alone makes up at least this part of the score."""
 
+ALL_BUT_ALL_SHARE = 0.9
+"""It does, too, if it has risen to this share: what all other bins lost then makes up most of the score."""
+
 OUTSIDE_SHARE = 0.9
 OUTSIDE_REFERENCE_MAX = 0.5
 FAR_SCALES = 5.0
@@ -74,7 +77,12 @@ def pipeline_break(
     """
     moved = moved_bins(reference, current)
     score = sum(of.contribution for of in moved)
-    risen = {of.bin for of in moved if of.current_share > of.reference_share and of.contribution >= BREAK_SHARE * score}
+    risen = {
+        of.bin
+        for of in moved
+        if of.current_share > of.reference_share
+        and (of.contribution >= BREAK_SHARE * score or of.current_share >= ALL_BUT_ALL_SHARE)
+    }
     if feature.missing_index in risen:
         return "missing"
     if feature.other_index in risen:

@@ -43,6 +43,14 @@ def test_values_that_are_missing_never_seen_or_stand_still_are_broken_pipelines(
     assert broken(name, np.full(500, np.median(REFERENCES[name]))) == "constant"
 
 
+def test_all_values_missing_is_a_broken_pipeline_also_where_some_always_were() -> None:
+    feature = numeric_feature("x", np.arange(950.0), np.zeros(950, np.bool_), 10)
+    reference = np.array([*feature.counts[:-2], 50, 0])
+
+    assert pipeline_break(feature, reference, np.array([*[0] * 10, 500, 0])) == "missing"
+    assert pipeline_break(feature, reference, np.array([*[0] * 10, 0, 500])) == "unseen"
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_world_that_changes_is_no_broken_pipeline(name: str) -> None:
     reference = REFERENCES[name]
