@@ -24,11 +24,12 @@ EXACT_LEAST, EXACT_MAX = 1e-15, 1e-5
 """Of tests whose p-values are exact however small. Broken data are not missed by asking for so much."""
 
 SHARED_MAX = 0.99
-CUTS_A_DELTA = 1 / 200
-"""How often ADWIN cuts an unchanged independent series for each pane and unit of delta, at most: its bound is wide."""
+CUTS_A_DELTA = {"adwin": 1 / 200, "page_hinkley": 1 / 15, "cusum": 1 / 12, "ddm": 1 / 20, "hddm_a": 1 / 10}
+"""How often a sequential detector finds a change in an unchanged independent series, for each pane and unit of delta:
+at most so often where it was measured (`docs/statistics.md`), which is less than their bounds promise."""
 
 DELTA_MAX = 0.002
-"""The usual confidence of ADWIN: less sure it is never."""
+"""The usual confidence of ADWIN: less sure is no sequential detector ever."""
 
 _SHARED_STEPS = 20
 _NEARLY_ONE = 1.0 - 1e-9
@@ -193,12 +194,17 @@ def exact_allowance(budget: Budget, causes: int, detectors: int, shared: float) 
     return Allowance(together / detectors, expected / budget.windows)
 
 
-def delta_for(cuts_a_pane: float) -> float:
-    """Return the confidence at which ADWIN cuts an unchanged series at most so often, and never more than `DELTA_MAX`.
+def delta_for(cuts_a_pane: float, detector: str) -> float:
+    """Return the confidence at which a detector cuts an unchanged series at most so often, never more than `DELTA_MAX`.
+
+    Parameters
+    ----------
+    detector
+        One of `CUTS_A_DELTA`.
 
     Examples
     --------
-    >>> delta_for(1e-6), delta_for(1e-3)
-    (0.00019999999999999998, 0.002)
+    >>> round(delta_for(1e-6, "adwin"), 6), round(delta_for(1e-6, "cusum"), 6), delta_for(1e-3, "adwin")
+    (0.0002, 1.2e-05, 0.002)
     """
-    return min(cuts_a_pane / CUTS_A_DELTA, DELTA_MAX)
+    return min(cuts_a_pane / CUTS_A_DELTA[detector], DELTA_MAX)

@@ -19,7 +19,7 @@ from streams.closing.results import JudgedGroup
 from streams.closing.rollups import Group, Kind, RollupStore
 from streams.judging.resets import LeftState, note_reset
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
-from streams.judging.spending import cut_delta
+from streams.judging.spending import cut_deltas
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
 from streams.watermarks import BEFORE_ALL_MS
@@ -138,7 +138,7 @@ class Sequence:
             self._detectors[group] = SequentialDetectors(
                 self._layouts[group.version][1],
                 self._model.settings.drift,
-                delta=self._delta(group),
+                deltas=self._deltas(group),
                 with_errors=self._model.settings.has_labels,
                 snapshot=None if stored is None else zlib.decompress(stored.content),
             )
@@ -146,12 +146,12 @@ class Sequence:
 
     def _spec(self, group: Group) -> str:
         settings, profile = self._model.settings, self._layouts[group.version][1].profile
-        return sequential_spec(profile, settings.drift, delta=self._delta(group), with_errors=settings.has_labels)
+        return sequential_spec(profile, settings.drift, deltas=self._deltas(group), with_errors=settings.has_labels)
 
-    def _delta(self, group: Group) -> float:
+    def _deltas(self, group: Group) -> dict[str, float]:
         settings, layout = self._model.settings, self._layouts[group.version][1]
         series = series_layout(layout, settings.drift, settings.has_labels)
-        return cut_delta(settings, layout, len(series.owner))
+        return cut_deltas(settings, layout, len(series.owner))
 
 
 _KINDS: tuple[Kind, Kind] = ("features", "arrival")

@@ -7,13 +7,14 @@ stands where the window ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 
+from detectors.budget import DELTA_MAX
 from detectors.noise.swings import SeriesSwings
 from detectors.reference.profile import STEPS_PER_SCALE, Profile
 from detectors.reference.summaries import Ints
@@ -135,14 +136,20 @@ class SequentialDetectors:
 
     Parameters
     ----------
-    delta
-        How sure each of them must be of a change.
+    deltas
+        How sure each of them must be of a change; plug-ins have their own defaults.
     snapshot
         State to go on from, as `snapshot` returned it under the same profile and settings; None for a new one.
     """
 
     def __init__(
-        self, layout: PaneLayout, drift: DriftSettings, *, delta: float, with_errors: bool, snapshot: bytes | None
+        self,
+        layout: PaneLayout,
+        drift: DriftSettings,
+        *,
+        deltas: Mapping[str, float],
+        with_errors: bool,
+        snapshot: bytes | None,
     ) -> None:
         self._layout = layout
         self._series = series_layout(layout, drift, with_errors)
@@ -153,7 +160,7 @@ class SequentialDetectors:
         self._swings = SeriesSwings(n_series, None if snapshot is None else snapshot[:at])
         states = [None] * len(names) if snapshot is None else _unpacked(snapshot[at:])
         self._banks = {
-            name: make_bank(name, delta, series.ranges, series.units, series.effects, state)
+            name: make_bank(name, deltas.get(name, DELTA_MAX), series.ranges, series.units, series.effects, state)
             for name, state in zip(names, states, strict=True)
         }
 
@@ -258,6 +265,7 @@ def _clearness(cut: Cut) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.where(tested, np.abs(cut.gap) / np.where(cut.epsilon > 0, cut.epsilon, 1.0), -1.0)
 
 
-def sequential_spec(profile: Profile, drift: DriftSettings, *, delta: float, with_errors: bool) -> str:
+def sequential_spec(profile: Profile, drift: DriftSettings, *, deltas: Mapping[str, float], with_errors: bool) -> str:
     """Return what a sequential state was built for; a state of another spec is never continued."""
-    return f"{profile.digest} {' '.join(drift.sequential)} {drift.adwin.model_dump_json()} {delta!r} {with_errors}"
+    told = " ".join(dict.fromkeys(repr(delta) for delta in deltas.values()))
+    return f"{profile.digest} {' '.join(drift.sequential)} {drift.adwin.model_dump_json()} {told} {with_errors}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from detectors.budget import Allowance, Budget, allowance, delta_for, exact_allowance, shared_noise
+from detectors.budget import CUTS_A_DELTA, Allowance, Budget, allowance, delta_for, exact_allowance, shared_noise
 from driftline.settings import ModelSettings
 from driftline.store.arrays import pg_array
 from driftline.store.connection import Connection, run
@@ -78,29 +78,39 @@ def traffic_allowance(settings: ModelSettings, stretch_ms: int) -> Allowance:
     return exact_allowance(budget, 1, len(settings.traffic.checks), 0.0)
 
 
-def cut_delta(settings: ModelSettings, layout: PaneLayout, n_series: int) -> float:
-    """Return the confidence of ADWIN's cuts: as it is set, else such that false cuts stay within its part.
+def cut_deltas(settings: ModelSettings, layout: PaneLayout, n_series: int) -> dict[str, float]:
+    """Return the confidence of each sequential detector: as it is set, else such that false cuts stay within its part.
 
-    A cut of a feature counts as one window of a row; one of errors, or where no window detector looks, opens at once.
-    The part is that of one version: a state must not depend on which other versions come and go.
+    Plug-ins have none: their own defaults say how often they are wrong. The part is that of one version: a state must
+    not depend on which other versions come and go.
 
     Parameters
     ----------
     n_series
         Series that are watched of each group, those of errors included.
     """
-    if settings.drift.adwin.delta is not None:
-        return settings.drift.adwin.delta
+    ours, given = [name for name in settings.drift.sequential if name in CUTS_A_DELTA], settings.drift.adwin.delta
+    if given is not None:
+        return dict.fromkeys(ours, given)
+    cuts_a_pane = _cuts_a_pane(settings, layout, n_series)
+    return {name: delta_for(cuts_a_pane, name) for name in ours}
+
+
+def _cuts_a_pane(settings: ModelSettings, layout: PaneLayout, n_series: int) -> float:
+    """Return how many false cuts one detector may find in one series and pane.
+
+    A cut of a feature counts as one window of a row; one of errors, or where no window detector looks, opens at once.
+    """
     budget, detectors = budget_of(settings), len(settings.drift.detectors)
     groups = 1 + len(layout.profile.segments)
     panes = settings.windows.slide_ms / settings.windows.pane_ms
     n_errors = len(error_series(layout.profile)) if settings.has_labels else 0
     if not settings.drift.window_effects:
-        return delta_for(budget.episodes / (budget.windows * panes * groups * n_series))
+        return budget.episodes / detectors / (budget.windows * panes * groups * n_series)
     in_a_row = allowance(budget, n_causes(layout), detectors, 0.0).significance * len(layout.profile.features)
-    of_features = delta_for(in_a_row / (panes * max(n_series - n_errors, 1)))
+    of_features = in_a_row / (panes * max(n_series - n_errors, 1))
     at_once = budget.episodes / detectors / (budget.windows * panes * groups * max(n_errors, 1))
-    return min(of_features, delta_for(at_once)) if n_errors else of_features
+    return min(of_features, at_once) if n_errors else of_features
 
 
 class Spent(NamedTuple):

@@ -111,4 +111,4 @@ def test_a_budget_that_cannot_be_kept_is_told_to_cost_more() -> None:
     assert found.significance == SIGNIFICANCE_LEAST
     assert found.expected * 2_000 * 43_200 > strict.episodes
     assert significance_for(1.0, 0.1, 2, 0.0) == SIGNIFICANCE_MAX
-    assert delta_for(1.0) == 0.002
+    assert delta_for(1.0, "adwin") == 0.002

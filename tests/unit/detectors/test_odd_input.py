@@ -89,7 +89,7 @@ def judged(detector: str, of: PaneLayout, vectors: list[Ints]) -> list[Verdict]:
         return window_verdicts(
             np.sum([vector[: of.width] for vector in vectors], axis=0), of, drift, significance=0.001, ready=True
         )
-    watched = SequentialDetectors(of, drift, delta=0.002, with_errors=False, snapshot=None)
+    watched = SequentialDetectors(of, drift, deltas={detector: 0.002}, with_errors=False, snapshot=None)
     return watched.judge(Pane(number, vector, None) for number, vector in enumerate(vectors))
 
 
@@ -137,7 +137,7 @@ def test_one_odd_row_among_usual_ones_is_no_drift(detector: str, odd: dict[str, 
 def test_labels_outside_the_known_classes_are_no_errors_of_any_class(detector: str) -> None:
     of, n = layout_of("usual"), 200
     drift = DriftSettings(detectors=(detector,))
-    watched = SequentialDetectors(of, drift, delta=0.002, with_errors=True, snapshot=None)
+    watched = SequentialDetectors(of, drift, deltas={detector: 0.002}, with_errors=True, snapshot=None)
 
     def outcomes(truth: float) -> np.ndarray:
         same, none = np.zeros(n, np.int64), np.full(n, np.nan)

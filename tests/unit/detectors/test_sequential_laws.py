@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
+from detectors.budget import CUTS_A_DELTA
 from detectors.reference.building import numeric_feature
 from detectors.reference.profile import standardised_steps
 from detectors.sequential.adwin import EVENTS_MAX
@@ -184,6 +185,16 @@ def test_false_alarms_are_rarer_than_delta_a_pane(name: str, n: int, chance: flo
         false += int(bank.update(*pane, number).detected.sum())
     # 60,000 panes: the 1 - 1e-6 quantile at half of delta.
     assert false <= stats.binom.ppf(1 - 1e-6, 60_000, DELTA / 2)
+
+
+@OURS
+@pytest.mark.parametrize(("n", "chance"), [(20, 0.05), (50, 0.3), (200, 0.3)])
+def test_false_alarms_are_as_rare_as_the_budget_reckons(name: str, n: int, chance: float) -> None:
+    series, panes = 2000, 200
+    bank, false = shares(name, series), 0
+    for number, pane in enumerate(flags(13, [chance] * panes, n=n, series=series)):
+        false += int(bank.update(*pane, number).detected.sum())
+    assert false <= stats.binom.ppf(1 - 1e-3, series * panes, DELTA * CUTS_A_DELTA[name])
 
 
 @OURS

@@ -266,7 +266,7 @@ def test_a_sequential_verdict_is_the_clearest_change_of_all_series_or_how_the_cl
     change_at: int,
 ) -> None:
     of, panes = layout(), stream(4, 12, change_at)
-    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=False, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=False, snapshot=None)
     found = by_feature(
         detectors.judge(Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes))
     )
@@ -291,7 +291,7 @@ def test_a_sequential_verdict_is_the_clearest_change_of_all_series_or_how_the_cl
 def test_what_was_detected_early_in_a_window_is_not_outshone() -> None:
     of, panes = layout(), stream(5, 30, 10)
     pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
-    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=False, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=False, snapshot=None)
     assert by_feature(detectors.judge(pane_of[:10]))["x"].level == "ok"
     assert by_feature(detectors.judge(pane_of[10:]))["x"].level == "drift"
 
@@ -300,9 +300,9 @@ def test_what_was_detected_early_in_a_window_is_not_outshone() -> None:
 def test_a_snapshot_goes_on_as_if_nothing_had_been(cut: int) -> None:
     of, panes = layout(), stream(6, 20, 9)
     pane_of = [Pane(number * PANE_MS, vector_of(pane, of), None) for number, pane in enumerate(panes)]
-    whole = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None)
+    whole = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=True, snapshot=None)
     whole.judge(pane_of[:cut])
-    again = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=whole.snapshot())
+    again = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=True, snapshot=whole.snapshot())
 
     assert str(again.judge(pane_of[cut:])) == str(whole.judge(pane_of[cut:]))
     assert again.snapshot() == whole.snapshot()
@@ -310,7 +310,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_been(cut: int) -> None:
 
 def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothing() -> None:
     of = layout()
-    detectors = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None)
+    detectors = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=True, snapshot=None)
     good = outcomes_of([0, 1] * 40, [0, 1] * 40, of)
     bad = outcomes_of([0, 0] * 40, [0, 1] * 40, of)
     panes = [
@@ -329,7 +329,7 @@ def test_errors_are_judged_within_their_class_and_panes_without_any_change_nothi
 
 def test_no_panes_no_readiness() -> None:
     of = layout()
-    found = SequentialDetectors(of, DRIFT, delta=0.002, with_errors=True, snapshot=None).judge([])
+    found = SequentialDetectors(of, DRIFT, deltas={"adwin": 0.002}, with_errors=True, snapshot=None).judge([])
     assert {verdict.level for verdict in found} == {"not_ready"}
     assert all(verdict.threshold > 0 for verdict in found)
 
@@ -338,7 +338,7 @@ def test_a_state_is_for_one_profile_and_one_sensitivity() -> None:
     one, other = layout(), pane_layout(profile_of(REFERENCE[:150], bins=10))
     sensitive = DriftSettings(adwin=AdwinSettings(effect_mean=0.1))
     specs = {
-        sequential_spec(of.profile, drift, delta=delta, with_errors=errors)
+        sequential_spec(of.profile, drift, deltas={"adwin": delta}, with_errors=errors)
         for of, drift, delta, errors in (
             (one, DRIFT, 0.002, True),
             (other, DRIFT, 0.002, True),
@@ -349,9 +349,7 @@ def test_a_state_is_for_one_profile_and_one_sensitivity() -> None:
     }
     assert len(specs) == 5
     coarse = DriftSettings(bins=20, significance=0.01)
-    assert sequential_spec(one.profile, coarse, delta=0.002, with_errors=True) in specs
+    assert sequential_spec(one.profile, coarse, deltas={"adwin": 0.002}, with_errors=True) in specs
+    snapshot = SequentialDetectors(one, DRIFT, deltas={"adwin": 0.002}, with_errors=True, snapshot=None).snapshot()
     with pytest.raises(ValueError, match="another specification"):
-        SequentialDetectors(
-            one, DRIFT, delta=0.001, with_errors=True,
-            snapshot=SequentialDetectors(one, DRIFT, delta=0.002, with_errors=True, snapshot=None).snapshot(),
-        )  # fmt: skip
+        SequentialDetectors(one, DRIFT, deltas={"adwin": 0.001}, with_errors=True, snapshot=snapshot)
