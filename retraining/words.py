@@ -62,6 +62,10 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     'age (psi 0.31, drift from 0.1)'
     >>> cause_in_words({"segment": "sex=f", "metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75})
     'recall of sex=f (cohort 0.61, floor 0.75)'
+    >>> by = {"by": "features", "inputs": -0.12, "relation": 0.001, "parts": [{"feature": "age", "inputs": -0.11}]}
+    >>> score = {"by": "score", "inputs": 0.0, "relation": -0.119}
+    >>> cause_in_words({"metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75, "because": [score, by]})
+    'recall (cohort 0.61, floor 0.75): other inputs -0.12, other answers +0.001, age -0.11'
     >>> moved = {"bin": "missing", "reference_share": 0.0, "current_share": 0.95}
     >>> cause_in_words({"feature": "age", "bins": [moved], "break": "missing"})
     'age: broken pipeline? values are missing (missing 0.0% -> 95.0%)'
