@@ -112,18 +112,22 @@ class _Reader:
         if self.nodes > NODES_MAX:
             raise yaml.MarkedYAMLError(problem=f"more than {NODES_MAX} values", problem_mark=node.start_mark)
         self.lines.setdefault(keys, _line(node))
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self.mapping(node, keys)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.value(item, (*keys, index)) for index, item in enumerate(node.value)]
-        return self.scalar(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        return self.foreign(node, "leave it out")
 
     def scalar(self, node: yaml.Node) -> Any:
         try:
             return _SCALARS[node.tag.removeprefix("tag:yaml.org,2002:")](node.value)
         except (KeyError, ValueError):
-            self.problems.append((_line(node), "has a YAML tag (!) that is not understood; quote the value"))
-            return None
+            return self.foreign(node, "quote the value")
+
+    def foreign(self, node: yaml.Node, remedy: str) -> None:
+        self.problems.append((_line(node), f"has a YAML tag (!) that is not understood; {remedy}"))
 
     def mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         merges = [(key, value) for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]

@@ -38,6 +38,8 @@ PACKED = 10
 NEW_NAMES = 30
 CODECS = ("gzip", "lz4", "snappy", "zstd")
 
+SQL = "'; drop schema driftline cascade; --"
+
 Letter = tuple[str, int, int, int, str, bytes]
 """Topic, partition, offset, element, reason and payload."""
 
@@ -153,6 +155,7 @@ def predictions() -> list[Case]:
         usable("no features", without("features")),
         usable("NUL and half a surrogate pair", as_json(event(features={"x": 1, "c": "a\0\ud800"}))),
         usable("an id with NUL and half a surrogate pair", as_json(event(prediction_id=f"{new_id()}\0\ud800"))),
+        usable("SQL", as_json(event(prediction_id=f"{new_id()}{SQL}", features={"x": 1, "c": f"a{SQL}"}))),
         usable("100 levels deep", as_json(event()).replace(b'"c": "a"', b'"c": ' + b"[" * 100 + b"]" * 100)),
         usable("a new version", as_json(event(version="v2"))),
         usable("an array", as_json([event(), event()]), 2),

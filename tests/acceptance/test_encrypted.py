@@ -261,8 +261,11 @@ def test_who_can_not_be_trusted_or_does_not_trust_us_is_told_in_one_line(place: 
     wrong = {"DRIFTLINE__KAFKA__SECURITY__PASSWORD": "wrong-hunter2"}
     refused, certificate = "refuses us: SASL authentication error", "certificate verify failed"
     consumer = ["retraining.consumer", "--run", "true", "--state", str(place.folder / "s")]
+    servers = monitor.address.replace("127.0.0.1", "localhost")
+    renamed = monitor.variant("k-host", kafka={"bootstrap_servers": servers})
     cases: list[tuple[list[str], Monitor, Mapping[str, str], int, str]] = [
         (["driftline.cli", "run"], stranger, {}, 2, certificate),
+        (["driftline.cli", "run"], renamed, {}, 2, certificate),
         (["driftline.cli", "relay"], monitor, wrong, 2, refused),
         (consumer, stranger, {}, 2, certificate),
         (["driftline.cli", "run"], store("p-stranger", place.store_url(of=place.stranger)), {}, 2, certificate),

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 from driftline.cli import main
 from driftline.events import event_keys
+from driftline.settings import Settings
 from driftline.store.connection import Connection
+from streams.monitored import id_secret
 from tests.support.pipelines import Lab, features, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
@@ -145,3 +147,17 @@ async def test_of_one_model_only_and_of_none_that_is_not_there(house: House) -> 
     assert json.loads(other.stdout)["predictions"] == 0
     assert (await house.forget("--prediction-id", "ann", "--by", "eve", "--model", "x")).exit_code == 2
     assert (await house.forget("--prediction-id", "", "--by", "eve")).exit_code == 2
+
+
+async def test_a_key_of_the_ids_that_is_configured_is_the_one_that_counts_and_is_in_no_table(
+    connection: Connection,
+) -> None:
+    models = {"m": {"task": "binary", "reference": {"first_events": 100}}}
+    own = await id_secret(connection, Settings.model_validate({"models": models}))
+    given = await id_secret(connection, Settings.model_validate({"models": models, "privacy": {"id_key": "k" * 20}}))
+    [(stored,)] = await (await connection.execute("select id_key from driftline.installation")).fetchall()
+
+    assert (own, given) == (stored, b"k" * 20)
+    keys = [event_keys(model, ["ann"], secret) for model in ("m", "n") for secret in (own, given)]
+    assert {key.shape for key in keys} == {(1, 128 // 8)}
+    assert len({key.tobytes() for key in keys}) == 4

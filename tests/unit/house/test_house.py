@@ -1,5 +1,6 @@
 """Does the house stand as its plan says: one tree, imports in one direction, locks without an address?"""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 PROJECT = Path(__file__).parents[3]
 PYPROJECT: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 NOT_SHIPPED = {"tests", "benchmarks", "examples"}
+MAY_RUN_WHAT_THEY_READ = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}
 PACKAGES = sorted(found.parent.name for found in PROJECT.glob("*/__init__.py") if found.parent.name not in NOT_SHIPPED)
 
 
@@ -45,6 +47,27 @@ def test_imports_go_one_way() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_security_rules_of_ruff_hold_for_all_code_that_ships() -> None:
+    lint = PYPROJECT["tool"]["ruff"]["lint"]
+
+    assert "S" in lint["select"]
+    assert [rule for rule in lint["ignore"] if rule.startswith("S")] == ["S101", "SIM108"]  # assertions, and style
+    without = {files for files, rules in lint["per-file-ignores"].items() if any(rule[0] == "S" for rule in rules)}
+    assert without == {"benchmarks/**", "tests/**"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_code_that_ships_reads_a_kind_of_file_that_can_hold_code(package: str) -> None:
+    trees = [ast.parse(file.read_text("utf-8")) for file in (PROJECT / package).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+    assert {name.partition(".")[0] for name in imported} & MAY_RUN_WHAT_THEY_READ == set()
+    assert called & {"eval", "exec"} == set()
 
 
 @pytest.mark.parametrize(
