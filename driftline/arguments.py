@@ -6,6 +6,7 @@ Durations are written as in the configuration; a time without an offset is UTC.
 from __future__ import annotations
 
 import getpass
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -17,18 +18,34 @@ from streams.decode.values import file_time_ms
 
 
 class Duration(click.ParamType):
-    """A duration such as 250ms, 10s, 5m, 1h or 30d, in milliseconds."""
+    """A duration such as 250ms, 10s, 5m, 1h or 30d, in milliseconds; 0s only where there may be none."""
 
     name = "duration"
+
+    def __init__(self, *, may_be_zero: bool = True) -> None:
+        self.may_be_zero = may_be_zero
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Turn text into milliseconds."""
         if isinstance(value, int):
             return value
         try:
-            return parse_duration_ms(value)
+            duration_ms = parse_duration_ms(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if not duration_ms and not self.may_be_zero:
+            self.fail(f"{value!r} must be longer than 0s", param, ctx)
+        return duration_ms
+
+
+class Number(click.FloatRange):
+    """A number within bounds; `nan`, which is beyond none of them, is no number."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Turn text into a number."""
+        if math.isnan(number := super().convert(value, param, ctx)):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return float(number)
 
 
 class Time(click.ParamType):

@@ -81,6 +81,11 @@ class Workload:
         """Of how many models and segments there are results, all traffic included."""
         return self.models * (self.segments + 1)
 
+    @property
+    def series(self) -> int:
+        """How many features of groups are watched, the prediction and the score included."""
+        return self.groups * (self.features + WATCHED_BESIDE_FEATURES)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -94,6 +99,11 @@ class Measured:
         With which these were measured.
     worker_mib
         Peak memory of a worker.
+    closing_us
+        CPU time of `worker` and `postgres` for closing a window: for each `model`, and for each `series`, a feature,
+        the prediction or the score of a segment or of all traffic.
+    fetch_of_models
+        CPU time of `worker_us` and `postgres_us` for each model beyond the first in a fetch of so many `events`.
     bytes_a_row
         By table, with indexes; a rollup's with `features` features.
     """
@@ -107,6 +117,8 @@ class Measured:
     label_share: float
     features: int
     worker_mib: float
+    closing_us: Mapping[str, Mapping[str, float]]
+    fetch_of_models: Mapping[str, float]
     bytes_a_row: Mapping[str, float]
 
 
@@ -169,8 +181,8 @@ class Need:
 def needs(of: Workload, found: Measured) -> Need:
     """Return what a workload needs.
 
-    CPU time grows with the features beyond those that were measured, and with the rows that are stored: a prediction
-    and the share of its label.
+    CPU time grows with the features beyond those that were measured, with the rows that are stored: a prediction and
+    the share of its label, with the models in a fetch, and with what closes at each slide.
 
     Examples
     --------
@@ -182,14 +194,16 @@ def needs(of: Workload, found: Measured) -> Need:
     kind = "labels" if of.labels_share else "drift"
     features = max(1.0, of.features / found.features)
     stored = (1 + of.labels_share) / (1 + found.label_share) if of.labels_share else 1.0
-    worker_cores = of.events_per_s * found.worker_core_us[kind] / 1e6 * features / (1 - SPARE)
-    postgres_core_us = found.postgres_core_us[kind] * stored
+    worker_core_us = found.worker_core_us[kind] * features + _of_models(of, found, "worker_us")
+    postgres_core_us = found.postgres_core_us[kind] * stored + _of_models(of, found, "postgres_us")
+    worker_closing, postgres_closing = (_closing_cores(of, found, part) for part in ("worker", "postgres"))
+    worker_cores = (of.events_per_s * worker_core_us / 1e6 + worker_closing) / (1 - SPARE)
     workers = max(WORKERS_MIN, math.ceil(worker_cores))
     rows = _rows(of, found)
-    postgres_cores = of.events_per_s * postgres_core_us / 1e6 / (1 - SPARE)
+    postgres_cores = (of.events_per_s * postgres_core_us / 1e6 + postgres_closing) / (1 - SPARE)
     kafka_bytes_a_day = of.events_per_s * DAY_S * (of.bytes_per_event + of.labels_share * of.bytes_per_label)
     bytes_kept = sum(of_kind.bytes_kept for of_kind in rows.values())
-    by_cores = of.postgres_cores_max * (1 - SPARE) * 1e6 / postgres_core_us
+    by_cores = max(0.0, of.postgres_cores_max * (1 - SPARE) - postgres_closing) * 1e6 / postgres_core_us
     bytes_an_event = (rows["prediction"].bytes_kept + rows["label"].bytes_kept) / of.events_per_s
     room = max(0.0, of.postgres_bytes_max - bytes_kept + bytes_an_event * of.events_per_s)
     by_bytes = room / bytes_an_event if bytes_an_event else math.inf
@@ -211,6 +225,17 @@ def needs(of: Workload, found: Measured) -> Need:
     )
 
 
+def _of_models(of: Workload, found: Measured, part: str) -> float:
+    """Return what an event costs more because its fetch holds several models, a model an event at most."""
+    events = found.fetch_of_models["events"]
+    return found.fetch_of_models[part] * min(of.models - 1, events) / events
+
+
+def _closing_cores(of: Workload, found: Measured, part: str) -> float:
+    us = found.closing_us[part]
+    return (of.models * us["model"] + of.series * us["series"]) / 1e6 / of.window_s
+
+
 def _rows(of: Workload, found: Measured) -> dict[str, Rows]:
     has_labels = of.labels_share > 0
     windows_a_day = DAY_S / of.window_s
@@ -229,7 +254,7 @@ def _rows(of: Workload, found: Measured) -> dict[str, Rows]:
         "label": kept(predictions * of.labels_share, alive_days, found.bytes_a_row["label"]),
         "rollup": kept(groups_a_day * kinds, of.horizon_days, rollup_bytes),
         "verdict": kept(
-            groups_a_day * (of.features + WATCHED_BESIDE_FEATURES) * DETECTORS,
+            of.series * windows_a_day * DETECTORS,
             of.retention_days,
             found.bytes_a_row["verdict"],
         ),

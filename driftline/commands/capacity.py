@@ -7,35 +7,46 @@ from collections.abc import Iterator
 
 import click
 
-from driftline.arguments import Duration
+from driftline.arguments import Duration, Number
 from driftline.capacity import Measured, Need, Workload, measured, needs
 
 DAY_MS = 86_400_000
 SHOWN_ROWS_MIN = 1
+EVENTS_PER_S_MAX = 1e9
+SIZE_MAX = 1_000_000
+"""Of features, segments, models, cores and terabytes: beyond it a number was mistyped."""
+BYTES_PER_EVENT_MAX = 1_000_000_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+A_SIZE = Number(0, SIZE_MAX, min_open=True)
+A_COUNT = click.IntRange(1, SIZE_MAX)
+A_TIME = Duration(may_be_zero=False)
+
+
 @click.command("capacity")
-@click.option("--events-per-second", required=True, type=click.FloatRange(0, min_open=True), help="Of all models.")
-@click.option("--features", required=True, type=click.IntRange(1), help="Of each model.")
-@click.option("--segments", default=0, show_default=True, type=click.IntRange(0), help="Segment values of each model.")
-@click.option("--horizon", default="30d", show_default=True, type=Duration(), help="How long labels are waited for.")
 @click.option(
-    "--labels-share", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Of predictions; 0: no labels."
+    "--events-per-second", required=True, type=Number(0, EVENTS_PER_S_MAX, min_open=True), help="Of all models."
 )
-@click.option("--models", default=1, show_default=True, type=click.IntRange(1), help="How many models there are.")
-@click.option("--bytes-per-event", default=460, show_default=True, type=click.IntRange(1), help="Of a prediction.")
-@click.option("--window", default="1h", show_default=True, type=Duration(), help="Slide of the windows.")
-@click.option("--retention", default="180d", show_default=True, type=Duration(), help="How long verdicts are kept.")
+@click.option("--features", required=True, type=A_COUNT, help="Of each model.")
 @click.option(
-    "--kafka-retention", default="7d", show_default=True, type=Duration(), help="How long Kafka keeps events."
+    "--segments", default=0, show_default=True, type=click.IntRange(0, SIZE_MAX), help="Segment values of each model."
 )
+@click.option("--horizon", default="30d", show_default=True, type=A_TIME, help="How long labels are waited for.")
+@click.option("--labels-share", default=0.0, show_default=True, type=Number(0, 1), help="Of predictions; 0: no labels.")
+@click.option("--models", default=1, show_default=True, type=A_COUNT, help="How many models there are.")
 @click.option(
-    "--postgres-cores", default=16.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Of one server."
+    "--bytes-per-event",
+    default=460,
+    show_default=True,
+    type=click.IntRange(1, BYTES_PER_EVENT_MAX),
+    help="Of a prediction.",
 )
-@click.option(
-    "--postgres-terabytes", default=4.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Of its disk."
-)
+@click.option("--window", default="1h", show_default=True, type=A_TIME, help="Slide of the windows.")
+@click.option("--retention", default="180d", show_default=True, type=A_TIME, help="How long verdicts are kept.")
+@click.option("--kafka-retention", default="7d", show_default=True, type=A_TIME, help="How long Kafka keeps events.")
+@click.option("--postgres-cores", default=16.0, show_default=True, type=A_SIZE, help="Of one server.")
+@click.option("--postgres-terabytes", default=4.0, show_default=True, type=A_SIZE, help="Of its disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     events_per_second: float,

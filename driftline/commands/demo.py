@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from driftline.arguments import Number
 from driftline.clock import system_clock
 from driftline.demo.findings import findings
 from driftline.demo.play import play
@@ -31,7 +32,7 @@ DAY_MS = 86_400_000
     "--seconds",
     default=60,
     show_default=True,
-    type=click.FloatRange(min=SECONDS_MIN),
+    type=Number(min=SECONDS_MIN),
     envvar="DEMO_SECONDS",
     show_envvar=True,
     help="About how long it runs, start included.",

@@ -21,6 +21,8 @@ FOUND = Measured(
     label_share=0.2,
     features=20,
     worker_mib=300.0,
+    closing_us={"worker": {"model": 0, "series": 0}, "postgres": {"model": 0, "series": 0}},
+    fetch_of_models={"events": 1_000, "worker_us": 0, "postgres_us": 0},
     bytes_a_row={"prediction": 170, "label": 160, "rollup": 900, "verdict": 330, "performance": 240},
 )
 STEADY = Workload(10_000, features=20, segments=3, labels_share=0.2, horizon_days=30)
@@ -138,3 +140,79 @@ def test_what_was_measured_is_whole_and_possible() -> None:
         assert part.keys() == {"drift", "labels"}
         assert all(0 < us < 1000 for us in part.values())
     assert {"prediction", "label", "rollup", "verdict", "performance"} <= found.bytes_a_row.keys()
+
+
+@pytest.mark.parametrize(
+    ("features", "segments", "worker_ms", "postgres_ms"), [(100, 20, (190, 197), (70, 85)), (20, 3, (19, 21), (7, 9))]
+)
+def test_the_constants_of_closing_give_back_what_was_measured_of_a_wide_and_of_a_usual_model(
+    features: int, segments: int, worker_ms: tuple[int, int], postgres_ms: tuple[int, int]
+) -> None:
+    """Of docs/benchmarks/scale.md: 193 and 70 to 85 ms with 100 features and 20 segments, 20 and 8 ms with 20 and 3."""
+    series = (segments + 1) * (features + 2)
+    for part, (least, most) in (("worker", worker_ms), ("postgres", postgres_ms)):
+        us = measured().closing_us[part]
+        assert least <= (us["model"] + us["series"] * series) / 1_000 <= most
+
+
+CLOSING = replace(
+    FOUND,
+    closing_us={
+        "worker": {"model": 12_000, "series": 85},
+        "postgres": {"model": 5_000, "series": 35},
+    },
+)
+
+
+def test_windows_that_close_cost_by_models_and_by_groups_times_features_at_each_slide() -> None:
+    wide = replace(STEADY, models=1_000, segments=50, window_s=60)
+    before, after = needs(wide, FOUND), needs(wide, CLOSING)
+    series = 1_000 * 51 * 22  # 20 features, the prediction and the score, of all segments and of all traffic
+
+    worker_s, postgres_s = 1_000 * 0.012 + series * 85e-6, 1_000 * 0.005 + series * 35e-6
+    assert after.worker_cores - before.worker_cores == pytest.approx(worker_s / 60 / 0.7)
+    assert after.postgres_cores - before.postgres_cores == pytest.approx(postgres_s / 60 / 0.7)
+    assert after.workers > before.workers
+
+    hourly = needs(replace(wide, window_s=3600), CLOSING)
+    assert hourly.postgres_cores - before.postgres_cores == pytest.approx(postgres_s / 3600 / 0.7)
+
+
+def test_what_closing_takes_of_one_postgres_is_not_there_for_predictions() -> None:
+    wide = replace(STEADY, models=1_000, segments=50, window_s=60, postgres_bytes_max=1e18)
+    closing_s = 1_000 * 0.005 + 1_000 * 51 * 22 * 35e-6
+
+    some = needs(wide, CLOSING).events_per_s_of_one_postgres
+    none = needs(replace(wide, postgres_cores_max=1), CLOSING)
+
+    assert some == pytest.approx((16 * 0.7 - closing_s / 60) / 12e-6)
+    assert (none.events_per_s_of_one_postgres, none.one_postgres) == (0, False)
+
+
+def test_models_that_share_a_topic_cost_by_model_and_fetch() -> None:
+    found = replace(FOUND, fetch_of_models={"events": 1_000, "worker_us": 700, "postgres_us": 100})
+    one, many, beyond = (needs(replace(STEADY, models=models), found) for models in (1, 201, 5_000))
+
+    assert one.worker_cores == pytest.approx(10_000 * 10e-6 / 0.7)
+    assert many.worker_cores == pytest.approx(10_000 * (10e-6 + 0.2 * 700e-6) / 0.7)
+    assert many.postgres_cores == pytest.approx(10_000 * (12e-6 + 0.2 * 100e-6) / 0.7)
+    assert beyond.worker_cores == pytest.approx(10_000 * (10e-6 + 700e-6) / 0.7, rel=2e-3)  # a model an event
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((option, value) for option in ("events-per-second", "postgres-cores") for value in ("nan", "inf", "1e300")),
+        ("labels-share", "nan"),
+        ("postgres-terabytes", "nan"),
+        *((option, "0s") for option in ("window", "horizon", "retention", "kafka-retention")),
+        *((option, "9" * 22) for option in ("features", "segments", "models", "bytes-per-event")),
+    ],
+)
+def test_what_no_workload_can_be_is_refused(option: str, value: str) -> None:
+    given = {"events-per-second": "100", "features": "10", option: value}
+
+    told = CliRunner().invoke(main, ["capacity", *(f"--{name}={of}" for name, of in given.items())])
+
+    assert told.exit_code == 2
+    assert f"error: --{option}: " in told.stderr
