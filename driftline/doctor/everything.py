@@ -8,7 +8,7 @@ from pathlib import Path
 
 from driftline.doctor import Finding, fail, in_brief, ok
 from driftline.doctor.bounds import check_memory
-from driftline.doctor.files import check_configuration, check_embedded, check_references
+from driftline.doctor.files import check_configuration, check_embedded, check_references, check_seasons
 from driftline.doctor.log import check_lag, check_positions, check_topics, check_watermark
 from driftline.doctor.store import Position, Stored, check_store
 from driftline.errors import DriftlineError
@@ -24,6 +24,7 @@ def check_everything(config: Path, environ: Mapping[str, str]) -> Iterator[Findi
     if settings is None:
         return
     yield from in_brief(check_references(settings))
+    yield from in_brief(check_seasons(settings))
     uses = topic_uses(settings) if settings.kafka else {}
     stored = Stored()
     if settings.postgres is None:

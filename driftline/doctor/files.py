@@ -57,6 +57,14 @@ def check_references(settings: Settings) -> Iterator[Finding]:
                 yield ok("reference", told + (f"; no estimates before labels: {why_not}" if why_not else ""))
 
 
+def check_seasons(settings: Settings) -> Iterator[Finding]:
+    """Look for seasons that nothing is compared with."""
+    for name, model in settings.models.items():
+        if model.windows.seasonality_ms is not None and not model.drift.window_effects:
+            told = f"{name}: nothing is compared with past seasons, for drift.detectors names no window statistic"
+            yield warn("seasons", f"{told}; add one, such as psi, or take windows.seasonality away")
+
+
 def references_of(name: str, model: ModelSettings) -> dict[str, ReferenceSettings]:
     """Name the references of a model: its own, and those of single versions."""
     own = {} if model.reference is None else {name: model.reference}

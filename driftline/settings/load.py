@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from driftline.errors import ConfigurationError, problem_line
 from driftline.settings.document import Document, read_document
 from driftline.settings.overrides import apply_overrides
 from driftline.settings.root import Settings
-from driftline.settings.schema import allowed_keys, as_written, is_secret, kind_at, nearest
+from driftline.settings.schema import allowed_keys, as_written, is_secret, kind_at, kinds, nearest
 from driftline.settings.values import Keys, Section, dotted
 
 CONFIGURATION_BYTES_MAX = 4 * 1024 * 1024
@@ -142,11 +143,18 @@ def _locate(error: ErrorDetails, path: Path, document: Document, variables: dict
     return line, problem_line(what, where=f"{path}:{line}")
 
 
+def _one_level_below(known: Mapping[str, FieldInfo], key: str) -> list[str]:
+    """Say in which of the sections that are known here a key would be right."""
+    sections = {section: kind for section, field in known.items() for kind in kinds(field.annotation)}
+    return [f"{section}.{key}" for section, kind in sections.items() if key in allowed_keys(kind)]
+
+
 def _describe(error: ErrorDetails, keys: Keys) -> str:
     if error["type"] == "extra_forbidden":
-        known = list(allowed_keys(kind_at(Settings, keys[:-1])))
-        near = nearest(str(keys[-1]), known)
-        remedy = f"did you mean `{near}`?" if near else f"known here: {', '.join(known)}"
+        known = allowed_keys(kind_at(Settings, keys[:-1]))
+        near = nearest(str(keys[-1]), list(known))
+        meant = [f"`{key}`" for key in ([near] if near else []) + _one_level_below(known, str(keys[-1]))]
+        remedy = f"did you mean {' or '.join(meant)}?" if meant else f"known here: {', '.join(known)}"
         return problem_line("unknown key", remedy=remedy)
     context, given, remedy = error.get("ctx", {}), error["input"], ""
     if error["type"] == "literal_error":

@@ -100,6 +100,12 @@ class EffectSettings(Section):
     effect: float = Field(gt=0)
 
 
+class BoundedEffectSettings(Section):
+    """The smallest distance that matters, of a statistic that is 1 at most, where nothing is as it was."""
+
+    effect: float = Field(gt=0, lt=1)
+
+
 class AdwinSettings(Section):
     """How sure ADWIN must be, and the smallest change that matters; `delta` is None for `auto`."""
 
@@ -121,11 +127,11 @@ class DriftSettings(Section):
     reconstruction: bool = False
     significance: float | None = Field(default=None, gt=0, lt=1)
     psi: EffectSettings = EffectSettings(effect=0.1)
-    js: EffectSettings = EffectSettings(effect=0.13)
-    hellinger: EffectSettings = EffectSettings(effect=0.11)
-    chi2: EffectSettings = EffectSettings(effect=0.16)
-    linf: EffectSettings = EffectSettings(effect=0.07)
-    ks: EffectSettings = EffectSettings(effect=0.12)
+    js: BoundedEffectSettings = BoundedEffectSettings(effect=0.13)
+    hellinger: BoundedEffectSettings = BoundedEffectSettings(effect=0.11)
+    chi2: BoundedEffectSettings = BoundedEffectSettings(effect=0.16)
+    linf: BoundedEffectSettings = BoundedEffectSettings(effect=0.07)
+    ks: BoundedEffectSettings = BoundedEffectSettings(effect=0.12)
     wasserstein: EffectSettings = EffectSettings(effect=0.1)
     adwin: AdwinSettings = AdwinSettings()
 

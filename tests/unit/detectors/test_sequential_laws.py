@@ -66,6 +66,11 @@ def test_a_configuration_may_name_ours_and_rivers_and_is_told_why_not_others() -
         "river.drift.binary.DDM": "order",
         "river.drift.Nothing": "no drift detector of river",
         "kolmogorov": "is no detector",
+        "KSWIN": r"did you mean river\.drift\.KSWIN\?",
+        "ADWIN": r"did you mean adwin\?",
+        "kss": r"did you mean ks\?",
+        "river.drift.NoDrift": "never says drift",
+        "river.drift.DummyDriftDetector": "says drift whatever comes",
     }.items():
         with pytest.raises(ValidationError, match=why):
             DriftSettings(detectors=(name,))

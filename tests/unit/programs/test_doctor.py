@@ -10,6 +10,7 @@ import pytest
 
 from driftline.doctor import ALIKE_SHOWN_MAX, Finding, in_brief, ok, warn
 from driftline.doctor.bounds import REMEDIES, check_dead_letters, check_memory
+from driftline.doctor.files import check_seasons
 from driftline.doctor.log import (
     BEHIND_MS_MAX,
     LAG_RECORDS_MAX,
@@ -363,3 +364,19 @@ def test_of_a_thousand_models_only_those_in_trouble_are_all_told() -> None:
     assert one_held_up[0] in told
     assert told[-1].what == "980 more are well"
     assert list(in_brief(findings[:5])) == findings[:5]
+
+
+@pytest.mark.parametrize(
+    ("seasonality", "detectors", "warned"),
+    [("24h", ["adwin"], True), ("7d", [], True), ("24h", ["psi", "adwin"], False), (None, ["adwin"], False)],
+)
+def test_seasons_that_no_detector_looks_at_are_worth_a_look(
+    seasonality: str | None, detectors: list[str], warned: bool
+) -> None:
+    windows = {"seasonality": seasonality} if seasonality else {}
+    model = {"task": "binary", "reference": {"first_events": 10}, "windows": windows, "drift": {"detectors": detectors}}
+
+    found = list(check_seasons(Settings.model_validate({"models": {"m": model}})))
+
+    assert levels(found) == ([("warn", 0)] if warned else [])
+    assert all(finding.what.startswith("m: nothing is compared with past seasons") for finding in found)

@@ -73,6 +73,24 @@ def test_an_unknown_key_names_file_line_and_the_nearest_right_key(config: Path) 
     assert problems(config, text) == ["monitor.yaml:6: models.m.windows.lenght: unknown key; did you mean `length`?"]
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("detectors: [psi]", "`drift.detectors`"),
+        ("length: 1h", "`windows.length`"),
+        ("checks: []", "`quality.checks` or `traffic.checks`"),
+        ("label: approved", "`labels` or `columns.label`"),
+    ],
+)
+def test_an_unknown_key_that_is_known_one_level_below_is_told_where_it_belongs(
+    config: Path, given: str, meant: str
+) -> None:
+    [told] = problems(config, MODEL.replace("}}}", "}, " + given + "}}"))
+
+    key = given.partition(":")[0]
+    assert told == f"monitor.yaml:1: models.m.{key}: unknown key; did you mean {meant}?"
+
+
 def test_an_unknown_key_like_no_other_is_answered_with_the_known_ones(config: Path) -> None:
     assert problems(config, MODEL + "web: {xyzzy: 1}\n") == [
         "monitor.yaml:2: web.xyzzy: unknown key; known here: host, port"

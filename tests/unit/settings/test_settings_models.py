@@ -241,6 +241,7 @@ def test_more_features_than_the_limit_are_refused() -> None:
     ("key", "given"),
     [
         ("segments", ["a", "b", "a"]),
+        *(("drift", {name: {"effect": 1}}) for name in ("js", "hellinger", "chi2", "linf", "ks")),
         ("drift", {"detectors": ["psi", "psi"]}),
         ("drift", {"detectors": ["kswin"]}),
         ("drift", {"significance": 0}),
