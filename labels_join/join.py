@@ -16,10 +16,10 @@ import numpy as np
 
 from driftline.events import NO_TIME, Bytes, Floats, Ints, Mask
 from driftline.store.arrays import BEGINNING_MS, END_MS, pg_array, pg_rows_of_bytes
-from driftline.store.connection import Connection, run, the_row
+from driftline.store.connection import Connection, run, the_row, timestamp
 from labels_join.labels import KeyedLabels, LabelsOfIds, count_new, count_stored, near
 from labels_join.outcomes import Pairs
-from labels_join.repeats import first_in_batch, key_order, repeated_in_batch
+from labels_join.repeats import first_in_batch, key_order, repeated_in_batch, same_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,25 @@ class KeyedPredictions:
 
 async def repeated_predictions(connection: Connection, model: JoinedModel, predictions: KeyedPredictions) -> Mask:
     """Return bool [rows]: predictions that are in the store already, or earlier in the same batch."""
-    order = key_order(predictions.key)
-    arranged = predictions.take(order)
+    stored = np.zeros(len(predictions), np.bool_)
+    if not len(predictions):
+        return stored
+    window_ms = model.dedupe_window_ms
     found = await the_row(
         connection,
-        "repeated_predictions",
-        row=pg_array("int4", order),
-        key=pg_array("uuid", arranged.key),
-        version=pg_array("int2", arranged.version),
-        variant=pg_array("int2", arranged.variant),
-        event_time=pg_array("timestamptz", arranged.time_ms),
+        "predictions_known",
+        key=pg_array("uuid", predictions.key),
         horizons_s=model.horizons_s,
-        dedupe_window_s=model.dedupe_window_ms / 1000,
+        earliest=timestamp(int(predictions.time_ms.min()) - window_ms),
+        latest=timestamp(int(predictions.time_ms.max()) + window_ms),
     )
-    stored = np.zeros(len(predictions), np.bool_)
-    stored[found.row] = True
+    row, of = same_keys(predictions.key, found.key)
+    is_same = (predictions.version[row] == found.version[of]) & (predictions.variant[row] == found.variant[of])
+    is_same &= np.abs(predictions.time_ms[row] - found.event_time[of]) <= window_ms
+    stored[row[is_same]] = True
     new = np.flatnonzero(~stored)
     fresh = predictions.take(new)
-    stored[new] = repeated_in_batch(fresh.key, fresh.version, fresh.variant, fresh.time_ms, model.dedupe_window_ms)
+    stored[new] = repeated_in_batch(fresh.key, fresh.version, fresh.variant, fresh.time_ms, window_ms)
     return stored
 
 
@@ -206,16 +207,10 @@ async def _insert_labels(connection: Connection, model: JoinedModel, labels: Key
 
 
 async def _labels_of(connection: Connection, model: JoinedModel, key: Bytes) -> LabelsOfIds:
-    found = await the_row(
-        connection,
-        "labels_of_keys",
-        row=pg_array("int4", np.arange(len(key))),
-        key=pg_array("uuid", key),
-        horizons_s=model.horizons_s,
-    )
-    order = np.argsort(found.row, kind="stable")
-    row, told = found.row.astype(np.int64), found.prediction_time
-    return LabelsOfIds(row, found.event_time, found.label, found.reward, found.late, told).take(order)
+    found = await the_row(connection, "labels_of_keys", key=pg_array("uuid", key), horizons_s=model.horizons_s)
+    row, of = same_keys(key, found.key)
+    labels = LabelsOfIds(row, *(column[of] for column in found[1:]))
+    return labels.take(np.argsort(row, kind="stable"))
 
 
 async def _pairs_of(

@@ -27,6 +27,30 @@ def same_key_as_before(key: Bytes, order: Ints) -> Mask:
     return same
 
 
+def same_keys(key: Bytes, other: Bytes) -> tuple[Ints, Ints]:
+    """Return every pair of a row and another one's row that have the same key.
+
+    Parameters
+    ----------
+    key, other
+        uint8 [rows, 16], in any order; each may hold a key several times.
+
+    Examples
+    --------
+    >>> key, other = np.array([[2] * 16, [1] * 16, [2] * 16], np.uint8), np.array([[2] * 16, [3] * 16], np.uint8)
+    >>> [of.tolist() for of in same_keys(key, other)]
+    [[0, 2], [0, 0]]
+    """
+    if not len(other):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    order = key_order(key)
+    arranged, sought = (np.ascontiguousarray(of).view("S16").ravel() for of in (key[order], other))
+    first, end = (np.searchsorted(arranged, sought, side) for side in ("left", "right"))
+    n = end - first
+    place = np.arange(n.sum()) + np.repeat(first - (np.cumsum(n) - n), n)
+    return order[place], np.repeat(np.arange(len(other)), n)
+
+
 def repeated_in_batch(key: Bytes, version: Ints, variant: Ints, time_ms: Ints, window_ms: int) -> Mask:
     """Return bool [rows]: predictions whose id, version and variant came earlier in the batch at about the same time.
 

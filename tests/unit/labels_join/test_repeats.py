@@ -15,11 +15,25 @@ from labels_join.labels import (
     texts_of,
     what_changes,
 )
-from labels_join.repeats import comes_after, first_in_batch, key_order, repeated_in_batch
+from labels_join.repeats import comes_after, first_in_batch, key_order, repeated_in_batch, same_keys
 
 
 def keys(numbers: list[int]) -> np.ndarray:
     return np.array([[0] * 7 + [number % 256] + [number // 256] * 8 for number in numbers], np.uint8).reshape(-1, 16)
+
+
+def test_rows_of_the_same_key_are_found_however_often_it_comes_on_either_side() -> None:
+    chance = np.random.default_rng(2)
+    for n, n_others in ((0, 5), (5, 0), (40, 60), (60, 40)):
+        # Bytes 0 and 255 at every place, so that nothing that is cut, padded or signed would do.
+        made, others = (chance.choice([0, 255], (of, 16)).astype(np.uint8) for of in (n, n_others))
+        made[:, 2:14], others[:, 2:14] = 0, 0
+        row, other = same_keys(made, others)
+        pairs = list(zip(row.tolist(), other.tolist(), strict=True))
+        expected = {(i, j) for i in range(n) for j in range(n_others) if made[i].tobytes() == others[j].tobytes()}
+        assert len(pairs) == len(expected)
+        assert set(pairs) == expected
+        assert bool(expected) == bool(n and n_others)
 
 
 def test_keys_are_ordered_as_bytes_and_equal_ones_as_they_came() -> None:
