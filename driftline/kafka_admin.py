@@ -341,7 +341,7 @@ def _told(bootstrap: str, security: KafkaSecurity, timeout_ms: int) -> Iterator[
     except (KafkaError, OSError, ValueError) as error:
         where = f"kafka at {bootstrap}"
         if security.protocol != "plaintext" and (refused := why_refused(bootstrap, security)):
-            raise ConfigurationError(f"refuses us: {refused}", where=where, remedy="correct kafka.security") from None
+            raise ConfigurationError(refused, where=where, remedy="correct kafka.security") from None
         what = f"no answer within {timeout_ms / 1000:g}s" if isinstance(error, KafkaTimeoutError) else "can't be used"
         raise ServiceUnavailableError(
             f"{what}: {_one_line(last.failure or error)}",

@@ -17,6 +17,9 @@ from driftline.settings import KafkaSecurity
 
 ANSWER_S_MAX = 3
 
+_FILES = {"ssl.ca.": "ca_file", "ssl.certificate.": "certificate_file", "ssl.key.": "key_file"}
+"""Of which setting librdkafka speaks when it names one of its own."""
+
 _ADDED = re.compile(
     r"^\S+://\S+: |^\S+/(bootstrap|\d+): | \(after \d+ms in state .*$|, verify that ssl\.ca\.location .*$"
 )
@@ -72,17 +75,22 @@ def _authorities(security: KafkaSecurity) -> str | None:
 
 
 def why_refused(bootstrap: str, security: KafkaSecurity) -> str | None:
-    """Say why a broker refuses our name, password, mechanism or certificate; None if it does not, or says nothing."""
-    told: list[KafkaError] = []
+    """Say why a broker refuses our name, password, mechanism or certificate, or which of our files nobody could use.
+
+    None if it does not refuse us, or says nothing.
+    """
+    errors: list[KafkaError] = []
     try:
-        options: dict[str, Any] = {**librdkafka_options(bootstrap, security), "error_cb": told.append, "log_level": 0}
+        options: dict[str, Any] = {**librdkafka_options(bootstrap, security), "error_cb": errors.append, "log_level": 0}
         client = AdminClient(options)
     except KafkaException as error:  # a certificate or key that can't be used
-        return words_of(error.args[0])
+        told = words_of(error.args[0])
+        of_file = next((key for option, key in _FILES.items() if option in told), "")
+        return f"{of_file} can't be used: it must be PEM that may be read, without a password" if of_file else told
     with suppress(KafkaException):
         client.list_topics(timeout=ANSWER_S_MAX)
     client.poll(0)
-    return next((words_of(error) for error in told if _is_refusal(error)), None)
+    return next((f"refuses us: {words_of(error)}" for error in errors if _is_refusal(error)), None)
 
 
 def _is_refusal(error: KafkaError) -> bool:
