@@ -46,8 +46,8 @@ class Effects:
     ----------
     of
         What is explained, such as `absolute`.
-    means
-        Of each, its mean over the reference's labelled rows.
+    bases
+        Of each, what a row adds whose bins have no effect.
     bins
         The bins that have an effect, in rising order, counted over all features one after the other. Other bins that
         the reference has rows of have none.
@@ -56,7 +56,7 @@ class Effects:
     """
 
     of: tuple[str, ...]
-    means: tuple[int, ...]
+    bases: tuple[int, ...]
     bins: tuple[int, ...]
     by_bin: tuple[tuple[int, ...], ...]
 
@@ -106,17 +106,21 @@ def fit_effects(codes: IntArray, n_bins: int, wanted: Mapping[str, FloatArray]) 
     effects = np.linalg.solve(spread, sums) if len(bins) else sums
     return Effects(
         tuple(wanted),
-        tuple(np.rint(means * _UNIT).astype(np.int64).tolist()),
+        tuple(np.rint((means - often @ effects / n) * _UNIT).astype(np.int64).tolist()),
         tuple(bins.tolist()),
         tuple(tuple(row) for row in np.rint(effects.T * _UNIT).astype(np.int64).tolist()),
     )
 
 
 class Sum(NamedTuple):
-    """A sum over rows that is linear in what effects are of: its mean, and by how much a row of each bin is off it."""
+    """A sum over rows that is linear in what effects are of: what a row adds, and each of its bins besides."""
 
-    mean: float
+    base: float
     effect: FloatArray
+
+    def of_row(self, shares: FloatArray) -> float:
+        """Return what a row adds on average, with each bin's share of its feature's rows."""
+        return self.base + float(shares @ self.effect)
 
 
 def sum_of(effects: Effects, weights: Mapping[str, float], one: float, counts: Sequence[Sequence[int]]) -> Sum:
@@ -139,11 +143,11 @@ def sum_of(effects: Effects, weights: Mapping[str, float], one: float, counts: S
         seen, own = np.array(of_feature, np.float64), effect[start : start + len(of_feature)]
         own[seen == 0] = seen @ own / max(seen.sum(), 1.0)
         start += len(of_feature)
-    return Sum(float(one + of @ np.array(effects.means, np.float64)), effect)
+    return Sum(float(one + of @ np.array(effects.bases, np.float64)), effect)
 
 
 def explained_by_inputs(
-    sums: tuple[Sum, Sum], shares: tuple[FloatArray, FloatArray, FloatArray], starts: IntArray
+    sums: tuple[Sum, Sum], before: FloatArray, now: FloatArray, starts: IntArray
 ) -> FloatArray | None:
     """Return float64 [features]: what the inputs of each did to a ratio of two sums, from before to now.
 
@@ -151,8 +155,8 @@ def explained_by_inputs(
     ----------
     sums
         Numerator and denominator.
-    shares
-        Each bin's share of its feature's rows: in the reference, before and now.
+    before, now
+        float64 [bins]; each bin's share of its feature's rows.
     starts
         int64 [features + 1]; where each feature's bins begin.
 
@@ -160,10 +164,8 @@ def explained_by_inputs(
     -------
     All together are what the effects make of the ratio; None where they leave no denominator.
     """
-    reference, before, now = shares
-    (numerator, denominator), moved = sums, now - before
-    first = [of.mean + float((before - reference) @ of.effect) for of in sums]
-    by_feature = [np.add.reduceat(np.append(moved * of.effect, 0.0), starts[:-1]) for of in (numerator, denominator)]
+    first = [of.of_row(before) for of in sums]
+    by_feature = [np.add.reduceat((now - before) * of.effect, starts[:-1]) for of in sums]
     last = first[1] + float(by_feature[1].sum())
     if first[1] <= 0.0 or last <= 0.0:
         return None

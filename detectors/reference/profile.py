@@ -202,7 +202,7 @@ class Profile:
             parts["reconstruction"] = Components(tuple(given["names"]), tuple(map(tuple, given["directions"])))
         if given := fields.get("effects"):
             by_bin = tuple(map(tuple, given["by_bin"]))
-            parts["effects"] = Effects(tuple(given["of"]), tuple(given["means"]), tuple(given["bins"]), by_bin)
+            parts["effects"] = Effects(tuple(given["of"]), tuple(given["bases"]), tuple(given["bins"]), by_bin)
         return cls(**{**fields, **tuples, **parts})
 
     @cached_property

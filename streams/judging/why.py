@@ -157,11 +157,10 @@ def inputs_by_feature(
     """
     if expected is None:
         return "the reference keeps nothing of this metric by feature"
-    reference = np.array(layout.profile.counts_of(None), np.int64)
-    shares = [_shares(of, layout.starts) for of in (reference, before, now)]
-    if shares[1] is None or shares[2] is None or shares[0] is None:
+    shares = _shares(before, layout.starts), _shares(now, layout.starts)
+    if shares[0] is None or shares[1] is None:
         return "no features are known of one of the two stretches"
-    found = explained_by_inputs(expected, (shares[0], shares[1], shares[2]), layout.starts)
+    found = explained_by_inputs(expected, shares[0], shares[1], layout.starts)
     if found is None:
         return "what comes is too far from the reference"
     own = zip(layout.profile.features, found.tolist(), strict=True)

@@ -33,7 +33,8 @@ def test_effects_are_those_of_a_ridge_regression_on_the_bins() -> None:
     assert (found.of, found.bins) == (("right", "wrong"), tuple(range(24)))
     assert effects_of(found) == pytest.approx(expected, abs=1e-6)
     assert effects_of(found, 1) == pytest.approx(-expected, abs=1e-6)
-    assert np.array(found.means) / UNIT == pytest.approx([right.mean(), 1.0 - right.mean()], abs=1e-6)
+    base = right.mean() - dummies.mean(axis=0) @ expected
+    assert np.array(found.bases) / UNIT == pytest.approx([base, 1.0 - base], abs=1e-6)
 
 
 def test_features_that_are_the_same_share_what_goes_with_both() -> None:
@@ -52,13 +53,18 @@ def test_what_features_did_adds_up_to_what_the_sums_make_of_the_ratio() -> None:
     sums = sum_of(found, {"hit": 1.0}, 0.0, counts.tolist()), sum_of(found, {"predicted": 1.0}, 0.0, counts.tolist())
     before, now = (np.random.default_rng(seed).dirichlet(np.ones(6), 4).ravel() for seed in (4, 5))
 
-    did = explained_by_inputs(sums, ((counts / 5_000).ravel(), before, now), np.arange(0, 25, 6))
+    did = explained_by_inputs(sums, before, now, np.arange(0, 25, 6))
 
+    means = hit.mean(), wanted["predicted"].mean()
     first, last = (
-        [of.mean + ((shares - (counts / 5_000).ravel()) * of.effect).sum() for of in sums] for shares in (before, now)
+        [
+            mean + (shares - (counts / 5_000).ravel()) @ np.array(of) / UNIT
+            for mean, of in zip(means, found.by_bin, strict=True)
+        ]
+        for shares in (before, now)
     )
     assert did is not None
-    assert did.sum() == pytest.approx(last[0] / last[1] - first[0] / first[1], abs=1e-12)
+    assert did.sum() == pytest.approx(last[0] / last[1] - first[0] / first[1], abs=1e-5)
 
 
 def test_only_the_feature_that_moved_did_anything_also_if_others_go_with_it() -> None:
@@ -72,7 +78,7 @@ def test_only_the_feature_that_moved_did_anything_also_if_others_go_with_it() ->
     now = before.copy()
     now[:6] = [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
 
-    did = explained_by_inputs(sums, (before, before, now), np.arange(0, 25, 6))
+    did = explained_by_inputs(sums, before, now, np.arange(0, 25, 6))
 
     assert did is not None
     assert did[1:].tolist() == [0.0, 0.0, 0.0]
@@ -104,5 +110,4 @@ def test_few_rows_and_no_features_have_no_effects_and_many_bins_as_many_as_allow
 
 def test_where_effects_leave_no_denominator_nothing_is_said() -> None:
     sums = sum_of(Effects(("hit",), (2**19,), (0, 1), ((2**20, -(2**20)),)), {"hit": 1.0}, 0.0, [[50, 50]])
-    shares = np.array([0.5, 0.5]), np.array([0.5, 0.5]), np.array([0.0, 1.0])
-    assert explained_by_inputs((sums, sums), shares, np.array([0, 2])) is None
+    assert explained_by_inputs((sums, sums), np.array([0.5, 0.5]), np.array([0.0, 1.0]), np.array([0, 2])) is None
