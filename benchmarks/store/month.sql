@@ -137,6 +137,15 @@ select l.horizon_s, m.model_id, md5(l.key::text || m.model_id || %(day)s)::uuid,
  cross join driftline.model m
  where l.model_id = 1 and (m.model_id, %(day)s) <> (1, 0);
 
+-- name: month_spending
+-- What each model spent of its budget in each day, as if that was its period.
+insert into driftline.alarm_spending (model_id, version, period_start, period_end, looks, budget, expected_e12)
+select m.model_id, s.version, %(first)s + make_interval(days => d), %(first)s + make_interval(days => d + 1),
+       s.looks, s.budget, s.expected_e12
+  from driftline.alarm_spending s, driftline.model m, generate_series(0, %(days)s - 1) d
+ where s.model_id = 1
+    on conflict do nothing;
+
 -- name: month_counts
 -- Counters of every model in 32 partitions of three topics.
 insert into driftline.event_count (topic, partition, model, reason, n)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import psutil
 
 from benchmarks.store.month import Month
+from benchmarks.store.tidying import Tidied
 from benchmarks.store.views import RANGES, Size, Timed
 
 MS_MAX = 200
@@ -51,10 +53,16 @@ for a month of everything gets hundreds of thousands of them.
 {by_hand}
 
 {verdict}
+
+## What retention takes
+
+One run of what a worker does each minute, a day after the month ended, with everything kept for as long as the month
+is: old rollups {rollups_ms:.0f} ms, old partitions {partitions_ms:.0f} ms, expired rows {expired_ms:.0f} ms
+({n_expired:,} of them, a bounded number at a time).
 """
 
 
-def as_page(version: str, month: Month, tables: Sequence[Size], timed: Sequence[Timed]) -> str:
+def as_page(version: str, month: Month, tables: Sequence[Size], timed: Sequence[Timed], tidied: Tidied) -> str:
     """Write what was measured as a page."""
     slow = [t for t in timed if t.ms > MS_MAX and t.n_rows <= ROWS_SHOWN_MAX]
     verdict = f"Every query that gives fewer than {ROWS_SHOWN_MAX:,} rows is within the target."
@@ -79,6 +87,7 @@ def as_page(version: str, month: Month, tables: Sequence[Size], timed: Sequence[
         all=_table(timed, "all", by_hand=False),
         by_hand=_table(timed, "one", by_hand=True),
         verdict=verdict,
+        **asdict(tidied),
     )
 
 

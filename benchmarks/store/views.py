@@ -39,6 +39,8 @@ BY_HAND = {
     "v_deliveries": "created_at",
     "v_dead_letters": "at",
     "v_estimate_error": "window_start",
+    "v_alarms": "period_end",
+    "v_rollout": "decided_at",
 }
 WITHOUT_TIME = ("v_counts", "v_workers", "v_segments")
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from benchmarks.store.month import START, Month, fill
+from benchmarks.store.tidying import time_tidying
 from benchmarks.store.views import asked
 from driftline.store import sql
 from driftline.store.connection import Connection, connect
@@ -119,3 +120,18 @@ async def test_counting_predictions_of_a_window_reads_no_vector(month: Connectio
     )
 
     assert {of["Node Type"] for of in scanned(plan, "rollup")} == {"Index Only Scan"}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_run_of_retention_is_timed_on_a_day_of_results_and_undone(month: Connection) -> None:
+    found = await month.execute(
+        "select count(*) from driftline.verdict where window_end < %s", [START + timedelta(days=1)]
+    )
+    [(n_verdicts,)] = await found.fetchall()
+    before = await n_results(month)
+
+    tidied = await time_tidying(month, MONTH)
+
+    assert tidied.n_expired >= n_verdicts > 0
+    assert min(tidied.rollups_ms, tidied.partitions_ms, tidied.expired_ms) > 0
+    assert await n_results(month) == before

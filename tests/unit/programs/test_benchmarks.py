@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from importlib import resources
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +23,7 @@ from benchmarks.report.table import write_results
 from benchmarks.rows import ROWS
 from benchmarks.setting import traffic
 from benchmarks.setting.stage import FULL, QUICK
+from benchmarks.store.views import BY_HAND, WITHOUT_TIME
 
 EVENTS = 60_000
 
@@ -214,3 +219,21 @@ def test_logs_tell_a_worker_s_share_and_what_was_decoded() -> None:
 
     assert partitions_of(log) == 2
     assert decoded_of([log.decode(), "decoding a 0 0 300\n"]) == 300 + 20 + 300
+
+
+def test_every_view_is_measured_on_a_month() -> None:
+    migrations = resources.files("driftline.store").joinpath("migrations").iterdir()
+    views = {view for of in migrations for view in re.findall(r"view driftline\.(v_\w+)", of.read_text("utf-8"))}
+
+    assert "v_drift" in views
+    assert {*BY_HAND, *WITHOUT_TIME} == views
+
+
+@pytest.mark.parametrize("option", ["--days", "--models", "--predictions-a-day", "--runs"])
+def test_an_empty_store_is_not_measured(option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.store", option, "0"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 2
+    assert f"argument {option}: must be at least 1, not 0" in done.stderr
