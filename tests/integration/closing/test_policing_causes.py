@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -37,31 +38,38 @@ async def test_one_of_a_hundred_features_is_found_and_the_others_say_nothing(con
 
 
 @pytest.mark.parametrize(
-    ("broken", "change"), [("unit", lambda x: x * 1000), ("missing", lambda x: None if x < 0.95 else x)]
+    ("feature", "broken", "change"),
+    [
+        ("x", "unit", lambda x: x * 1000),
+        ("x", "missing", lambda x: None if x < 0.95 else x),
+        ("c", "unseen", lambda c: "B" if c == "b" else c),
+    ],
 )
 async def test_a_broken_pipeline_is_named_and_comes_before_what_it_makes_drift(
-    connection: Connection, broken: str, change: Callable[[float], float | None]
+    connection: Connection, feature: str, broken: str, change: Callable[[Any], Any]
 ) -> None:
-    """The score, made of `x`, drifts as clearly as `x` does, and another feature drifts, too, as the world does."""
-    made = await lab(connection, UNLABELLED)
+    """The score, made of it, drifts as clearly as it does, and another feature drifts, too, as the world does."""
+    made, other = await lab(connection, UNLABELLED), "c" if feature == "x" else "x"
     for number in range(4):
-        events = minute(number, shift=0.02)
+        events = minute(number, shift=0.02 if feature == "x" else 0.3)
         for row, event in enumerate(events):
-            event["features"] = {"x": change(event["features"]["x"]), "c": "a" if row % 10 else "b"}
+            world = event["features"] | ({"c": "a" if row % 10 else "b"} if other == "c" else {})
+            event["features"] = world | {feature: change(world[feature])}
             event["score"] = 0.1 * event["score"]
         await made.commit("predictions", *events)
     await made.close()
 
     [episode] = [of for of in (await everything(made))["v_episodes"] if of["kind"] == "drift"]
     first, *others = episode["causes"]
-    assert (first["feature"], first["break"]) == ("x", broken)
-    assert {cause["feature"] for cause in others} == {"c", "@score"}
-    assert {cause["feature"]: cause.get("break") for cause in others}["c"] is None
-    [verdict] = await made.drift(window_end=2 * MINUTE, feature="c", detector="psi")
-    told = next(cause["bins"] for cause in others if cause["feature"] == "c")
+    assert (first["feature"], first["break"]) == (feature, broken)
+    assert {cause["feature"] for cause in others} == {other, "@score"}
+    assert {cause["feature"]: cause.get("break") for cause in others}[other] is None
+    [verdict] = await made.drift(window_end=2 * MINUTE, feature=other, detector="psi")
+    told = next(cause["bins"] for cause in others if cause["feature"] == other)
     shares = {of["bin"]: (of["reference_share"], of["current_share"]) for of in told}
-    assert shares == {"a": (0.5, 0.9), "b": (0.5, 0.1), "missing": (0.0, 0.0)}
-    assert sum(of["contribution"] for of in told) == pytest.approx(verdict["score"], abs=1e-3)
+    if other == "c":
+        assert shares == {"a": (0.5, 0.9), "b": (0.5, 0.1), "missing": (0.0, 0.0)}
+        assert sum(of["contribution"] for of in told) == pytest.approx(verdict["score"], abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.__main__ import main
+from benchmarks.measuring import micro
 from benchmarks.measuring.drain import drain
 from benchmarks.measuring.workers import measure_workers
 from benchmarks.setting.services import Services
@@ -39,3 +43,16 @@ def test_a_row_is_measured_if_its_answer_is_that_of_a_replay_and_fails_if_it_is_
     verdict["score"] = str(float(verdict["score"]) * (1 + 1e-12))
     with pytest.raises(WrongAnswerError, match="v_drift differs from a replay in 2 rows"):
         drain(stage, "arrow", labels=True)
+
+
+def test_single_steps_are_timed_and_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(micro, "EVENTS", 2_000)
+    monkeypatch.setattr(micro, "TURNS", 2)
+
+    done = CliRunner().invoke(main, ["--micro", "--json"])
+
+    assert done.exit_code == 0, done.output
+    steps = {step["name"]: step for step in json.loads(done.stdout.splitlines()[-1])["steps"]}
+    assert {"decode", "decode-arrow", "summarise", "merge", "commit", "join", "evaluate"} == steps.keys()
+    assert steps["decode"]["events"] == 2_000
+    assert all(step["us_per_event"] > 0 for step in steps.values())
