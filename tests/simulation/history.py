@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -14,6 +15,7 @@ from psycopg import sql
 from driftline.store.connection import connect
 from driftline.store.migrate import migrate
 from tests.simulation.left import Left, differences
+from tests.simulation.stage import Crash
 from tests.simulation.traffic import draw_traffic
 from tests.simulation.world import Fault, careful_reader, disturbed, draw_faults
 from tests.support.postgres import fresh_database
@@ -33,6 +35,8 @@ class Outcome:
     faults: tuple[Fault, ...]
     problems: tuple[str, ...]
     turns: int = 0
+    deeds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    crashes: Counter[Crash] = field(default_factory=Counter)
 
     def told(self) -> str:
         """Return seed, schedule and problems as text."""
@@ -73,7 +77,12 @@ def careful(server: str, template: str, seed: int) -> Left:
 
 
 def play(
-    server: str, template: str, seed: int, faults: Sequence[Fault] | None = None, expected: Left | None = None
+    server: str,
+    template: str,
+    seed: int,
+    faults: Sequence[Fault] | None = None,
+    expected: Left | None = None,
+    spared: Collection[Crash] | None = None,
 ) -> Outcome:
     """Play one history, disturbed, and compare what is left with the careful reader's.
 
@@ -83,16 +92,18 @@ def play(
         What goes wrong; by default what the seed says.
     expected
         What the careful reader leaves, if that is known already.
+    spared
+        If given, every effect is interrupted once in every way but these, wherever it is met first.
     """
     planned = draw_faults(seed) if faults is None else tuple(faults)
     expected = expected or careful(server, template, seed)
     traffic = draw_traffic(seed)
     with _copied(server, template, f"{template}_{seed}") as url:
         try:
-            left = asyncio.run(disturbed(url, traffic, seed, planned))
+            left = asyncio.run(disturbed(url, traffic, seed, planned, spared))
         except Exception as error:
             return Outcome(seed, planned, (f"{type(error).__name__}: {error}",))
-    return Outcome(seed, planned, tuple(differences(traffic, expected, left)), left.turns)
+    return Outcome(seed, planned, tuple(differences(traffic, expected, left)), left.turns, left.deeds, left.crashes)
 
 
 def shrink(server: str, template: str, outcome: Outcome) -> Outcome:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
 
 from driftline.settings.services import KafkaTopics
 from driftline.store.connection import Connection
+from tests.simulation.stage import Crash
 from tests.simulation.traffic import Traffic
 
 OUT_TOPICS = (KafkaTopics().drift, KafkaTopics().retraining)
@@ -30,15 +32,20 @@ class Left:
         By topic, the messages that arrived, in order; some more than once.
     turns
         How many turns were taken.
+    deeds, crashes
+        How often what was done, and was interrupted.
     """
 
     rows: dict[str, list[tuple[Any, ...]]]
     outbox: list[Any]
     sent: dict[str, list[bytes]]
     turns: int = 0
+    deeds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    crashes: Counter[Crash] = field(default_factory=Counter)
 
 
 JUDGEMENT = frozenset({"threshold", "p_value", "level"})
+SEQUENTIAL = ("detector", "adwin")
 TOLD = {
     "drift": "select * from driftline.v_drift",
     "performance": "select * from driftline.v_performance",
@@ -73,12 +80,13 @@ async def rows_of(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def _without(columns: frozenset[str], rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [tuple(item for item in row if item[0] not in columns) for row in rows]
+def _unjudged(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Leave out how windows were judged; sequential detectors see nothing late, and stay as they are."""
+    return [row if SEQUENTIAL in row else tuple(item for item in row if item[0] not in JUDGEMENT) for row in rows]
 
 
 async def outbox_of(connection: Connection) -> list[Any]:
-    query = b"select event_id, topic, episode_id, payload from driftline.outbox order by sequence"
+    query = b"select event_id, type, topic, episode_id, payload from driftline.outbox order by sequence"
     return await (await connection.execute(query)).fetchall()
 
 
@@ -88,9 +96,9 @@ def differences(traffic: Traffic, expected: Left, left: Left) -> list[str]:
     # When late events restate a window, how it is judged, and what was decided by then, depend on when.
     compared = [name for name in TOLD if not (traffic.is_late and name in ("episodes", "messages"))]
     for name in compared:
-        told = JUDGEMENT if traffic.is_late and name == "drift" else frozenset[str]()
-        only = Counter(_without(told, left.rows[name]))
-        only.subtract(Counter(_without(told, expected.rows[name])))
+        told = _unjudged if traffic.is_late and name == "drift" else list
+        only = Counter(told(left.rows[name]))
+        only.subtract(Counter(told(expected.rows[name])))
         found += [f"{name}: {'one too many' if n > 0 else 'missing'}: {dict(row)}" for row, n in only.items() if n][:3]
     counted = {dict(row)["reason"]: int(dict(row)["n"]) for row in left.rows["counts"]}
     for name, n, made in (
@@ -99,7 +107,22 @@ def differences(traffic: Traffic, expected: Left, left: Left) -> list[str]:
     ):
         if n != made:
             found.append(f"{name}: {n} are kept, {made} were made")
-    return found + ([] if traffic.is_late else _undelivered(left))
+    return found + _undelivered(left) + _contradictions(left)
+
+
+def _contradictions(left: Left) -> list[str]:
+    """Compare episodes with their messages: one that each opened, one that it closed if it did, one request at most."""
+    problems = []
+    told = Counter((message.episode_id, _EVENT_OF.get(message.type.rpartition(".")[2])) for message in left.outbox)
+    for episode in map(dict, left.rows["episodes"]):
+        wanted = {"opened": 1, "closed": int(episode["closed_at"] != "None")}
+        made = {event: told.pop((UUID(episode["episode_id"]), event), 0) for event in (*wanted, "asked")}
+        if made.pop("asked") > 1 or made != wanted:
+            problems.append(f"episode {episode['episode_id']}: its messages are {made}, {wanted} happened")
+    return (problems + [f"messages of no episode: {of}" for of in told])[:3]
+
+
+_EVENT_OF = {"detected": "opened", "degraded": "opened", "recovered": "closed", "requested": "asked"}
 
 
 def _undelivered(left: Left) -> list[str]:

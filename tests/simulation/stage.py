@@ -8,15 +8,17 @@ make the same history.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
 
+from driftline.store import statements
 from driftline.store.connection import Connection, _configure, _manner
 
 T = TypeVar("T")
@@ -27,6 +29,14 @@ _ACTOR: ContextVar[Actor] = ContextVar("actor")
 
 BLOCKED = b"select pid from unnest(%s::integer[]) pid where cardinality(pg_blocking_pids(pid)) > 0"
 HAS_ENDED = b"select not exists (select from pg_stat_get_activity(%s))"
+
+
+Crash = tuple[str, str, Literal["before", "after"], Literal["kill", "cut"]]
+"""Of which part of a process, at what effect, on which side of it, and how. A cut after it leaves who did it without an
+answer: it goes on, and does not know that it was done."""
+
+PAUSES = frozenset({"", "beginning", "connecting", "trying again", "nothing to do", "hear what was sent"})
+"""Where actors stop though nothing is done there that others could see."""
 
 
 class Killed(BaseException):
@@ -55,9 +65,21 @@ class Actor:
     connection: SimConnection | None = None
     task: asyncio.Task[None] | None = None
     at: str = ""
+    done: str = ""
+    """What it did last."""
     rests: bool = False
     is_killed: bool = False
     _go: asyncio.Future[None] | None = None
+
+    @property
+    def part(self) -> str:
+        """Which part of its process it is."""
+        return self.name.rpartition(" ")[2]
+
+    def did(self, effect: str) -> None:
+        """Note what was done."""
+        self.done = effect
+        self.stage.deeds[self.part, effect] += 1
 
     @property
     def has_stopped(self) -> bool:
@@ -101,23 +123,56 @@ class SimConnection(Connection):
     """A connection on which every step of the protocol is an actor's turn."""
 
     actor: Actor | None = None
+    loses_answer: bool = False
+    """Whether the next thing is done, but nobody hears of it: the session ends before the answer."""
+    _statement: str = ""
+
+    async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """Note which statement it is."""
+        self._statement = _NAMES.get(query) or _first_words(query)
+        return await super().execute(query, *args, **kwargs)
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Wait for one's turn, then for Postgres."""
-        if self.actor is not None:
-            try:
-                await self.actor.stop("a statement")
-            except Killed:
-                self.pgconn.finish()
-                raise
-            if self.pgconn.status != psycopg.pq.ConnStatus.OK:
-                raise psycopg.OperationalError("the connection is lost")
-        try:
+        if self.actor is None:
             return await super().wait(gen, *args, **kwargs)
-        except psycopg.errors.DeadlockDetected as error:
-            if self.actor is not None:
-                self.actor.stage.deadlocks.append(str(error))
+        effect = self._effect(gen)
+        try:
+            await self.actor.stop(effect)
+        except Killed:
+            self.pgconn.finish()
             raise
+        if self.pgconn.status != psycopg.pq.ConnStatus.OK:
+            raise psycopg.OperationalError("the connection is lost")
+        try:
+            answer = await super().wait(gen, *args, **kwargs)
+        except psycopg.errors.DeadlockDetected as error:
+            self.actor.stage.deadlocks.append(str(error))
+            raise
+        self.actor.did(effect)
+        if self.loses_answer:
+            self.actor.stage.crashes[self.actor.part, effect, "after", "cut"] += 1
+            await self.actor.stage.end_session(self.actor)
+            raise psycopg.OperationalError("the connection was lost before the answer")
+        return answer
+
+    def _effect(self, gen: PQGen[Any]) -> str:
+        """Name what is to be done; where a transaction ends, by the last statement in it."""
+        match getattr(gen, "__name__", ""):
+            case "_enter_gen":
+                return "begin"
+            case "_exit_gen":
+                in_error = cast(Any, gen).gi_frame.f_locals["exc_val"] is not None
+                return "rollback" if in_error else f"commit of {self._statement}"
+        return self._statement
+
+
+_NAMES = {text: name for name, text in statements().items()}
+
+
+def _first_words(query: object) -> str:
+    text = query if isinstance(query, str) else bytes(query).decode() if isinstance(query, bytes) else ""
+    return " ".join(text.split()[:2])
 
 
 @dataclass
@@ -157,6 +212,10 @@ class Stage:
     monitor: Connection
     actors: list[Actor] = field(default_factory=list)
     deadlocks: list[str] = field(default_factory=list)
+    deeds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often what was done, by part and effect."""
+    crashes: Counter[Crash] = field(default_factory=Counter)
+    """How often processes were killed, and sessions ended, where."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _blocked: set[int] = field(default_factory=set)
     """Backends that waited for a lock when last looked at: of these it need not be awaited whether they go on."""
@@ -231,19 +290,30 @@ class Stage:
         """End a process where it stands: its sessions end, and what it has not committed is undone."""
         for actor in [actor for actor in self.actors if actor.process == process]:
             actor.is_killed = True
-            await self.cut(actor)
+            self.crashes[actor.part, actor.at, "before", "kill"] += 1
+            if actor.has_stopped:  # else it waits for a lock, and what it did last is longer ago
+                self.crashes[actor.part, actor.done, "after", "kill"] += 1
+            await self.end_session(actor)
             if actor.has_stopped:
                 actor.go()
 
     async def end(self) -> None:
-        """End everybody."""
+        """End everybody; these are no crashes."""
+        made = self.crashes.copy()
         tasks = [actor.task for actor in self.actors if actor.task is not None]
         for process in {actor.process for actor in self.actors}:
             await self.kill(process)
+        self.crashes = made
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def cut(self, actor: Actor) -> None:
         """End an actor's session, as a network or `idle_in_transaction_session_timeout` does."""
+        if actor.connection is not None and not actor.connection.closed:
+            self.crashes[actor.part, actor.at, "before", "cut"] += 1
+        await self.end_session(actor)
+
+    async def end_session(self, actor: Actor) -> None:
+        """End an actor's session and wait until the server has."""
         if actor.connection is not None and not actor.connection.closed:
             pid = actor.connection.info.backend_pid
             await self._ask(b"select pg_terminate_backend(%s)", pid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -25,8 +25,9 @@ from streams.reading.positions import LogPositions
 from streams.sending.publish import Message
 from streams.sending.relay import relay_messages
 from streams.worker import Worker
+from tests.simulation.crashes import READ
 from tests.simulation.left import OUT_TOPICS, Left, outbox_of, rows_of
-from tests.simulation.stage import Actor, SimPool, Stage, StuckError, this_actor
+from tests.simulation.stage import PAUSES, Actor, Crash, SimPool, Stage, StuckError, this_actor
 from tests.simulation.traffic import Traffic, reference
 from tests.support.pipelines import lab, settings_of
 
@@ -53,8 +54,9 @@ class Fault:
     turn
         Before which turn.
     kind
-        `kill` a process; `cut` an actor's connection; `hold` a process for a while, as SIGSTOP does; `move` partitions
-        to another owner; `lose` the next message that is sent, or `repeat` it: it arrives, but its answer does not.
+        `kill` a process; `cut` an actor's connection, at once or before it hears that its next statement was done;
+        `hold` a process for a while, as SIGSTOP does; `move` partitions to another owner; `lose` the next message that
+        is sent, or `repeat` it: it arrives, but its answer does not.
     choice
         From 0 to 1: whom it meets.
     """
@@ -97,8 +99,15 @@ async def careful_reader(url: str, traffic: Traffic) -> Left:
         return Left(await rows_of(connection), [], {})
 
 
-async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Fault]) -> Left:
+async def disturbed(
+    url: str, traffic: Traffic, seed: int, faults: Sequence[Fault], spared: Collection[Crash] | None = None
+) -> Left:
     """Let two processes read the log and publish what follows, while things go wrong.
+
+    Parameters
+    ----------
+    spared
+        If given, there are also a kill and a cut before and after each effect, where it is met first, but for these.
 
     Raises
     ------
@@ -110,14 +119,21 @@ async def disturbed(url: str, traffic: Traffic, seed: int, faults: Sequence[Faul
     async with connection:
         await lab(connection, traffic.model, reference=reference())
         stage = Stage(connection)
-        world = _World(url, traffic, settings, stage, random.Random(f"choices {seed}"))
+        world = _World(url, traffic, settings, stage, random.Random(f"choices {seed}"), spared)
         with _no_waiting():
             try:
                 await world.run(faults)
             finally:
                 await stage.end()
         assert not stage.deadlocks, stage.deadlocks
-        return Left(await rows_of(connection), await outbox_of(connection), dict(world.sent), world.turn)
+        return Left(
+            await rows_of(connection),
+            await outbox_of(connection),
+            dict(world.sent),
+            world.turn,
+            stage.deeds,
+            stage.crashes,
+        )
 
 
 @contextmanager
@@ -136,6 +152,7 @@ class _World:
     settings: Settings
     stage: Stage
     chance: random.Random
+    spared: Collection[Crash] | None = None
     owner: dict[TP, str] = field(default_factory=dict)
     """Who reads a partition; one who does not know yet that it was taken away reads on."""
     sent: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -176,6 +193,8 @@ class _World:
             while left and left[0].turn <= self.turn:
                 await self._go_wrong(left.pop(0))
                 stopped = await self.stage.settle()
+            while self.spared is not None and await self._crash_anew(stopped):
+                stopped = await self.stage.settle()
             busy = [actor for actor in stopped if not actor.rests]
             if not busy:
                 return
@@ -194,15 +213,23 @@ class _World:
         for part, play in (("reads", self._read), ("closes", self._close), ("relays", self._relay)):
             self.stage.enter(f"{name} {part}", process, play)
 
+    async def _kill(self, process: str) -> None:
+        await self.stage.kill(process)
+        self.held_until.pop(process, None)
+        self._start(process)
+
     async def _go_wrong(self, fault: Fault) -> None:
         process = PROCESSES[int(fault.choice * len(PROCESSES))]
         if fault.kind == "kill":
-            await self.stage.kill(process)
-            self.held_until.pop(process, None)
-            self._start(process)
+            await self._kill(process)
         elif fault.kind == "cut":
             stopped = await self.stage.settle()
-            await self.stage.cut(stopped[int(fault.choice * len(stopped))])
+            place = fault.choice * len(stopped)
+            actor = stopped[int(place)]
+            if place % 1 < 0.5 and actor.connection is not None and actor.at not in PAUSES:
+                actor.connection.loses_answer = True
+            else:
+                await self.stage.cut(actor)
         elif fault.kind == "hold":
             self.held_until[process] = self.turn + HELD_FOR_TURNS
         elif fault.kind == "move":
@@ -212,6 +239,29 @@ class _World:
             self._tell("moved")
         else:
             self.losses.append(fault.kind)
+
+    async def _crash_anew(self, stopped: Sequence[Actor]) -> bool:
+        """Make the first crash that an actor stands at and that was never made, and say whether there was one."""
+        made = self.stage.crashes.keys() | (self.spared or ())
+        for actor in stopped:
+            for crash in _crashes_at(actor):
+                is_planned = bool(self.losses) and (crash[1], crash[3]) == ("send", "cut")
+                if crash not in made and not is_planned:
+                    await self._crash(actor, crash)
+                    return True
+        return False
+
+    async def _crash(self, actor: Actor, crash: Crash) -> None:
+        match crash:
+            case (_, _, _, "kill"):
+                await self._kill(actor.process)
+            case (_, "send", side, _):
+                self.losses.insert(0, "lose" if side == "before" else "repeat")
+            case (_, _, "before", _):
+                await self.stage.cut(actor)
+            case (_, _, "after", _):
+                assert actor.connection is not None
+                actor.connection.loses_answer = True
 
     def _tell(self, kind: str) -> None:
         self.news[kind] += 1
@@ -237,8 +287,10 @@ class _World:
                 await self._until_news(actor, "moved", seen)
                 continue
             tp = chance.choice(ready)
+            await actor.stop(READ)
             fetch = self.traffic.log.fetch(tp, at[tp], chance.choice(RECORDS_A_FETCH))
             assert fetch is not None
+            actor.did(READ)
             position = await worker.fetches.process(fetch)
             at[tp] = fetch.next if position is None else position
             self._tell("read")
@@ -271,12 +323,15 @@ class _World:
     async def _send(self, topic: str, messages: Sequence[Message]) -> list[str | None]:
         answers: list[str | None] = []
         for message in messages:
-            await this_actor().stop("sending")
+            await this_actor().stop("send")
             lost = self.losses.pop(0) if self.losses else None
             if lost != "lose":
                 self.sent[topic].append(message.value)
+                this_actor().did("send")
+            if lost:
+                self.stage.crashes["relays", "send", "before" if lost == "lose" else "after", "cut"] += 1
             answers.append(lost and "no answer")
-        await this_actor().stop("having sent")
+        await this_actor().stop("hear what was sent")
         return answers
 
     async def _insist(self, actor: Actor, do: Any) -> Any:
@@ -293,6 +348,19 @@ TIME_PASSES = b"""
      where event_id in (select event_id from driftline.outbox
                          where published_at is null and next_attempt_at > now() for update skip locked)
 """
+
+
+def _crashes_at(actor: Actor) -> Iterator[Crash]:
+    """Return what may interrupt an actor where it stands; what it reads of the log, nobody else sees."""
+    if actor.connection is not None and actor.connection.loses_answer and not actor.connection.closed:
+        return  # it is about to lose its answer
+    if actor.at not in PAUSES:
+        yield actor.part, actor.at, "before", "kill"
+        if actor.at != READ:
+            yield actor.part, actor.at, "before", "cut"
+            yield actor.part, actor.at, "after", "cut"
+    if actor.done not in PAUSES:
+        yield actor.part, actor.done, "after", "kill"
 
 
 def _decoder(settings: Settings) -> Decoder:
