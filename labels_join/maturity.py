@@ -44,15 +44,12 @@ class Maturity:
         Since when delays are watched, in event time.
     judged_through_ms
         End of the last cohort window that was judged, or passed over because it held nothing.
-    seen_ms
-        End of the last slide that was taken into account.
     delays
         Labels by true class, one without a name for regression, and by bucket, see `EDGES_MS`.
     """
 
     first_ms: int
     judged_through_ms: int
-    seen_ms: int
     delays: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +57,6 @@ class Maturity:
         return {
             "first_ms": self.first_ms,
             "judged_through_ms": self.judged_through_ms,
-            "seen_ms": self.seen_ms,
             "delays": {name: [list(item) for item in sorted(of.items())] for name, of in sorted(self.delays.items())},
         }
 
@@ -70,11 +66,12 @@ def maturity_from_json(content: Mapping[str, Any]) -> Maturity:
 
     Examples
     --------
-    >>> known = with_delays(Maturity(0, 0, 0), [("", delay_bucket(1_500), 3)])
+    >>> known = with_delays(Maturity(0, 0), [("", delay_bucket(1_500), 3)])
     >>> maturity_from_json(known.to_json()) == known
     True
     """
-    return Maturity(**{**content, "delays": {name: dict(of) for name, of in content["delays"].items()}})
+    delays = {name: dict(of) for name, of in content["delays"].items()}
+    return Maturity(content["first_ms"], content["judged_through_ms"], delays)
 
 
 def delay_bucket(delay_ms: int) -> int:
@@ -106,10 +103,10 @@ def mature_delay_ms(known: Maturity, labels_min: int) -> int | None:
 
     Examples
     --------
-    >>> known = with_delays(Maturity(0, 0, 0), [("", delay_bucket(ms), 1) for ms in range(0, 100_000, 1_000)])
+    >>> known = with_delays(Maturity(0, 0), [("", delay_bucket(ms), 1) for ms in range(0, 100_000, 1_000)])
     >>> mature_delay_ms(known, 100), mature_delay_ms(known, 101)
     (89550, None)
-    >>> fast = with_delays(Maturity(0, 0, 0), [("0", delay_bucket(2_000), 900)])
+    >>> fast = with_delays(Maturity(0, 0), [("0", delay_bucket(2_000), 900)])
     >>> slow = [with_delays(fast, [("1", delay_bucket(60_000), n)]) for n in (29, 30)]
     >>> [mature_delay_ms(known, 100) for known in (fast, *slow)]
     [None, None, 61027]
@@ -159,7 +156,7 @@ def mature_through_ms(known: Maturity, spec: MaturitySpec, now_ms: int) -> int:
 
     Examples
     --------
-    >>> known = with_delays(Maturity(0, 0, 0), [("", delay_bucket(60_000), 100)])
+    >>> known = with_delays(Maturity(0, 0), [("", delay_bucket(60_000), 100)])
     >>> auto, fixed = MaturitySpec(None, 10**6, 100, 0), MaturitySpec(5, 10**6, 100, 0)
     >>> mature_delay_ms(known, 100)
     61027
@@ -176,25 +173,6 @@ def mature_through_ms(known: Maturity, spec: MaturitySpec, now_ms: int) -> int:
     return now_ms - min(observed_ms, spec.horizon_ms)
 
 
-def due_ms(known: Maturity, spec: MaturitySpec, window_end_ms: int) -> int:
-    """Return the event time from which a cohort window is to be judged, should no further label come.
-
-    Examples
-    --------
-    >>> known = with_delays(Maturity(0, 0, 0), [("", delay_bucket(60_000), 100)])
-    >>> auto, fixed = MaturitySpec(None, 10**6, 100, 0), MaturitySpec(5, 10**6, 100, 0)
-    >>> due_ms(known, auto, 0), due_ms(known, auto, 100_000), due_ms(known, fixed, 0)
-    (122054, 161027, 5)
-    """
-    if spec.judge_after_ms is not None:
-        return window_end_ms + spec.judge_after_ms
-    at_last_ms = window_end_ms + spec.horizon_ms
-    observed_ms = mature_delay_ms(known, spec.labels_min)
-    if observed_ms is None:
-        return at_last_ms
-    return min(max(window_end_ms + observed_ms, _believed_from_ms(known, spec, observed_ms)), at_last_ms)
-
-
 def _believed_from_ms(known: Maturity, spec: MaturitySpec, observed_ms: int) -> int:
     return known.first_ms + SPAN_FACTOR * (observed_ms + spec.grain_ms)
 
@@ -207,9 +185,9 @@ def arrivals_are_whole(known: Maturity, spec: MaturitySpec, now_ms: int) -> bool
 
     Examples
     --------
-    >>> arrivals_are_whole(Maturity(0, 0, 0), MaturitySpec(5, 10**6, 100, 0), 4)
+    >>> arrivals_are_whole(Maturity(0, 0), MaturitySpec(5, 10**6, 100, 0), 4)
     False
-    >>> arrivals_are_whole(Maturity(0, 0, 0), MaturitySpec(5, 10**6, 100, 0), 5)
+    >>> arrivals_are_whole(Maturity(0, 0), MaturitySpec(5, 10**6, 100, 0), 5)
     True
     """
     return mature_through_ms(known, spec, now_ms) >= known.first_ms

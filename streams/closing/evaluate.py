@@ -36,7 +36,7 @@ from streams.judging.sequence import Sequence as Detectors
 from streams.judging.swings import Swings
 from streams.monitored import MonitoredModel, Profiles, profile_of_version
 from streams.panes import PaneLayout
-from streams.watermarks import BEFORE_ALL_MS, LATEST_MS
+from streams.watermarks import BEFORE_ALL_MS
 from streams.windows import floor_to, grains_of, last_end, windows_with
 
 SLIDES_A_TRANSACTION_MAX = 8
@@ -140,8 +140,6 @@ class _Evaluation:
                 n_windows += await self._close_slide(next_ms, sequence, policing)
                 closed += 1
             closed_ms = target_ms if next_ms is None else next_ms + self.windows.slide_ms
-        if watermark_ms > LATEST_MS and closed_ms >= target_ms:
-            await policing.log_ended()
         await sequence.save(closed_ms)
         await self.swings.save(closed_ms)
         await self.traffic.save()

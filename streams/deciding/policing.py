@@ -21,7 +21,6 @@ from labels_join.maturity import (
     MaturitySpec,
     arrivals_are_whole,
     delay_bucket,
-    due_ms,
     mature_through_ms,
     maturity_from_json,
     with_delays,
@@ -37,7 +36,6 @@ from streams.deciding.explaining import Explaining
 from streams.judging.spending import NOTHING_SPENT, Spent, spent_on, write_spending
 from streams.monitored import ALL_SEGMENTS, MonitoredModel
 from streams.panes import PaneLayout
-from streams.watermarks import LATEST_MS
 from streams.windows import floor_to, last_end, windows_with
 
 COHORTS_A_SLIDE_MAX = 16
@@ -145,7 +143,7 @@ class Policing:
             known = self._known.get(version, Known(PolicyState(), None))
             if known.maturity is None and "performance" in self._watched:
                 first_ms = window[1] - self._model.settings.windows.slide_ms
-                known = replace(known, maturity=Maturity(first_ms, first_ms, first_ms))
+                known = replace(known, maturity=Maturity(first_ms, first_ms))
             self._known[version] = known
             await self._count_delays(version, outcomes)
         cohorts_of = await self._mature_cohorts(versions, window[1])
@@ -179,7 +177,7 @@ class Policing:
         concerned, says = self._concerned(traffic), self._heard(traffic, window[1])
         for version in concerned:
             self._known.setdefault(version, Known(PolicyState(), None))
-            self._decide(version, window, {"traffic": says}, is_seen=False)
+            self._decide(version, window, {"traffic": says})
 
     def _concerned(self, traffic: JudgedGroup | None) -> list[int]:
         """Return the versions that hear of the traffic: that with an open episode of it, else that which most is of."""
@@ -195,18 +193,6 @@ class Policing:
             return Findings()
         self._spend(traffic.group.version, end_ms, [traffic])
         return traffic_findings(traffic.quality.verdicts, (traffic.start_ms, end_ms))
-
-    async def log_ended(self) -> None:
-        """Judge the cohort windows that are left, each when it would be due; no further label will come."""
-        due = {version: await self._next_due(version) for version in sorted(self._known)}
-        while left := {version: end_ms for version, end_ms in due.items() if end_ms is not None}:
-            version = min(left, key=lambda version: left[version])
-            cohorts = (await self._mature_cohorts([version], left[version]))[version]
-            window = (left[version] - self._model.settings.windows.length_ms, left[version])
-            said = self._performance_findings(version, cohorts, left[version])
-            findings = await self._explained(version, said, (), left[version])
-            self._decide(version, window, {"performance": findings})
-            due[version] = await self._next_due(version)
 
     async def save(self) -> None:
         """Write what was decided, and what is to be remembered."""
@@ -235,13 +221,10 @@ class Policing:
     def _segment(self, code: int) -> str:
         return self._model.segment_name(code) or ALL_SEGMENTS
 
-    def _decide(
-        self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings], *, is_seen: bool = True
-    ) -> None:
+    def _decide(self, version: int, window: tuple[int, int], findings: Mapping[Kind, Findings]) -> None:
         known, digest = self._known[version], self._layouts[version][1].profile.digest
         policy, decisions = decide(self._spec, known.policy, Slide(*window, digest, findings, self._watched))
-        maturity = known.maturity and (replace(known.maturity, seen_ms=window[1]) if is_seen else known.maturity)
-        self._known[version] = Known(policy, maturity)
+        self._known[version] = replace(known, policy=policy)
         self._decided += [(self._subject(version), decision) for decision in decisions]
 
     def _subject(self, version: int) -> Subject:
@@ -343,18 +326,6 @@ class Policing:
             if after_ms < window[1] <= last_ms
         }
         return sorted(holding, key=lambda window: window[1]), is_all
-
-    async def _next_due(self, version: int) -> int | None:
-        """Return the end of the slide that would judge the next cohort window of a version, if one is left."""
-        maturity = self._known[version].maturity
-        if maturity is None:
-            return None
-        left, _ = await self._unjudged(version, maturity, LATEST_MS)
-        if not left:
-            return None
-        windows = self._model.settings.windows
-        due = max(due_ms(maturity, self._maturity_spec(version), left[0][1]), maturity.seen_ms + windows.slide_ms)
-        return last_end(due + windows.slide_ms - 1, windows.length_ms, windows.slide_ms)
 
 
 def _by_version(items: Iterable[_OfGroup]) -> Mapping[int, list[_OfGroup]]:

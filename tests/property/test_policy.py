@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labels_join.maturity import Maturity, MaturitySpec, delay_bucket, due_ms, mature_through_ms, with_delays
+from labels_join.maturity import Maturity, MaturitySpec, delay_bucket, mature_through_ms, with_delays
 from retraining.policy import Closed, Decision, Findings, Opened, PolicySpec, Requested, Slide, decide
 from retraining.state import KINDS, Cause, Evidence, PolicyState, from_json, to_json
 
@@ -128,9 +128,11 @@ def test_decisions_do_not_depend_on_where_the_log_is_cut(
     st.integers(0, 10**8),
     st.integers(0, 10**8),
 )
-def test_a_cohort_is_mature_exactly_from_when_it_is_due(
-    delays: list[tuple[str, int, int]], spec: MaturitySpec, end_ms: int, now_ms: int
+def test_what_is_mature_stays_so_and_what_is_as_old_as_the_horizon_always_is(
+    delays: list[tuple[str, int, int]], spec: MaturitySpec, now_ms: int, later_ms: int
 ) -> None:
-    known = with_delays(Maturity(0, 0, 0), [(name, delay_bucket(delay_ms), n) for name, delay_ms, n in delays])
+    known = with_delays(Maturity(0, 0), [(name, delay_bucket(delay_ms), n) for name, delay_ms, n in delays])
 
-    assert (end_ms <= mature_through_ms(known, spec, now_ms)) == (now_ms >= due_ms(known, spec, end_ms))
+    through_ms = mature_through_ms(known, spec, now_ms)
+    assert mature_through_ms(known, spec, now_ms + later_ms) >= through_ms
+    assert now_ms - max(spec.horizon_ms, spec.judge_after_ms or 0) <= through_ms <= now_ms

@@ -5,12 +5,14 @@ nine in ten labels are in when most positives are not: what was predicted positi
 wrong, and precision looks half of what it is while coverage looks complete.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from driftline.store.connection import Connection
+from streams.replay import END_OF_TIME_MS
 from tests.support.pipelines import MINUTE, START_MS, Event, Lab, lab, label, prediction
 
 pytestmark = pytest.mark.postgres
@@ -37,11 +39,13 @@ def log(seed: int, bad_from: int) -> tuple[list[Event], list[Event]]:
     return predictions, [event for event in labels if event["timestamp"] < START_MS + LAST_MINUTE * MINUTE]
 
 
-async def watched(connection: Connection, events: tuple[list[Event], list[Event]]) -> Lab:
+async def watched(
+    connection: Connection, events: tuple[list[Event], list[Event]], detectors: Sequence[str] = ("psi",)
+) -> Lab:
     """Read the log minute by minute, as a live worker would, and close windows on the way."""
     performance = {"metrics": ["precision", "recall"], "floor": {"precision": 0.5}, "min_labelled": 200}
     settings: dict[str, Any] = {
-        "drift": {"detectors": ["psi"]},
+        "drift": {"detectors": detectors},
         "labels": {"horizon": "2h"},
         "windows": {"length": "10m", "slide": "10m", "pane": "1m"},
         "performance": performance,
@@ -73,6 +77,14 @@ async def test_a_good_model_is_left_alone_though_its_first_labels_say_otherwise(
     assert newest["value"] < 0.45
     assert oldest["low"] < 0.65 < oldest["high"]
     assert newest["coverage"] > 0.75
+
+
+@pytest.mark.parametrize("seed", range(3, 7))
+async def test_a_log_that_ends_while_labels_are_on_their_way_accuses_nobody(connection: Connection, seed: int) -> None:
+    made = await watched(connection, log(seed, bad_from=10**6), detectors=("psi", "adwin"))
+    await made.close(END_OF_TIME_MS - START_MS)
+
+    assert await told(made) == []
 
 
 async def test_a_bad_model_is_found_all_the_same(connection: Connection) -> None:
