@@ -90,6 +90,8 @@ def cut_deltas(settings: ModelSettings, layout: PaneLayout, n_series: int) -> di
         Series that are watched of each group, those of errors included.
     """
     ours, given = [name for name in settings.drift.sequential if name in CUTS_A_DELTA], settings.drift.adwin.delta
+    if not ours:
+        return {}
     if given is not None:
         return dict.fromkeys(ours, given)
     cuts_a_pane = _cuts_a_pane(settings, layout, n_series)
