@@ -20,7 +20,8 @@ def test_false_alarms_are_half_to_a_tenth_more_than_declared_and_after_the_gate_
     # 2,000 verdicts; one test of 12 misses each bound in 1 of 100,000 runs, were the rate exactly there.
     assert stats.binom.ppf(1e-5, 2_000, 0.5 * 0.05) <= found.significant
     assert found.significant <= stats.binom.ppf(1 - 1e-5, 2_000, 1.1 * 0.05)
-    assert found.drift <= found.significant
+    # Verdicts of the real path with the default gate: these are judged anew, and promised as often as declared at most.
+    assert found.drift <= stats.binom.ppf(1 - 1e-5, 2_000, 0.05)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7])

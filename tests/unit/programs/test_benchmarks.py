@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks import calibration
 from benchmarks.measuring import peer
 from benchmarks.measuring.workers import decoded_of, longest_pause_s, longest_wait_s, partitions_of
 from benchmarks.report.constants import COMMITTED, CONSTANTS, constants_of
@@ -237,3 +238,39 @@ def test_an_empty_store_is_not_measured(option: str) -> None:
 
     assert done.returncode == 2
     assert f"argument {option}: must be at least 1, not 0" in done.stderr
+
+
+def cells_of_the_page() -> list[calibration.Counted]:
+    """Read the committed page's table."""
+    found = []
+    for line in calibration.TABLE.read_text("utf-8").splitlines():
+        row = [of.strip().replace(",", "") for of in line.strip("| ").split("|")]
+        if len(row) == 10 and row[1].isdecimal():
+            cell = calibration.Cell(row[0], *(int(of) for of in row[1:4]), row[4], float(row[5]), 1)
+            expected = float(row[6])
+            found.append(calibration.Counted(cell, expected, int(row[7]), round(float(row[9]) * expected), 0.0))
+    return found
+
+
+def test_the_committed_page_of_calibration_is_what_its_generator_writes_of_its_cells() -> None:
+    counted = cells_of_the_page()
+
+    assert len(counted) == len(calibration.cells(1000))
+    assert calibration.table(counted, "make calibrate", len(counted)) == calibration.TABLE.read_text("utf-8")
+
+
+def test_the_page_of_calibration_tells_of_the_cells_that_lie_outside_and_of_no_others() -> None:
+    below, above, within = (
+        calibration.Counted(calibration.Cell(name, 12, 50, 60, "even", 0.01, 10), 1_000, n, 0, 0.0)
+        for name, n in (("linf", 400), ("ks", 1_200), ("psi", 1_100))
+    )
+
+    told = calibration.table([below, above, within], "make calibrate", 3)
+
+    assert "3 cells with at least 1,000 expected alarms each, 1 lie within 0.5 to\n1.1 times" in told
+    outside = [line for line in told.splitlines() if line.startswith("* ")]
+    assert outside == [
+        "* `linf`, 12 even bins, 50 and 60 rows: 0.400, 19.1 standard errors below 1",
+        "* `ks`, 12 even bins, 50 and 60 rows: 1.200, 6.4 standard errors above 1",
+    ]
+    assert "Outside are" not in calibration.table([within], "make calibrate", 1)
