@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _be_silent() -> None:
     """Keep what workers log about the faults that are made on purpose."""
-    logging.getLogger("driftline").setLevel(logging.CRITICAL)
+    for name in ("driftline", "psycopg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ class SimConnection(Connection):
             raise
         self.actor.did(effect)
         if self.loses_answer:
+            self.loses_answer = False
             self.actor.stage.crashes[self.actor.part, effect, "after", "cut"] += 1
             await self.actor.stage.end_session(self.actor)
             raise psycopg.OperationalError("the connection was lost before the answer")

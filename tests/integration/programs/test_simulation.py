@@ -5,16 +5,21 @@ Few seeds here; `make simulate SEEDS=1000` plays many.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.crashes import never
 from tests.simulation.history import careful, migrated_template, play, shrink
+from tests.simulation.stage import Crash
 
 pytestmark = pytest.mark.postgres
 
 SEEDS = 6
 TRIED = range(1, 20)
+DIRECTED = (0, 2, 10)
+"""References of first events and of a file, features that come apart, corrections, and late events that restate."""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,23 @@ def test_the_same_seed_is_the_same_history(postgres_server_url: str, template: s
 
     assert one == other
     assert one.turns > 100
+
+
+def test_every_effect_is_interrupted_before_and_after_it_and_nothing_is_lost(
+    postgres_server_url: str, template: str
+) -> None:
+    """Not by chance: wherever a process stands for the first time in all these histories, it is killed, or cut off."""
+    deeds, crashes = Counter[tuple[str, str]](), Counter[Crash]()
+    for seed in DIRECTED:
+        outcome = play(postgres_server_url, template, seed, spared=crashes)
+        assert outcome.problems == (), outcome.told()
+        deeds.update(outcome.deeds)
+        crashes.update(outcome.crashes)
+
+    assert never(deeds, crashes) == []
+    assert {part for part, _ in deeds} == {"reads", "closes", "relays"}
+    rare = {"end_warm_up", "add_served_features", "add_dead_letters", "verdict_spans", "postpone_message"}
+    assert rare <= {effect for _, effect in deeds}
 
 
 @pytest.mark.parametrize(
