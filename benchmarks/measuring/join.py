@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ MONTH_S = 2_500_000
 EVENTS_A_MESSAGE = 5_000
 MEMORY_MIB_MAX = 384
 CONTROL_GROUPS = Path("/sys/fs/cgroup/memory")
+DISBAND_TRIES_MAX = 50
 COUNTED = "select reason, sum(n)::bigint from driftline.v_counts group by 1"
 
 
@@ -195,7 +197,17 @@ def _bounded(process: psutil.Process) -> Iterator[None]:
                 (group / "cgroup.procs").write_text(str(each.pid))
         yield
     finally:
+        _disband(group)
+
+
+def _disband(group: Path) -> None:
+    """Let the members of a control group go, and remove it; a server makes processes while they are let go."""
+    for _ in range(DISBAND_TRIES_MAX):
         for pid in (group / "cgroup.procs").read_text().split():
             with suppress(ProcessLookupError):
                 (CONTROL_GROUPS / "cgroup.procs").write_text(pid)
-        group.rmdir()
+        with suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.1)
+    group.rmdir()
