@@ -52,17 +52,13 @@ class Explaining:
         """Say of each broken floor of all traffic where it comes from."""
         breaks = sorted({name for item in judged for name, why in item.why.items() if "break" in why})
         of_breaks = {"breaks": breaks} if breaks else {}
-        return replace(
-            findings,
-            evidence=tuple(
-                [
-                    item
-                    if item.level != "drift" or item.cause.segment != ALL_SEGMENTS
-                    else replace(item, detail={**item.detail, **await self._why(item, breaks), **of_breaks})
-                    for item in findings.evidence
-                ]
-            ),
-        )
+        evidence = []
+        for item in findings.evidence:
+            if item.level == "drift" and item.cause.segment == ALL_SEGMENTS:
+                evidence.append(replace(item, detail={**item.detail, **await self._why(item, breaks), **of_breaks}))
+            else:
+                evidence.append(item)
+        return replace(findings, evidence=tuple(evidence))
 
     async def _why(self, item: Evidence, breaks: list[str]) -> dict[str, Any]:
         profile, settings, metric = self.layout.profile, self.model.settings, item.cause.name

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from detectors.reference.profile import Profile
+from detectors.reference.summaries import merge_vectors
 from driftline.events import FeatureType, Ints, PredictionBatch
 from driftline.settings.metrics import Task
+from streams.counting import summarise_predictions
+from streams.panes import PaneLayout
 from streams.references.reference import profile_from_batch
 from tests.support.events import decoder, messages, shape
 
@@ -33,6 +36,20 @@ def batch_of(events: Sequence[Event], task: Task = "binary", segments: Sequence[
 def profile_of(events: Sequence[Event], task: Task = "binary", bins: int = 4) -> Profile:
     """Freeze predictions as a reference."""
     return profile_from_batch(batch_of(events, task), TYPES, task=task, bins=bins, categories_max=50)
+
+
+def vector_of(events: Sequence[Event], of: PaneLayout) -> Ints:
+    """Summarise predictions as one pane."""
+    n = len(events)
+    deltas = summarise_predictions(
+        batch_of(events, of.profile.task),
+        np.zeros(n, np.int64),
+        np.empty((n, 0), np.int64),
+        np.zeros(n, np.bool_),
+        of,
+        10**9,
+    )
+    return merge_vectors(deltas.vectors, of.width)
 
 
 def random_events(seed: int, n: int, classes: Sequence[Any] = (0, 1), span_ms: int = 10_000) -> list[Event]:

@@ -13,8 +13,7 @@ from labels_join.outcomes import Pairs, summarise_outcomes
 from streams.judging.series import Pane, SequentialDetectors
 from streams.judging.verdicts import Verdict, window_verdicts
 from streams.panes import PaneLayout, pane_layout
-from tests.support.profiles import Event, event, profile_of
-from tests.unit.streams.test_verdicts import vector_of
+from tests.support.profiles import Event, event, profile_of, vector_of
 
 PLUGINS = ("river.drift.ADWIN", "river.drift.KSWIN", "river.drift.PageHinkley")
 EVERY_DETECTOR = pytest.mark.parametrize("detector", [*WINDOW_DETECTORS, *SEQUENTIAL_DETECTORS, *PLUGINS])

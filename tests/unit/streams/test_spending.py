@@ -5,7 +5,8 @@ import pytest
 from detectors.budget import CUTS_A_DELTA, DELTA_MAX
 from driftline.settings.models import ModelSettings
 from streams.judging.spending import cut_deltas
-from tests.unit.streams.test_verdicts import layout
+from streams.panes import pane_layout
+from tests.support.profiles import profile_of, random_events
 
 N_SERIES = 7
 
@@ -18,7 +19,8 @@ def deltas(*detectors: str, **given: object) -> dict[str, float]:
         "alarms": {"budget": 1, "per": "30d"},
         "drift": {"detectors": detectors, **given},
     }
-    return cut_deltas(ModelSettings.model_validate(model), layout(), N_SERIES)
+    reference = pane_layout(profile_of(random_events(1, 200)))
+    return cut_deltas(ModelSettings.model_validate(model), reference, N_SERIES)
 
 
 @pytest.mark.parametrize("detectors", [("adwin",), ("cusum",), ("adwin", "page_hinkley", "cusum", "ddm", "hddm_a")])

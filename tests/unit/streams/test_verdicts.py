@@ -7,19 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors.reference.summaries import Ints, merge_vectors
+from detectors.reference.summaries import Ints
 from detectors.sequential.adwin import AdwinBank
 from detectors.sequential.cuts import AdwinSpec, Cut
 from detectors.windows import drift
 from detectors.windows.distances import histograms
 from driftline.settings.models import AdwinSettings, DriftSettings, EffectSettings
 from labels_join.outcomes import Pairs, summarise_outcomes
-from streams.counting import summarise_predictions
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.judging.verdicts import Verdict, window_verdicts
 from streams.panes import PaneLayout, pane_layout
 from streams.references.reference import profile_from_batch
-from tests.support.profiles import TYPES, Event, batch_of, event, profile_of
+from tests.support.profiles import TYPES, Event, batch_of, event, profile_of, vector_of
 
 PANE_MS = 1_000
 DRIFT = DriftSettings()
@@ -32,19 +31,6 @@ REFERENCE = [
 def layout(task: str = "binary") -> PaneLayout:
     events = REFERENCE if task == "binary" else [event(row, row, float(row % 9)) for row in range(90)]
     return pane_layout(profile_of(events, task, bins=10))
-
-
-def vector_of(events: list[Event], of: PaneLayout) -> Ints:
-    n = len(events)
-    deltas = summarise_predictions(
-        batch_of(events, of.profile.task),
-        np.zeros(n, np.int64),
-        np.empty((n, 0), np.int64),
-        np.zeros(n, np.bool_),
-        of,
-        10**9,
-    )
-    return merge_vectors(deltas.vectors, of.width)
 
 
 def outcomes_of(predicted: list[float], truth: list[float], of: PaneLayout) -> Ints:
