@@ -26,6 +26,10 @@ SMOOTHING = 0.5
 SCALES_MAX = 8.0
 """Edges farther than that from the centre stand there, as standardised values do."""
 
+ODD = 5.0
+"""Up to how many times the significance a row's chance may be for it to count as odd: a simulated p-value of such a
+chance, a third of whose ties are left out, is hardly ever at most the significance beyond that."""
+
 Counts = NDArray[Any]
 """Whole numbers; of simulated tables floats."""
 
@@ -77,10 +81,13 @@ class Histograms(NamedTuple):
         return begins[1] - begins[0], ends[1] - ends[0]
 
     def odd_rows(self, significance: float) -> BoolArray:
-        """Return the bins whose current rows would be significant even if there were only one of them in its bin."""
+        """Return each feature's least known bins with current rows, if a row there may be significant all by itself."""
         rows, reference_rows = self._rows(self.current), self._rows(self.reference)
-        rare = rows * (self.reference + 1.0) <= significance * (rows + reference_rows)
-        return (self.current > 0) & rare
+        known = np.where(self.current > 0, self.reference, np.iinfo(np.int64).max)
+        least_known = self.reference == np.repeat(np.minimum.reduceat(known, self.starts), self.lengths())
+        rare = rows * (self.reference + 1.0) <= ODD * significance * (rows + reference_rows)
+        odd: BoolArray = (self.current > 0) & least_known & rare
+        return odd
 
     def _rows(self, counts: Counts) -> Counts:
         return np.repeat(np.maximum(np.add.reduceat(counts, self.starts, axis=-1), 1), self.lengths(), axis=-1)

@@ -28,6 +28,7 @@ from detectors.windows.tables import (
     simulate,
     simulated_statistics,
     simulated_tables,
+    statistics_of,
     tables_of,
 )
 
@@ -104,7 +105,7 @@ def judge(
     count is at least 5; else a gamma distribution with the exact conditional mean and variance; else, for a feature
     that this makes suspicious and whose score is at least half the gate, a simulation given both margins. For
     Kolmogorov-Smirnov, Wasserstein and L-infinity, bounds from the normal limit tell which features are suspicious,
-    and these are simulated. If exactly one row lies where a single row is significant, it is left out.
+    and these are simulated. If exactly one row is the oddest and a single row may be significant there, it is left out.
 
     References
     ----------
@@ -188,7 +189,7 @@ def _by_pearson(look: _Look, evidence: Pearsons) -> tuple[FloatArray, FloatArray
     statistics = tables.statistic / look.spread
     p_values, criticals, suspicious = approximate(tables, statistics, look.significance)
     for index in np.flatnonzero(suspicious & look.worth).tolist():
-        found = _simulated(look, index, float(statistics[index]), simulated_statistics)
+        found = _simulated(look, index, (float(statistics[index]),), simulated_statistics)
         if found is not None:
             p_values[index], criticals[index] = found
 
@@ -209,7 +210,7 @@ def _by_pearson(look: _Look, evidence: Pearsons) -> tuple[FloatArray, FloatArray
 
 
 def _by_itself(look: _Look, score: Callable[[Histograms], FloatArray], evidence: Own) -> tuple[FloatArray, FloatArray]:
-    """Judge by the scores themselves."""
+    """Judge by the scores themselves, and among tables of equal scores, which may be most, by Pearson's statistic."""
     tables, widen = look.tables, np.sqrt(look.spread)
     product = tables.n_reference.astype(np.float64) * tables.n_current
     unit = np.sqrt(np.divide(tables.n, product, out=np.ones_like(product), where=product > 0.0))
@@ -224,15 +225,19 @@ def _by_itself(look: _Look, score: Callable[[Histograms], FloatArray], evidence:
             pooled: IntArray, n_current: int, size: int, generator: Generator, feature: Histograms = feature
         ) -> FloatArray:
             current = simulated_tables(pooled, n_current, size, generator)
-            return score(feature._replace(reference=pooled - current, current=current))[:, 0]
+            scores = score(feature._replace(reference=pooled - current, current=current))[:, 0]
+            return np.stack([scores, statistics_of(current, pooled, n_current)])
 
-        found = _simulated(look, index, float(observed[index]), scores_of)
+        own = float(observed[index]), float(tables.statistic[index] / look.spread[index])
+        found = _simulated(look, index, own, scores_of)
         if found is not None:
             p_values[index], criticals[index] = found[0], found[1] * widen[index]
     return np.where(varies, p_values, 1.0), criticals
 
 
-def _simulated(look: _Look, index: int, observed: float, statistics: Statistics) -> tuple[float, float] | None:
+def _simulated(
+    look: _Look, index: int, observed: tuple[float, ...], statistics: Statistics
+) -> tuple[float, float] | None:
     of = look.of.feature(index)
     return simulate(of.reference, of.current, observed, statistics, significance=look.significance, seed=look.seed)
 

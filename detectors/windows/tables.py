@@ -10,7 +10,7 @@ Invariants: a feature's result depends on its own counts and the seed only; noth
 import hashlib
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +44,13 @@ TIE = 1e-9
 _EXACT_MAX = 2048
 # numpy draws hypergeometric variates from populations below this size only.
 _HYPERGEOMETRIC_MAX = 10**9
+# A shuffle needs a place for each row.
+_SHUFFLED_MAX = 2**20
 _MORE_THAN_ANY_COUNT = 2.0**63
 _LEAST = float(np.finfo(np.float64).tiny)
 
 Statistics = Callable[[IntArray, int, int, np.random.Generator], FloatArray]
-"""Draws statistics of tables with equal margins, called as `simulated_statistics`."""
+"""Draws statistics of tables with equal margins, called as `simulated_statistics`; several have a row each."""
 
 
 class Tables(NamedTuple):
@@ -162,7 +164,7 @@ def approximate(tables: Tables, statistic: FloatArray, significance: float) -> t
 def simulate(
     reference: IntArray,
     current: IntArray,
-    observed: float,
+    observed: tuple[float, ...],
     statistics: Statistics,
     *,
     significance: float,
@@ -175,9 +177,9 @@ def simulate(
     reference, current
         One feature's counts, shape ``(k,)``.
     observed
-        The statistic of this table.
+        The statistics of this table: tables are more extreme by the first, those that are equal in it by the second.
     statistics
-        Draws statistics of tables, called as `simulated_statistics`.
+        Draws such statistics of tables.
     significance
         The p-value at which the statistic would be critical.
     seed
@@ -194,13 +196,15 @@ def simulate(
     counts = np.concatenate([reference, current]).astype("<i8").tobytes()
     name = hashlib.blake2b(counts, digest_size=16, key=str(seed).encode()).digest()
     generator = np.random.default_rng(int.from_bytes(name, "little"))
-    simulated = statistics(reference + current, int(current.sum()), size, generator)
-    at_least = np.count_nonzero(simulated >= observed * (1.0 - TIE))
-    beyond = np.count_nonzero(simulated > observed * (1.0 + TIE))
-    reached = float(beyond + TIES_COUNT * (at_least - beyond))
+    simulated = np.atleast_2d(statistics(reference + current, int(current.sum()), size, generator))
+    reached, equal = 0.0, np.ones(size, dtype=np.bool_)
+    for drawn, own in zip(simulated, observed, strict=True):
+        reached += np.count_nonzero(equal & (drawn > own * (1.0 + TIE)))
+        equal &= np.abs(drawn - own) <= TIE * own
+    reached += TIES_COUNT * np.count_nonzero(equal)
     # Without ties, p is at most the significance exactly if no more than `allowed` statistics reach the observed one.
     allowed = max(math.floor(significance * (size + 1)) - 1, 0)
-    return (reached + 1.0) / (size + 1), float(np.partition(simulated, size - 1 - allowed)[size - 1 - allowed])
+    return (reached + 1.0) / (size + 1), float(np.partition(simulated[0], size - 1 - allowed)[size - 1 - allowed])
 
 
 def simulated_statistics(pooled: IntArray, n_current: int, size: int, generator: np.random.Generator) -> FloatArray:
@@ -234,13 +238,10 @@ def simulated_statistics(pooled: IntArray, n_current: int, size: int, generator:
     n_drawn = min(n_current, n - n_current)
     is_coarse = n_drawn <= _EXACT_MAX and np.count_nonzero(pooled) <= FEW_BINS
     exact = (pooled > 0) & (is_coarse | (pooled * float(n_drawn) < EXPECTED_MIN * n))
-    left, drawn = n, np.full(size, n_drawn, dtype=np.int64)
-    total = np.zeros(size)
-    for count in pooled[exact].tolist():
-        inside = _part(count, left, drawn, generator)
-        total += (float(n_drawn) * count - float(n) * inside) ** 2 / count
-        left -= count
-        drawn -= inside
+    counts = pooled[exact]
+    left = n - int(counts.sum())
+    inside, drawn = _parts(counts, left, n_drawn, size, generator)
+    total: FloatArray = ((float(n_drawn) * counts - float(n) * inside) ** 2 / counts).sum(axis=1)
     if left:
         total += (float(n_drawn) * left - float(n) * drawn) ** 2 / left
         freedom = int(np.count_nonzero(pooled)) - int(np.count_nonzero(exact)) - 1
@@ -268,13 +269,9 @@ def simulated_tables(pooled: IntArray, n_current: int, size: int, generator: np.
     n = int(pooled.sum())
     n_drawn = min(n_current, n - n_current)
     exact = (pooled > 0) & ((n_drawn <= _EXACT_MAX) | (pooled * float(n_drawn) < EXPECTED_MIN * n))
-    left, drawn = n, np.full(size, n_drawn, dtype=np.int64)
+    left = n - int(pooled[exact].sum())
     tables = np.zeros((size, pooled.size))
-    for place in np.flatnonzero(exact).tolist():
-        inside = _part(int(pooled[place]), left, drawn, generator)
-        tables[:, place] = inside
-        left -= int(pooled[place])
-        drawn -= inside
+    tables[:, exact], drawn = _parts(pooled[exact], left, n_drawn, size, generator)
     dense = np.flatnonzero((pooled > 0) & ~exact)
     if dense.size:
         weights, share = pooled[dense] / left, (drawn / left)[:, None]
@@ -284,10 +281,30 @@ def simulated_tables(pooled: IntArray, n_current: int, size: int, generator: np.
     return tables if n_drawn == n_current else pooled - tables
 
 
-def _part(count: int, population: int, drawn: IntArray, generator: np.random.Generator) -> IntArray:
-    """Draw how many of `count` marked members of the population are among the `drawn` ones."""
-    if population < _HYPERGEOMETRIC_MAX:
-        return generator.hypergeometric(count, population - count, drawn)
-    # Of so many, drawing with or without putting back differs by less than the smaller part's share.
-    inside = generator.binomial(np.minimum(count, drawn), np.maximum(count, drawn) / population)
-    return np.maximum(inside, drawn - (population - count))
+def statistics_of(tables: FloatArray, pooled: IntArray, n_current: int) -> FloatArray:
+    """Return Pearson's statistic of each of many current samples, shape ``(size, k)``, out of one pooled sample."""
+    n = float(pooled.sum())
+    excess = tables - pooled * (n_current / n)
+    total: FloatArray = (excess * excess / np.maximum(pooled, 1)).sum(axis=1)
+    return total * (n * n / (n_current * (n - n_current)))
+
+
+def _parts(
+    counts: IntArray, left: int, n_drawn: int, size: int, generator: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Draw how many of each bin's rows, shape ``(size, k)``, and of all those left over, are among the drawn ones."""
+    n = int(counts.sum()) + left
+    if n < _HYPERGEOMETRIC_MAX:
+        # To count what a shuffle drew costs a step a row; to draw bin after bin, as much as ten of them a bin.
+        is_shuffled = n <= _SHUFFLED_MAX and n + size * n_drawn < 10 * size * counts.size
+        method: Literal["count", "marginals"] = "count" if is_shuffled else "marginals"
+        drawn = generator.multivariate_hypergeometric([*counts.tolist(), left], n_drawn, size, method=method)
+        return drawn[:, :-1], drawn[:, -1]
+    inside, rest = np.zeros((size, counts.size), dtype=np.int64), np.full(size, n_drawn, dtype=np.int64)
+    for place, count in enumerate(counts.tolist()):
+        # Of so many, drawing with or without putting back differs by less than the smaller part's share.
+        chosen = generator.binomial(np.minimum(count, rest), np.maximum(count, rest) / n)
+        inside[:, place] = np.maximum(chosen, rest - (n - count))
+        rest -= inside[:, place]
+        n -= count
+    return inside, rest

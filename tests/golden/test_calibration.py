@@ -24,6 +24,12 @@ def test_false_alarms_are_half_to_a_tenth_more_than_declared_and_after_the_gate_
     assert found.drift <= stats.binom.ppf(1 - 1e-5, 2_000, 0.05)
 
 
+def test_a_largest_difference_of_500_categories_and_50_rows_alarms_though_it_has_a_handful_of_values() -> None:
+    found = count(Cell("linf", 500, 50, 50, "even", 0.05, 15))
+    assert stats.binom.ppf(1e-5, 1_500, 0.5 * 0.05) <= found.significant
+    assert found.significant <= stats.binom.ppf(1 - 1e-5, 1_500, 1.1 * 0.05)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7])
 @pytest.mark.parametrize("significance", [0.05, 0.01])
 @pytest.mark.parametrize("detector", ["psi", "linf", "ks", "wasserstein"])

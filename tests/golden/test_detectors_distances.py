@@ -1,5 +1,7 @@
 """The seven distances, and their p-values, are what scipy computes of the same binned data."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -100,6 +102,26 @@ def test_drawn_tables_have_the_margins_and_the_covariance_of_random_parts() -> N
     deviations = np.sqrt(np.outer(np.diag(exact.cov()), np.diag(exact.cov())))
     # A correlation of 40,000 draws has a standard error of at most 1/200.
     assert np.abs((np.cov(drawn.T) - exact.cov()) / deviations).max() < 5 / 200
+
+
+@pytest.mark.parametrize("current", [(2, 0, 2, 1), (0, 1, 4, 0), (3, 1, 1, 0)], ids=str)
+def test_of_tables_with_the_same_largest_difference_those_with_more_of_pearsons_statistic_are_farther_away(
+    current: tuple[int, ...],
+) -> None:
+    pooled, rows = np.array([3, 3, 4, 2]), 5
+    every = np.array([table for table in itertools.product(*(range(of + 1) for of in pooled)) if sum(table) == rows])
+    chance = stats.multivariate_hypergeom(pooled, rows).pmf(every)
+    differences = np.abs(every / rows - (pooled - every) / (12 - rows)).max(axis=1).round(9)
+    pearsons = np.array([stats.chi2_contingency([of, pooled - of], correction=False)[0] for of in every]).round(9)
+    own = int(np.flatnonzero((every == current).all(axis=1))[0])
+    equal = differences == differences[own]
+    farther = (differences > differences[own]) | (equal & (pearsons > pearsons[own]))
+    exact = chance @ (farther + 2 / 3 * (equal & (pearsons == pearsons[own])))
+
+    of = histograms(pooled - np.array(current), np.array(current), START)
+    found = [judge("linf", of, effect=0.01, significance=0.05, seed=seed)[0].p_value for seed in range(300)]
+    # 300 times 80 simulated tables, and the observed one with each 80: five standard errors.
+    assert np.mean(found) == pytest.approx((80 * exact + 1) / 81, abs=5 * (exact / 24_000) ** 0.5)
 
 
 def test_the_p_value_of_few_rows_is_that_of_all_tables_with_these_margins() -> None:

@@ -80,6 +80,17 @@ def test_one_odd_row_is_no_drift_whatever_the_window(detector: WindowDetector, r
     assert judge(detector, several, effect=1e-9, significance=0.001, seed=1)[0].level == "drift"
 
 
+@pytest.mark.parametrize("chance", [0.5, 1.0, 1.2, 2.0, 4.0, 6.0])
+def test_one_row_is_no_drift_however_near_its_chance_is_to_the_significance(
+    detector: WindowDetector, chance: float
+) -> None:
+    # Tables are simulated where a single row's chance is near the significance, and a simulation may be off.
+    for rows in range(20):
+        reference = np.array([round(1000 / chance) + rows, 0, 0])
+        of = Histograms(reference, np.array([0, 1, 0]), START, np.ones(3), np.ones(3))
+        assert judge(detector, of, effect=1e-9, significance=0.001, seed=1)[0].level == "ok"
+
+
 def test_a_window_of_new_categories_only_is_drift(detector: WindowDetector) -> None:
     of = histograms(np.array([400, 300, 300, 0, 0]), np.array([0, 0, 0, 0, 200]), START)
     of = of._replace(jumps=np.ones(5))
