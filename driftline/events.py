@@ -101,7 +101,8 @@ class PredictionBatch:
     order
         int64 [rows]; place in the log within one fetch, rising.
     key
-        uint8 [rows, 16]; keyed digest of (model, prediction id), see `event_key`.
+        uint8 [rows, 16]; keyed digest of (model, prediction id), see `event_keys`. Of a model that keeps no ids only a
+        hash, uint8 [rows, 8].
     time_ms
         int64 [rows]; event time, milliseconds since 1970 UTC.
     prediction

@@ -236,6 +236,12 @@ class ModelSettings(Section):
         """Whether labels are joined: any of `labels`, `performance` or `columns.label` was given."""
         return self.labels is not None
 
+    @property
+    def keeps_ids(self) -> bool:
+        """Whether anything is kept under an event's id: until its label comes, or a reference is complete."""
+        references = [self.reference, *(of.reference for of in self.versions.values())]
+        return self.has_labels or any(of is not None and of.first_events is not None for of in references)
+
     @model_validator(mode="before")
     @classmethod
     def _labels_imply_performance(cls, given: Any) -> Any:

@@ -24,8 +24,8 @@ from driftline.events import (
     Mask,
     Numeric,
     PredictionBatch,
-    event_keys,
 )
+from streams.decode.keys import keys_of
 from streams.decode.rows import FeatureRow, Features, LabelRow, PredictionRow
 from streams.decode.shapes import EventShape, Kind
 from streams.decode.values import coded_column, numeric_column
@@ -38,7 +38,7 @@ def prediction_batch(rows: Sequence[PredictionRow], shape: EventShape, secret: b
     order, ids, times, versions, variants, predictions, scores, features = zip(*rows, strict=True)
     return PredictionBatch(
         np.array(order, np.int64),
-        event_keys(shape.model, ids, secret),
+        keys_of(shape, ids, secret),
         np.array(times, np.int64),
         coded_column(versions),
         coded_column(variants),
@@ -56,7 +56,7 @@ def label_batch(rows: Sequence[LabelRow], shape: EventShape, secret: bytes) -> L
     order, ids, times, labels, rewards, predicted = zip(*rows, strict=True)
     return LabelBatch(
         np.array(order, np.int64),
-        event_keys(shape.model, ids, secret),
+        keys_of(shape, ids, secret),
         np.array(times, np.int64),
         outcome_column(labels, shape),
         np.array(rewards, np.float64),
@@ -69,7 +69,7 @@ def feature_batch(rows: Sequence[FeatureRow], shape: EventShape, secret: bytes) 
     order, ids, times, versions, features = zip(*rows, strict=True)
     return FeatureBatch(
         np.array(order, np.int64),
-        event_keys(shape.model, ids, secret),
+        keys_of(shape, ids, secret),
         np.array(times, np.int64),
         coded_column(versions),
         _segments(features),

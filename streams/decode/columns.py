@@ -33,6 +33,7 @@ from driftline.events import (
 )
 from streams.decode.arrow import Find, as_codes, as_ids, as_numbers, as_times, nulls
 from streams.decode.batches import AnyBatch, told_times
+from streams.decode.keys import quick_keys
 from streams.decode.rows import SERVING, Reading
 from streams.decode.shapes import EventShape, Kind, Paths
 from streams.decode.values import text_of
@@ -87,7 +88,7 @@ def read_predictions(table: Table, reading: Reading, secret: bytes) -> Predictio
     prediction = read_outcome(table, shape, "prediction")
     score = _score(table, shape, prediction)
     segments, features, carried = _segments(table, shape), *_features(table, shape)
-    keys = _keys(table, ids, secret)
+    keys = _keys(table, reading.shape, ids, secret)
     batch = PredictionBatch(table.order, keys, times, version, variant, prediction, score, segments, carried, features)
     return batch.take(~table.odd)
 
@@ -99,7 +100,7 @@ def read_labels(table: Table, reading: Reading, secret: bytes) -> LabelBatch:
     label = read_outcome(table, shape, "label")
     reward = _number(table, shape, "reward").values
     predicted = _optional_times(table, shape, "prediction_time")
-    keys = _keys(table, ids, secret)
+    keys = _keys(table, reading.shape, ids, secret)
     return LabelBatch(table.order, keys, times, label, reward, predicted).take(~table.odd)
 
 
@@ -113,7 +114,7 @@ def read_features(table: Table, reading: Reading, secret: bytes) -> FeatureBatch
     version = _texts(table, shape, "version", UNVERSIONED)
     segments, features, carried = _segments(table, shape), *_features(table, shape)
     table.odd[:] |= ~carried
-    keys = _keys(table, ids, secret)
+    keys = _keys(table, reading.shape, ids, secret)
     return FeatureBatch(table.order, keys, times, version, segments, features).take(~table.odd)
 
 
@@ -145,7 +146,9 @@ def _ids(table: Table, reading: Reading) -> pa.Array:
     return ids
 
 
-def _keys(table: Table, ids: pa.Array, secret: bytes) -> Bytes:
+def _keys(table: Table, shape: EventShape, ids: pa.Array, secret: bytes) -> Bytes:
+    if not shape.keeps_ids:
+        return quick_keys(ids.cast(pa.large_binary()))
     texts = ids.to_pylist()
     keys = np.zeros((table.rows, 16), np.uint8)
     start = 0

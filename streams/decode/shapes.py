@@ -80,6 +80,8 @@ class EventShape:
         Monitored features; None while they are not known yet (`features: auto` with `first_events`).
     feature_paths
         Dotted path by feature name, for features that do not stand under their own name.
+    keeps_ids
+        Whether anything is kept under an event's id: until its label comes, or its reference is complete.
 
     Examples
     --------
@@ -94,6 +96,7 @@ class EventShape:
     segments: tuple[str, ...]
     features: tuple[FeatureType, ...] | None
     feature_paths: Mapping[str, str] = field(default_factory=dict)
+    keeps_ids: bool = True
 
     @cached_property
     def paths(self) -> Mapping[str, Paths]:
@@ -221,6 +224,7 @@ def event_shape(model: str, settings: ModelSettings, features: Sequence[FeatureT
         settings.segments,
         None if features is None else tuple(features),
         {feature.name: feature.path for feature in settings.features or () if feature.path is not None},
+        settings.keeps_ids,
     )
 
 

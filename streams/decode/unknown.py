@@ -28,7 +28,7 @@ NAME_CHARACTERS_MAX = 200
 
 
 def in_sample(key: Bytes) -> Ints:
-    """Return the rows that are in the sample, by the last two bytes of their ids' digests.
+    """Return the rows that are in the sample, by the last two bytes of their keys.
 
     Examples
     --------

@@ -63,11 +63,12 @@ def shape(
     segments: Sequence[str] = (),
     paths: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
+    keeps_ids: bool = True,
 ) -> EventShape:
     """Make a shape; `features` maps names to kinds, and None means the default two."""
     kinds: Mapping[str, Any] = {"age": "numeric", "city": "categorical"} if features is None else features
     types = tuple(FeatureType(name, kind) for name, kind in kinds.items())
-    return EventShape(model, task, columns or {}, tuple(segments), types, paths or {})
+    return EventShape(model, task, columns or {}, tuple(segments), types, paths or {}, keeps_ids)
 
 
 def decoder(
