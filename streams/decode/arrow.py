@@ -76,7 +76,10 @@ def plain(array: pa.Array) -> pa.Array:
     if isinstance(kind, pa.BaseExtensionType):
         return plain(array.storage)
     if pa.types.is_dictionary(kind):
-        return array if is_scalar(kind.value_type) else plain(array.dictionary_decode())
+        # Those of several messages are put together, for which there must be room, and no null among their values.
+        if not is_scalar(kind.value_type) or array.dictionary.null_count:
+            return plain(array.dictionary_decode())
+        return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary)
     if pa.types.is_run_end_encoded(kind):
         return plain(pc.run_end_decode(array))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

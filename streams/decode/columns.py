@@ -31,11 +31,12 @@ from driftline.events import (
     PredictionBatch,
     event_keys,
 )
-from streams.decode.arrow import Find, as_codes, as_ids, as_numbers, as_times, nulls
+from streams.decode.arrow import Find, as_codes, as_ids, as_numbers, as_times, finder, nulls
 from streams.decode.batches import AnyBatch, told_times
 from streams.decode.keys import quick_keys
 from streams.decode.rows import SERVING, Reading
-from streams.decode.shapes import EventShape, Kind, Paths
+from streams.decode.shapes import EventShape, Kind, Path, Paths
+from streams.decode.sniff import Sniffed
 from streams.decode.values import text_of
 
 
@@ -78,6 +79,22 @@ class Table:
         for later in held[1:]:
             self.odd[:] |= nulls(held[0]) & ~nulls(later)
         return held[0] if held else None
+
+
+def table_of_messages(parsed: pa.Table, models: Sequence[tuple[str, int]], order: Ints, sniffed: Sniffed) -> Table:
+    """Make a table of parsed messages; those in another envelope than the first are odd."""
+    find = finder(parsed)
+    root = sniffed.root
+    version = find(("specversion",))
+    odd = np.zeros(len(order), np.bool_) if version is None else nulls(version) == bool(root)
+    data = find(root) if root else None
+    if data is not None:
+        odd |= nulls(data)
+
+    def find_below(path: Path) -> pa.Array | None:
+        return find((*root, *path))
+
+    return Table(find_below, models, order, sniffed.has_object, odd)
 
 
 def read_predictions(table: Table, reading: Reading, secret: bytes) -> PredictionBatch:

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from driftline.events import DeadLetter, Decoded, Ints, LabelBatch, Mask
 from driftline.settings.services import LimitSettings, Payloads
-from streams.decode.arrow import finder, nulls
+from streams.decode.arrow import finder
 from streams.decode.batches import BUILDERS, merge
 from streams.decode.blocks import is_block, is_line, read_block, short_lines
-from streams.decode.columns import COLUMN_READERS, Table, by_model
+from streams.decode.columns import COLUMN_READERS, Table, by_model, table_of_messages
 from streams.decode.messages import (
     Marks,
     Records,
@@ -36,9 +36,9 @@ from streams.decode.messages import (
 from streams.decode.payloads import kept_payload
 from streams.decode.routing import Group, Router
 from streams.decode.rows import Reading, read_feature, read_label, read_prediction
-from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, TopicRoute
-from streams.decode.sniff import Sniffed, sniff
-from streams.decode.unknown import by_name, in_sample, new_in_event, new_in_table
+from streams.decode.shapes import Event, EventShape, Kind, TopicRoute
+from streams.decode.sniff import sniff_any
+from streams.decode.unknown import by_name, first_names, in_sample, new_in_event, new_in_table
 
 FAST_ROWS_MIN = 160
 """Groups of fewer messages go row by row: reading a table has a fixed cost."""
@@ -48,6 +48,9 @@ DEAD_LETTERS_A_MESSAGE_MAX = 100
 
 SAMPLE_EVERY = 1000
 """Unknown fields are counted in messages whose offset is a multiple of this."""
+
+TABLES_BYTES_MAX = 8 * 1024 * 1024
+"""Arrow messages are read together up to so much: compressed they may hold any multiple of what was fetched."""
 
 Members = dict[str, list[int]]
 """Indices of messages in the fetch, rising, by model."""
@@ -124,6 +127,9 @@ class _Fetch:
         self.refused: Counter[int] = Counter()
         self.payload = (-1, b"")
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.tables: dict[tuple[Group, pa.Schema], dict[str, list[tuple[int, pa.Table]]]] = {}
+        """Arrow messages that are parsed, by their columns and models."""
+        self.tables_bytes = 0
         self.columns: dict[int, dict[str, Mask]] = {}
         """Of Arrow messages: which of their events carry features that are not known."""
         self.parsed: tuple[int, list[object]] = (-1, [])
@@ -137,6 +143,7 @@ class _Fetch:
             if len(lines[marks]) < len(indices):
                 for index in sorted(set(indices).difference(lines[marks])):
                     self._sort_out(index, marks, lines[marks], single)
+        self._read_tables()
         for group, members in self._groups(lines, single).items():
             single += self._read_group(group, members)
         for index in single:
@@ -192,12 +199,12 @@ class _Fetch:
             fit = {model: [i for i in own if is_block(self._value(i), 1)] for model, own in members.items()}
             unfit = sorted(set(indices).difference(_flat(fit)))
             return unfit + self._read_group(group, fit) if len(unfit) < len(indices) else unfit
-        sniffed = _sniff(values, group.kind, self.decoder.shapes[group.model], self.router.watched_paths(group))
+        sniffed = sniff_any(values, group.kind, self.decoder.shapes[group.model], self.router.watched_paths(group))
         parsed = None if sniffed is None else read_block(block, sniffed.schema, max(map(len, values)))
         if sniffed is None or parsed is None or parsed.num_rows != len(values):
             return indices
         models = [(model, len(own)) for model, own in members.items()]
-        table = _table(parsed, models, np.array(indices) * self.stride, sniffed)
+        table = table_of_messages(parsed, models, np.array(indices) * self.stride, sniffed)
         self._keep(group, table)
         odd = [indices[row] for row in np.flatnonzero(table.odd)]
         for model, own in members.items():
@@ -223,7 +230,7 @@ class _Fetch:
             self._read_event(index, element, event)
 
     def _read_arrow(self, index: int, value: bytes) -> None:
-        """Read an Arrow message: each model's rows as a table, and the odd ones event by event."""
+        """Parse an Arrow message; it is read as a table, with others that have the same columns."""
         try:
             parsed = parse_arrow(value, self.limits.array_events_max)
         except Refused as refused:
@@ -233,21 +240,39 @@ class _Fetch:
             self._count_empty(index, "empty")
             return
         self.elements[index] = parsed.num_rows
-        find = finder(parsed)
-        guess = self.router.guess_table(find, self._marks(index))
-        odd = np.ones(parsed.num_rows, np.bool_)
-        if guess is not None and self.decoder.shapes[guess[1]].features is not None:
-            group, model = guess
-            has_object = any(find(path) is not None for path in self.decoder.shapes[model].paths["features"])
-            order = index * self.stride + np.arange(parsed.num_rows)
-            table = Table(find, [(model, parsed.num_rows)], order, has_object, ~odd)
+        guess = self.router.guess_table(finder(parsed), self._marks(index))
+        if guess is None or self.decoder.shapes[guess[1]].features is None:
+            self._read_rows(parsed, self._order(index, parsed))
+            return
+        group, model = guess
+        self.tables.setdefault((group, parsed.schema), {}).setdefault(model, []).append((index, parsed))
+        self.tables_bytes += parsed.nbytes
+        if self.tables_bytes >= TABLES_BYTES_MAX:
+            self._read_tables()
+
+    def _read_tables(self) -> None:
+        """Read the Arrow messages that were parsed: what has the same columns as one table, odd rows one by one."""
+        tables, self.tables, self.tables_bytes = self.tables, {}, 0
+        for (group, _), members in tables.items():
+            parts = list(chain.from_iterable(members.values()))
+            parsed, shape = pa.concat_tables([part for _, part in parts]), self.decoder.shapes[group.model]
+            find, order = finder(parsed), np.concatenate([self._order(*part) for part in parts])
+            has_object = any(find(path) is not None for path in shape.paths["features"])
+            models = [(model, sum(part.num_rows for _, part in own)) for model, own in members.items()]
+            table = Table(find, models, order, has_object, np.zeros(len(order), np.bool_))
             self._keep(group, table)
-            odd = table.odd
-            self.columns[index] = new_in_table(
-                parsed.column_names, find, self.decoder.shapes[model], has_object=has_object
-            )
-        for element, event in zip(np.flatnonzero(odd).tolist(), parsed.filter(pa.array(odd)).to_pylist(), strict=True):
-            self._read_event(index, element, event)
+            found = new_in_table(parsed.column_names, find, shape, has_object=has_object)
+            ends = np.cumsum([part.num_rows for _, part in parts]).tolist()
+            for (index, part), end in zip(parts, ends, strict=True):
+                self.columns[index] = first_names({name: of[end - part.num_rows : end] for name, of in found.items()})
+            self._read_rows(parsed.filter(pa.array(table.odd)), order[table.odd])
+
+    def _order(self, index: int, parsed: pa.Table) -> Ints:
+        return index * self.stride + np.arange(parsed.num_rows)
+
+    def _read_rows(self, parsed: pa.Table, order: Ints) -> None:
+        for place, event in zip(order.tolist(), parsed.to_pylist(), strict=True):
+            self._read_event(place // self.stride, place % self.stride, event)
 
     def _keep(self, group: Group, table: Table) -> None:
         """Keep the rows of a table that are not odd."""
@@ -360,36 +385,9 @@ class _Fetch:
         return new_in_event(event_of(self.parsed[1][element]), shape)
 
 
-def _sniff(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:
-    # One of three may be broken without costing the others their fast path.
-    for value in (values[0], values[len(values) // 2], values[-1]):
-        try:
-            sniffed = sniff(parse_json(value), kind, shape, others)
-        except Refused:
-            continue
-        if sniffed is not None:
-            return sniffed
-    return None
-
-
 def _size(members: Members) -> int:
     return sum(map(len, members.values()))
 
 
 def _flat(members: Members) -> list[int]:
     return list(chain.from_iterable(members.values()))
-
-
-def _table(parsed: pa.Table, models: Sequence[tuple[str, int]], order: Ints, sniffed: Sniffed) -> Table:
-    find = finder(parsed)
-    root = sniffed.root
-    version = find(("specversion",))
-    odd = np.zeros(len(order), np.bool_) if version is None else nulls(version) == bool(root)
-    data = find(root) if root else None
-    if data is not None:
-        odd |= nulls(data)
-
-    def find_below(path: Path) -> pa.Array | None:
-        return find((*root, *path))
-
-    return Table(find_below, models, order, sniffed.has_object, odd)

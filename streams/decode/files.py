@@ -36,7 +36,7 @@ from streams.decode.columns import COLUMN_READERS, Table, read_outcome
 from streams.decode.messages import Refused
 from streams.decode.rows import Reading, read_label, read_prediction
 from streams.decode.shapes import EventShape, Kind, event_shape
-from streams.decode.unknown import new_in_table, of_sample
+from streams.decode.unknown import first_names, new_in_table, of_sample
 
 _NULL_TEXTS = ["", "NaN", "nan", "null", "NULL"]
 _JSON_BLOCK_BYTES = 1 << 24
@@ -311,7 +311,7 @@ def batch_from_table(
     if rows:
         batch = merge([batch, BUILDERS[kind](rows, shape, decoder.id_secret)])
     if kind != "label":
-        found = new_in_table(table.column_names, columns.find, shape, has_object=has_object)
+        found = first_names(new_in_table(table.column_names, columns.find, shape, has_object=has_object))
         batch = replace(batch, new_features=of_sample(found, batch.key, batch.order))
     return batch, dead
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -213,7 +212,7 @@ def parse_arrow(value: bytes, rows_max: int) -> pa.Table:
     batches = []
     rows = 0
     try:
-        with pa.ipc.open_stream(io.BytesIO(value)) as reader:
+        with pa.ipc.open_stream(value) as reader:
             for batch in reader:
                 batch.validate(full=True)
                 rows += batch.num_rows

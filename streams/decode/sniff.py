@@ -7,13 +7,13 @@ exclude each other, the one that stays makes Arrow fail on a message that has th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from detectors.canonical import canonical
-from streams.decode.messages import is_envelope
+from streams.decode.messages import Refused, is_envelope, parse_json
 from streams.decode.shapes import Event, EventShape, Kind, Path, Paths, lookup
 
 LEAVES_MAX = 5_000
@@ -55,6 +55,21 @@ class Sniffed(NamedTuple):
 
 class _UnfitError(Exception):
     """No schema can describe the group."""
+
+
+def sniff_any(values: Sequence[bytes], kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:
+    """Read a schema off the first of a group's messages that has one; see `sniff`.
+
+    One of three may be broken without costing the others their fast path.
+    """
+    for value in (values[0], values[len(values) // 2], values[-1]):
+        try:
+            sniffed = sniff(parse_json(value), kind, shape, others)
+        except Refused:
+            continue
+        if sniffed is not None:
+            return sniffed
+    return None
 
 
 def sniff(document: object, kind: Kind, shape: EventShape, others: Paths) -> Sniffed | None:

@@ -82,7 +82,18 @@ def new_in_table(names: Iterable[str], find: Find, shape: EventShape, *, has_obj
             array = find((*root, name))
             if array is not None and _holds_scalars(array.type) and array.null_count < len(array):
                 found[name] = found.get(name, False) | ~nulls(array)
-    return dict(list(found.items())[:NAMES_A_BATCH_MAX])
+    return found
+
+
+def first_names(found: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Keep, of the names that any row carries, the first by name.
+
+    Examples
+    --------
+    >>> list(first_names({"b": np.array([True, False]), "a": np.array([False, False])}))
+    ['b']
+    """
+    return dict(sorted((name, rows) for name, rows in found.items() if rows.any())[:NAMES_A_BATCH_MAX])
 
 
 def of_sample(found: Mapping[str, Mask], key: Bytes, order: Ints) -> dict[str, Mask]:

@@ -1,15 +1,19 @@
 """Messages that are Arrow IPC streams: many events as one table."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from driftline.events import Decoded, event_keys
+from streams.decode import decoder as module
 from streams.decode.decoder import Decoder
 from streams.decode.shapes import Kind
 from tests.support.events import Message, column, decoder, everything, messages, records, rows, shape
@@ -153,3 +157,68 @@ def test_a_dictionary_may_have_more_values_than_its_indices_can_count_to() -> No
     cities = pa.DictionaryArray.from_arrays(pa.array([0, 127, None], pa.int8()), pa.array(texts))
     decoded = decode(decoder(shape()), arrow(predictions(features=None, city=cities)))
     assert column(decoded.predictions["m"].features["city"]) == ["c000", "c127", None]
+
+
+def cities(values: list[str | None], indices: list[int | None]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), pa.array(values))
+
+
+M = ["m"] * 3
+ALIKE = [
+    arrow(predictions(model=M)),
+    arrow(predictions()),
+    arrow(predictions(model=M, prediction_id=["d", "e", "f"], timestamp=[1, -(2**62), 3], score=[0.5, 0.5, 7.0])),
+    arrow(predictions(model=["n", "m", "else"])),
+    arrow(predictions(model=["m", None, "n"])),
+    arrow(predictions(model=["n", "n", "n"])),
+    arrow(predictions(), driftline_model="n"),
+    arrow(predictions(model=M, features=None, age=[1, 2, 3], prediction=["yes", "no", "yes"])),
+    arrow(predictions(model=M, features=None, age=[4, 5, 6], prediction=["maybe", "no", "yes"])),
+    arrow(predictions(model=M, prediction=None, score=None, label=["0", "1", "0"])),
+    arrow(predictions(model=M, prediction=["0", None, "1"], score=None, label=[None, "1", None])),
+    arrow(predictions(model=M, features=None, city=cities([f"a{n}" for n in range(120)], [0, 119, None]))),
+    arrow(predictions(model=M, features=None, city=cities([f"b{n}" for n in range(120)], [0, 119, 1]))),
+    arrow(predictions(model=M, features=None, city=cities(["x", None], [0, 1, 0]))),
+    arrow(predictions(model=M, features=None, city=cities([None, "y"], [0, 1, 0]))),
+    arrow(predictions(model=["n"] * 3, prediction=None, score=None, label=["1", "0", "1"])),
+    Message(b"nonsense", (ARROW,)),
+    arrow(predictions().slice(0, 0)),
+]
+
+
+@pytest.mark.parametrize("bytes_max", [1, 500, module.TABLES_BYTES_MAX])
+def test_messages_give_together_what_each_gives_by_itself(monkeypatch: pytest.MonkeyPatch, bytes_max: int) -> None:
+    monkeypatch.setattr(module, "TABLES_BYTES_MAX", bytes_max)
+    topic = decoder(shape("m"), shape("n"), kinds=["prediction", "label"])
+    sent = [replace(message, offset=offset) for offset, message in enumerate(ALIKE * 2, start=1)]
+    together = decode(topic, *sent)
+    alone = [decode(topic, message) for message in sent]
+    firsts = np.cumsum([0, *(len(one.record_of) for one in alone)]).tolist()
+
+    for kind in ("predictions", "labels"):
+        for model in ("m", "n"):
+            parts = [(first, getattr(one, kind).get(model)) for first, one in zip(firsts, alone, strict=False)]
+            read = [(first, row) for first, batch in parts if batch is not None for row in rows(batch)]
+            expected = [row | {"order": first + row["order"]} for first, row in read]
+            assert len(expected) > 1
+            assert rows(getattr(together, kind)[model]) == expected
+    assert together.dead == [letter for one in alone for letter in one.dead]
+    assert together.counts == dict(sum((Counter(one.counts) for one in alone), Counter()))
+    assert together.record_of.tolist() == [index for index, one in enumerate(alone) for _ in one.record_of]
+
+
+def test_a_name_that_only_some_messages_carry_is_told_of_these() -> None:
+    ids, of = [f"p{row}" for row in range(3_000)], pa.struct({"age": pa.float64(), "new": pa.float64()})
+    tables = [
+        predictions(
+            prediction_id=ids,
+            timestamp=[1] * 3_000,
+            prediction=[0] * 3_000,
+            score=None,
+            features=pa.array([{"age": 1.0, "new": value}] * 3_000, of),
+        )
+        for value in (None, 1.0)
+    ]
+    batch = decode(decoder(shape()), *map(arrow, [*tables, tables[0]])).predictions["m"]
+
+    assert {row // 3_000 for row in batch.order[batch.new_features["new"]].tolist()} == {1}
