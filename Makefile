@@ -51,6 +51,7 @@ bench-store: setup
 
 bench-all: setup
 	@$(MAKE) --no-print-directory bench ARGS="--out docs/benchmarks"
+	@$(MAKE) --no-print-directory bench ARGS="--micro --out docs/benchmarks"
 	@$(MAKE) --no-print-directory bench-store ARGS="--out docs/benchmarks"
 
 # Each peer has an environment of its own, because their pins conflict; without it, its rows say so.

@@ -17,9 +17,9 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from benchmarks.measuring.micro import measure_steps, steps_table
+from benchmarks.measuring.micro import measure_steps, steps_page, steps_table
 from benchmarks.report.constants import write_constants
-from benchmarks.report.machine import describe_machine
+from benchmarks.report.machine import describe_machine, machine_text
 from benchmarks.report.results import NotMeasuredError, Result, as_json
 from benchmarks.report.table import rich_table, write_results
 from benchmarks.rows import ROWS, Row
@@ -56,8 +56,10 @@ def main(
 ) -> None:
     """Measure how fast Driftline is, beside what one would write instead, on this machine."""
     signal.signal(signal.SIGTERM, _interrupt)
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    date = datetime.now(UTC).date().isoformat()
     if micro:
-        _measure_steps(as_one_line)
+        _measure_steps(out, as_one_line, date, command)
         return
     chosen = _chosen(names, quick)
     base = QUICK if quick else FULL
@@ -69,8 +71,7 @@ def main(
         console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {what}", highlight=False)
 
     tell("starting a broker and a database")
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    run = {"date": datetime.now(UTC).date().isoformat(), "command": command, "events": size.events}
+    run = {"date": date, "command": command, "events": size.events}
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
         for results in measure(chosen, Stage(running, size, Path(folder), PEERS, tell)):
             rows = [as_json(result, results) | {"run": run} for result in results]
@@ -87,9 +88,12 @@ def main(
     sys.exit(1 if wrong else 0)
 
 
-def _measure_steps(as_one_line: bool) -> None:
+def _measure_steps(out: Path | None, as_one_line: bool, date: str, command: str) -> None:
     with embedded_postgres(durable=True) as url:
         steps = measure_steps(url)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "micro.md").write_text(steps_page(steps, date, command, machine_text(describe_machine())))
     Console(width=None if sys.stdout.isatty() else 200).print(steps_table(steps))
     if as_one_line:
         click.echo(json.dumps({"machine": describe_machine(), "steps": [step.as_json() for step in steps]}))

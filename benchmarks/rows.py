@@ -14,7 +14,13 @@ from benchmarks.measuring.drain import drain, prepare_drain
 from benchmarks.measuring.freshness import measure_freshness
 from benchmarks.measuring.join import measure_join
 from benchmarks.measuring.peer import measure_peer, own_python
-from benchmarks.measuring.scale import measure_arrears, measure_models, measure_window
+from benchmarks.measuring.scale import (
+    measure_arrears,
+    measure_models,
+    measure_window,
+    replayed_backlog,
+    replayed_hours,
+)
 from benchmarks.measuring.workers import PARTITIONS, measure_rebalance, measure_workers
 from benchmarks.report.results import RATE, Kind, Measured, NotMeasuredError, Target
 from benchmarks.setting.stage import Stage
@@ -49,7 +55,7 @@ class Row:
     figure: str = RATE
     quick: bool = True
     turns_max: int | None = None
-    prepare: Callable[[Stage], None] = lambda stage: None
+    prepare: Callable[[Stage], object] = lambda stage: None
 
 
 def peer(script: str, share: float) -> Callable[[Stage], Measured]:
@@ -170,6 +176,7 @@ ROWS: Mapping[str, Row] = {
         (Target("window_ms", at_most=200),),
         figure="window_ms",
         quick=False,
+        prepare=lambda stage: replayed_hours(stage, 20),
     ),
     "window-50": Row(
         "the same with 50 segments",
@@ -178,6 +185,7 @@ ROWS: Mapping[str, Row] = {
         figure="window_ms",
         quick=False,
         turns_max=3,
+        prepare=lambda stage: replayed_hours(stage, 50),
     ),
     "arrears": Row(
         "closing a backlog of 10,000 panes; how much more than in proportion twice and four times as many cost",
@@ -187,6 +195,7 @@ ROWS: Mapping[str, Row] = {
         figure="panes_per_s",
         quick=False,
         turns_max=1,
+        prepare=replayed_backlog,
     ),
     "models-200": Row(
         "200 models in one topic: share of one model's rate, by CPU time, drift only",

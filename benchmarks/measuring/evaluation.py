@@ -12,7 +12,8 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from driftline.settings import Settings
 from driftline.store.connection import Connection, connect
 from driftline.store.migrate import migrate
 from streams.closing.evaluate import evaluate
+from streams.committing.commit import Pipeline
 from streams.committing.deltas import PanesOf, write_panes
 from streams.committing.merging import merge_passed_panes
 from streams.counting import summarise_predictions
+from streams.decode.batches import merge
 from streams.monitored import EVERY_VERSION, MonitoredModel, Profiles, put_profile_in_force, register_models
 from streams.panes import PaneLayout
 from streams.references.reference import profile_from_batch
+from streams.replay import replay
 from streams.watermarks import BEFORE_ALL_MS
 
 START_MS = 1_717_200_000_000
@@ -116,24 +120,48 @@ async def prepare(connection: Connection, shape: Shape) -> Filled:
     return Filled(connection, model, profiles, profile_id, await profiles.layout(connection, profile_id))
 
 
+def events_of(shape: Shape, first: int, n_panes: int) -> Iterator[PredictionBatch]:
+    """Draw the events of some panes, delta by delta."""
+    rng = np.random.default_rng(first)
+    for pane in range(first, first + n_panes):
+        for _ in range(shape.deltas_a_pane):
+            yield batch_of(shape, shape.events_a_delta, START_MS + pane * MINUTE_MS, rng)
+
+
 async def put_panes(filled: Filled, shape: Shape, first: int, n_panes: int) -> None:
     """Put the deltas of some panes into the store, as commits do."""
-    rng = np.random.default_rng(first)
     names = filled.model.names("segment")
     codes = np.array([names.index(f"region=s{of}") for of in range(shape.segments)], np.int64)
     n = shape.events_a_delta
-    for pane in range(first, first + n_panes):
-        for _ in range(shape.deltas_a_pane):
-            batch = batch_of(shape, n, START_MS + pane * MINUTE_MS, rng)
-            deltas = summarise_predictions(
-                batch,
-                np.zeros(n, np.int64),
-                codes[batch.segments[0].codes][:, None],
-                np.zeros(n, np.bool_),
-                filled.layout,
-                MINUTE_MS,
-            )
-            await write_panes(filled.connection, [PanesOf(filled.model.model_id, filled.profile_id, deltas)])
+    for batch in events_of(shape, first, n_panes):
+        deltas = summarise_predictions(
+            batch,
+            np.zeros(n, np.int64),
+            codes[batch.segments[0].codes][:, None],
+            np.zeros(n, np.bool_),
+            filled.layout,
+            MINUTE_MS,
+        )
+        await write_panes(filled.connection, [PanesOf(filled.model.model_id, filled.profile_id, deltas)])
+
+
+async def replay_of(url: str, shape: Shape, stretches: Iterable[tuple[int, int]]) -> None:
+    """Replay the events of some stretches of panes into an empty store, as `driftline replay` does those of files.
+
+    Parameters
+    ----------
+    stretches
+        The first pane of each and how many it has, as they are put into the store that is measured.
+    """
+    drawn = [events for stretch in stretches for events in events_of(shape, *stretch)]
+    ends = np.cumsum([len(events) for events in drawn])
+    events = merge([replace(of, order=of.order + end - len(of)) for of, end in zip(drawn, ends.tolist(), strict=True)])
+    async with await connect(url) as connection, await connect(url) as evaluator:
+        await migrate(connection)
+        filled = await prepare(connection, shape)
+        limits = settings_of(shape).limits
+        pipeline = Pipeline({MODEL: filled.model}, filled.profiles, limits.max_future_ms)
+        await replay(connection, evaluator, pipeline, filled.model, events, None, categories_max=limits.categories_max)
 
 
 async def close(filled: Filled, watermark_ms: int) -> float:
@@ -154,6 +182,11 @@ def cpu_s_of(server: psutil.Process) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in [server, *server.children(recursive=True)])
 
 
+def hours(n: int) -> list[tuple[int, int]]:
+    """Return the panes of each of some hours: the first, and how many."""
+    return [(hour * HOUR_MS // MINUTE_MS, HOUR_MS // MINUTE_MS) for hour in range(n)]
+
+
 async def window(url: str, shape: Shape, windows: int, *, merged: bool) -> list[float]:
     """Close windows one by one; return the milliseconds each took.
 
@@ -166,8 +199,8 @@ async def window(url: str, shape: Shape, windows: int, *, merged: bool) -> list[
         await migrate(connection)
         filled = await prepare(connection, shape)
         times = []
-        for number in range(windows + 1):
-            await put_panes(filled, shape, number * 60, 60)
+        for number, stretch in enumerate(hours(windows + 1)):
+            await put_panes(filled, shape, *stretch)
             end_ms = START_MS + (number + 1) * HOUR_MS
             if merged:
                 await merge_passed_panes(connection, filled.profiles, filled.model, BEFORE_ALL_MS, end_ms)

@@ -3,7 +3,8 @@
 The store is filled by a worker, with predictions of a month; then workers drain topics of labels, with and without
 `prediction_timestamp` in turns. Last the server is started again within a memory control group smaller than what it
 stores, with nothing of it left in the system's cache. Invariants: labels are of predictions chosen by chance, so every
-one is a probe of its own; each must have made its pair.
+one is a probe of its own; each must have made its pair, and what came of them, by day, classes and score, must be what
+numpy counts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmarks.measuring.drain import DRAIN_S_MAX, positions, worker
 from benchmarks.measuring.usage import MIB, Meter, Usage
 from benchmarks.report.results import Measured
 from benchmarks.setting import traffic
+from benchmarks.setting.brute_force import check_outcomes
 from benchmarks.setting.services import with_process
 from benchmarks.setting.stage import ARROW_HEADERS, PARTITIONS, Stage, Topics, WrongAnswerError, ends, send
 from benchmarks.setting.traffic import MODEL, Traffic
@@ -59,7 +61,7 @@ class _Join:
     events: Traffic
     predictions: str
     left: list[Traffic]
-    joined: int = 0
+    joined: list[Traffic] = field(default_factory=list)
     rates: dict[str, list[float]] = field(default_factory=dict)
     usages: list[Usage] = field(default_factory=list)
 
@@ -87,13 +89,22 @@ class _Join:
             meter.start()
             running.wait(lambda: goal.items() <= positions(connection).items(), "the labels", DRAIN_S_MAX)
             usage = meter.stop()
-            self.joined += len(labels.labelled)
-            counted = {reason: int(n) for reason, n in connection.execute(COUNTED).fetchall()}
-            wanted = {"prediction": len(self.events), "label": self.joined, "pair": self.joined}
-            if counted != wanted:
-                raise WrongAnswerError(f"counted {counted}, not {wanted}")
+            self.joined.append(labels)
+            self.check(connection, figure)
         self.rates.setdefault(figure, []).append(len(labels.labelled) / usage.seconds)
         self.usages.append(usage)
+
+    def check(self, connection: psycopg.Connection[Any], figure: str) -> None:
+        """Compare what the store holds of the labels that came so far."""
+        n = sum(len(labels.labelled) for labels in self.joined)
+        counted = {reason: int(n) for reason, n in connection.execute(COUNTED).fetchall()}
+        wanted = {"prediction": len(self.events), "label": n, "pair": n}
+        if counted != wanted:
+            raise WrongAnswerError(f"{figure}: counted {counted}, not {wanted}")
+        try:
+            check_outcomes(connection, self.events, self.joined)
+        except WrongAnswerError as error:
+            raise WrongAnswerError(f"{figure}: {error}") from None
 
 
 def measure_join(stage: Stage) -> Measured:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -177,11 +177,30 @@ def _records(values: list[bytes], headers: tuple[tuple[str, bytes], ...] = ()) -
     return Records(values, [headers] * len(values), numbers + traffic.START_MS, numbers + 1)
 
 
-def steps_table(steps: list[Timed]) -> Table:
+HEADINGS = ("step", "what", "events/s", "µs an event", "of it our CPU")
+
+
+def _cells(step: Timed) -> tuple[str, ...]:
+    row = step.as_json()
+    each = (f"{row[name]:.2f}" for name in ("us_per_event", "cpu_us_per_event"))
+    return step.name, step.what, f"{row['events_per_s']:,}", *each
+
+
+def steps_table(steps: Sequence[Timed]) -> Table:
     """Make the table for a terminal."""
-    table = Table("step", "what", "events/s", "µs an event", "of it our CPU")
+    table = Table(*HEADINGS)
     for step in steps:
-        row = step.as_json()
-        each = (f"{row[name]:.2f}" for name in ("us_per_event", "cpu_us_per_event"))
-        table.add_row(step.name, step.what, f"{row['events_per_s']:,}", *each)
+        table.add_row(*_cells(step))
     return table
+
+
+def steps_page(steps: Sequence[Timed], date: str, command: str, machine: str) -> str:
+    """Make the page that is committed, so that a regression has an address."""
+    told = (
+        "# Steps of the path, each by itself\n\n"
+        f"One process, everything warm, medians of {TURNS} blocks of {EVENTS:,} events, each about a fetch. `commit`,\n"
+        "`join` and `evaluate` wait for Postgres, whose processor time is not in ours. Compare a change with what was\n"
+        f"before it on one machine, in turns. Measured on {machine}, on {date}:\n`{command}`\n"
+    )
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *map(_cells, steps)]
+    return told + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)

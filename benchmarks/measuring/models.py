@@ -2,7 +2,7 @@
 
 In one process, over a real Postgres: fetches of JSON events, in turns of one model and of many, are decoded and
 committed as a worker does it. The share is that of CPU time of worker and database together, so that it needs no quiet
-machine.
+machine. Afterwards the panes of all models are compared with what numpy counts.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import asyncio
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import psycopg
 
-from benchmarks.measuring.evaluation import START_MS, Shape, batch_of, cpu_s_of, server_in, settings_of
+from benchmarks.measuring.evaluation import MINUTE_MS, START_MS, Shape, batch_of, cpu_s_of, server_in, settings_of
+from benchmarks.setting.brute_force import check_panes
 from driftline.embedded import embedded_postgres
-from driftline.events import Coded, FeatureType, Numeric, PredictionBatch
+from driftline.events import Coded, FeatureColumn, FeatureType, Numeric, PredictionBatch
 from driftline.settings import Settings
 from driftline.store.connection import Connection, connect, run
 from driftline.store.migrate import migrate
@@ -55,12 +57,23 @@ def settings_of_many(models: int) -> Settings:
     )
 
 
-def fetch_of(models: int, seed: int, start: int) -> list[bytes]:
-    """Draw the events of a fetch, of the models in turns."""
-    rng = np.random.default_rng(seed)
-    batch = batch_of(SHAPE, FETCH_EVENTS, START_MS + seed * 60_000, rng)
-    columns = {name: np.round(_numeric(column), 4).tolist() for name, column in batch.features.items()}
-    times, scores = batch.time_ms.tolist(), np.round(batch.score, 4).tolist()
+def events_of(number: int) -> PredictionBatch:
+    """Draw the events of a fetch, which lie in one pane; numbers have four digits, as in their JSON."""
+    drawn = batch_of(SHAPE, FETCH_EVENTS, START_MS + number * MINUTE_MS, np.random.default_rng(number))
+    score = np.round(drawn.score, 4)
+    features: dict[str, FeatureColumn] = {name: _rounded(column) for name, column in drawn.features.items()}
+    return replace(drawn, score=score, prediction=Coded((score > 0.5).astype(np.int32), ("0", "1")), features=features)
+
+
+def _rounded(column: FeatureColumn) -> Numeric:
+    assert isinstance(column, Numeric)
+    return Numeric(np.round(column.values, 4), column.missing)
+
+
+def fetch_of(events: PredictionBatch, models: int, start: int) -> list[bytes]:
+    """Write events as messages, of the models in turns; the first has a number for its id."""
+    columns = {name: column.values.tolist() for name, column in events.features.items() if isinstance(column, Numeric)}
+    times, scores = events.time_ms.tolist(), events.score.tolist()
     return [
         json.dumps(
             {
@@ -74,17 +87,18 @@ def fetch_of(models: int, seed: int, start: int) -> list[bytes]:
                 "features": {name: values[row] for name, values in columns.items()},
             }
         ).encode()
-        for row in range(FETCH_EVENTS)
+        for row in range(len(events))
     ]
 
 
-def _numeric(column: Numeric | Coded) -> np.ndarray[Any, np.dtype[np.float64]]:
-    assert isinstance(column, Numeric)
-    return column.values
-
-
 async def measure(url: str, models: int, fetches: int, database: psutil.Process) -> Cost:
-    """Decode and commit fetches of so many models, after one that warms up."""
+    """Decode and commit fetches of so many models, after one that warms up.
+
+    Raises
+    ------
+    WrongAnswerError
+        If a pane of any model holds something else than its events.
+    """
     async with await connect(url) as connection:
         await migrate(connection)
         settings = settings_of_many(models)
@@ -92,18 +106,22 @@ async def measure(url: str, models: int, fetches: int, database: psutil.Process)
         decode_s = worker_s = database_s = 0.0
         for number in range(fetches + 1):
             start = number * FETCH_EVENTS
-            values = fetch_of(models, number, start)
+            values = fetch_of(events_of(number), models, start)
             fetched = records(*(Message(value, (), offset, START_MS) for offset, value in enumerate(values, start)))
             before, began, decoding = cpu_s_of(database), time.process_time(), time.process_time()
             decoded = decoder.decode(TOPIC, 0, fetched)
             decoding = time.process_time() - decoding
             position = Position(TOPIC, 0, "", start, start + FETCH_EVENTS)
-            times = np.full(len(decoded.record_of), START_MS + number * 60_000)
+            times = np.full(len(decoded.record_of), START_MS + number * MINUTE_MS)
             assert await commit_fetch(connection, pipeline, position, decoded, times, _no_letter) is not None
             if number:
                 decode_s += decoding
                 worker_s += time.process_time() - began
                 database_s += cpu_s_of(database) - before
+    with psycopg.connect(url, autocommit=True) as looking:
+        model, names = np.arange(FETCH_EVENTS) % models, list(settings.models)
+        for number in range(fetches + 1):
+            check_panes(looking, events_of(number), model, names, START_MS + number * MINUTE_MS)
     events = fetches * FETCH_EVENTS / 1e6
     return Cost(decode_s / events, worker_s / events, database_s / events)
 

@@ -1,17 +1,23 @@
 """Rows about width and arrears: closing a wide window, a backlog of panes, and many models in one topic.
 
 Each runs in this process over the stage's database, so what is measured is the work itself, not Kafka. Shares and
-factors are of CPU time, of the worker's side and the database's together.
+factors are of CPU time, of the worker's side and the database's together. Invariant: what was closed is afterwards
+compared with a replay of the same events, to the last bit, and what was counted with numpy.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from statistics import median
+from typing import Any
 
-from benchmarks.measuring.evaluation import Shape, arrears, window
+import psycopg
+
+from benchmarks.measuring.evaluation import Shape, arrears, hours, replay_of, window
 from benchmarks.measuring.models import measure
 from benchmarks.report.results import Measured
+from benchmarks.setting.checks import check_rows, closed_through, rows_of_views
 from benchmarks.setting.stage import Stage
 
 FEATURES = 100
@@ -22,11 +28,25 @@ BACKLOG_PANES = (2_500, 5_000, 10_000)
 FETCHES = 3
 
 
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def replayed_hours(stage: Stage, segments: int) -> Rows:
+    """Tell what a replay finds in the events of the windows that `measure_window` closes."""
+    return _replayed(stage, Shape(FEATURES, segments), hours(WINDOWS + 1))
+
+
 def measure_window(stage: Stage, segments: int) -> Measured:
     """Close windows of 100 features and some segments, one by one; a group is a segment, or all traffic."""
     with stage.database() as url:
         window_ms = median(asyncio.run(window(url, Shape(FEATURES, segments), WINDOWS, merged=True)))
+        _check(url, replayed_hours(stage, segments))
     return Measured({"window_ms": window_ms, "group_ms": window_ms / (segments + 1)})
+
+
+def replayed_backlog(stage: Stage) -> Rows:
+    """Tell what a replay finds in the events of the largest backlog; the others are the first of them."""
+    return _replayed(stage, USUAL, [(0, BACKLOG_PANES[-1])])
 
 
 def measure_arrears(stage: Stage) -> Measured:
@@ -36,6 +56,7 @@ def measure_arrears(stage: Stage) -> Measured:
         with stage.database() as url:
             found = asyncio.run(arrears(url, USUAL, panes, stage.services.processes["database"]))
             costs.append(found["worker_cpu_s"] + found["database_cpu_s"])
+            _check(url, replayed_backlog(stage))
     one, two, four = costs
     figures = {"panes_per_s": BACKLOG_PANES[-1] / four, "factor_2x": two / one / 2, "factor_4x": four / one / 4}
     return Measured(figures)
@@ -49,3 +70,19 @@ def measure_models(stage: Stage, models: int) -> Measured:
             cost = asyncio.run(measure(url, n, FETCHES, stage.services.processes["database"]))
             costs.append(cost.worker_us + cost.database_us)
     return Measured({"share_of_one_model": costs[0] / costs[1]})
+
+
+def _replayed(stage: Stage, shape: Shape, stretches: Iterable[tuple[int, int]]) -> Rows:
+    def make() -> Rows:
+        with stage.database() as url:
+            asyncio.run(replay_of(url, shape, stretches))
+            with psycopg.connect(url, autocommit=True) as connection:
+                return rows_of_views(connection)
+
+    found: Rows = stage.once(f"replay of {shape}", make)
+    return found
+
+
+def _check(url: str, expected: Rows) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        check_rows(connection, expected, closed_through(connection))

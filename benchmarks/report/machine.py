@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def machine_text(machine: Mapping[str, Any]) -> str:
+    """Write what `describe_machine` found in one line."""
+    memory = f"{machine['memory_mib'] / 1024:.0f} GiB"
+    return f"{machine['cpu']}, {machine['cores']} cores, {memory}, {machine['system']}, Python {machine['python']}"
 
 
 def _processor() -> str:

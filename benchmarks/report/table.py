@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from benchmarks.report.machine import machine_text
 from benchmarks.report.results import RATE
 from dashboards.sheet import INKS, blank
 
@@ -135,12 +136,8 @@ def write_results(folder: Path, found: Mapping[str, Any], *, keep: bool) -> None
     rows = {row["name"]: row for row in json.loads(as_json.read_text())["rows"]} if keep and as_json.exists() else {}
     rows |= {row["name"]: row for row in found["rows"]}
     arranged = [rows[name] for name in sorted(rows, key=lambda name: (_ORDER[rows[name]["kind"]], name))]
-    machine = found["machine"]
-    where = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib'] / 1024:.0f} GiB, {machine['system']}, "
-        f"Python {machine['python']}"
-    )
-    as_json.write_text(json.dumps({"machine": machine, "rows": arranged}, indent=1) + "\n")
+    where = machine_text(found["machine"])
+    as_json.write_text(json.dumps({"machine": found["machine"], "rows": arranged}, indent=1) + "\n")
     runs = {json.dumps(row["run"], sort_keys=True): row["run"] for row in arranged}
     lines = [f"* {run['date']}: `{run['command']}`, {run['events']:,} events" for run in runs.values()]
     head = "# Results\n\nWhat the columns mean is told in [README.md](README.md). "

@@ -18,6 +18,7 @@ from benchmarks.setting.stage import WrongAnswerError
 from benchmarks.setting.traffic import MODEL, Traffic
 
 SETTLES_S_MAX = 60
+VIEWS = ("drift", "performance")
 TEXTS = {"model", "version", "segment", "feature", "detector", "level", "basis", "metric", "reason"}
 TIMES = {"window_start", "window_end", "mature_at"}
 
@@ -59,7 +60,7 @@ def check_answer(
     check_counts(connection, events)
     last_end = _closable(expected["drift"], events)
     deadline = time.monotonic() + SETTLES_S_MAX
-    while (closed := _one(connection, CLOSED)[0]) is None or closed < last_end:
+    while (closed := closed_through(connection)) is None or closed < last_end:
         alive.fail_if_ended()
         if time.monotonic() > deadline:
             raise WrongAnswerError(f"windows until {last_end} are not closed, only until {closed}")
@@ -85,19 +86,30 @@ def check_counts(connection: psycopg.Connection[Any], events: Traffic) -> None:
 
 
 def check_rows(
-    connection: psycopg.Connection[Any], expected: Mapping[str, Iterable[dict[str, str]]], closed: datetime
+    connection: psycopg.Connection[Any], expected: Mapping[str, Iterable[Mapping[str, Any]]], closed: datetime | None
 ) -> None:
     """Compare the views with a replay's rows, for the windows that are closed."""
+    found = rows_of_views(connection)
     for name, rows in expected.items():
-        replayed = {comparable(row) for row in rows}
-        cursor = connection.cursor(row_factory=dict_row)
-        live = {comparable(row) for row in cursor.execute(f"select * from driftline.v_{name}".encode())}
-        wanted = {row for row in replayed if dict(row)["window_end"] <= closed}
+        replayed, live = ({comparable(row) for row in of} for of in (rows, found[name]))
+        wanted = {row for row in replayed if closed is not None and dict(row)["window_end"] <= closed}
         if live != wanted:
             example = sorted(map(str, live ^ wanted))[0]
             raise WrongAnswerError(f"v_{name} differs from a replay in {len(live ^ wanted)} rows, such as {example}")
         if replayed and not wanted:
             raise WrongAnswerError(f"no window is closed, so no row of v_{name} was compared")
+
+
+def rows_of_views(connection: psycopg.Connection[Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the views of results hold."""
+    cursor = connection.cursor(row_factory=dict_row)
+    return {name: cursor.execute(f"select * from driftline.v_{name}".encode()).fetchall() for name in VIEWS}
+
+
+def closed_through(connection: psycopg.Connection[Any]) -> datetime | None:
+    """Return the end of the newest window that is closed."""
+    closed: datetime | None = _one(connection, CLOSED)[0]
+    return closed
 
 
 def _closable(rows: Iterable[dict[str, str]], events: Traffic) -> datetime:

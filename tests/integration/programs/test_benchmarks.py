@@ -45,14 +45,18 @@ def test_a_row_is_measured_if_its_answer_is_that_of_a_replay_and_fails_if_it_is_
         drain(stage, "arrow", labels=True)
 
 
-def test_single_steps_are_timed_and_the_last_line_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_steps_are_timed_written_to_a_page_and_the_last_line_is_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(micro, "EVENTS", 2_000)
     monkeypatch.setattr(micro, "TURNS", 2)
 
-    done = CliRunner().invoke(main, ["--micro", "--json"])
+    done = CliRunner().invoke(main, ["--micro", "--json", "--out", str(tmp_path)])
 
     assert done.exit_code == 0, done.output
     steps = {step["name"]: step for step in json.loads(done.stdout.splitlines()[-1])["steps"]}
     assert {"decode", "decode-arrow", "summarise", "merge", "commit", "join", "evaluate"} == steps.keys()
     assert steps["decode"]["events"] == 2_000
     assert all(step["us_per_event"] > 0 for step in steps.values())
+    page = (tmp_path / "micro.md").read_text("utf-8").splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in page if line.startswith("| ")] == ["step", "---", *steps]
