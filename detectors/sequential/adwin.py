@@ -5,9 +5,9 @@ error rate. Each pane adds one bucket (count, sum, sum of squares) to every seri
 the state stays logarithmic, and a window is cut wherever its older and newer parts disagree.
 
 Invariants: the state is integers only, so neither NaN nor rounding can enter it and restoring a snapshot continues
-bit for bit; a cut keeps the newer part; a cut needs a gap that is both significant and at least the series' effect; a
-pane in which a series has no events leaves its totals alone; the state is bounded; it makes no difference how many
-panes are added at once.
+bit for bit; a cut keeps the newer part, but for the pane that the change may lie within; a cut needs a gap that is both
+significant and at least the series' effect; a pane in which a series has no events leaves its totals alone; the state
+is bounded; it makes no difference how many panes are added at once.
 """
 
 import hashlib
@@ -249,7 +249,7 @@ class AdwinBank:
             if not first.detected.any():
                 first = self._spread(changed, cut)
             changed = changed[cut.detected]
-            self._drop(changed, boundaries[cut.detected])
+            self._drop(changed, self._after_change(changed, boundaries[cut.detected]))
         return first
 
     def _extend(self, panes: IntArray, starts_ms: IntArray) -> None:
@@ -282,6 +282,18 @@ class AdwinBank:
         older = self._totals[:, boundaries, series]
         kept = np.arange(self.buckets + 1)[:, None] > boundaries
         self._totals[:, :, series] = np.where(kept, self._totals[:, :, series] - older[:, None], 0)
+
+    def _after_change(self, series: IntArray, boundaries: IntArray) -> IntArray:
+        """Return the next boundary where one pane is between: the change may lie within it, and would be told twice.
+
+        An event alone, and a bucket of several panes, remains: the one has no within, of the other most is newer.
+        """
+        counts = self._totals[0][:, series]
+        older = np.take_along_axis(counts, boundaries[None], axis=0)
+        after = np.argmax(counts > older, axis=0)
+        is_pane = np.array(self._levels)[after - 1] == 0
+        has_several = np.take_along_axis(counts, after[None], axis=0)[0] > older[0] + 1
+        return np.where(is_pane & has_several, after, boundaries)
 
     def _cuts(self, series: IntArray) -> tuple[Cut, IntArray]:
         """Return the best cut of each of `series` and the boundary that it is at."""

@@ -5,7 +5,7 @@ which something may have changed. They differ in where they put the split and in
 it takes. Changes upwards and downwards have a split each.
 
 Invariants: a snapshot restores bit for bit; a pane without events changes nothing; the state has a fixed size; after a
-change what is surely newer is kept, to measure the next one against; a change needs a gap that is both significant
+change a series begins anew, so that one change is told once; a change needs a gap that is both significant
 and at least the series' effect; no event is significant all by itself.
 """
 
@@ -70,14 +70,10 @@ class Rule(NamedTuple):
         Whether nothing has changed up to now, so that the split moves up to here; given ``ln(2 / delta)``.
     epsilon
         The gap that it takes, given ``ln(2 / delta)``.
-    splits_at_change
-        Whether the split estimates the time of the change. Else the newer part may begin long before it, and of a
-        changed series only the newest pane is kept.
     """
 
     is_usual: Callable[[Parts, FloatArray], BoolArray]
     epsilon: Callable[[Parts, FloatArray], FloatArray]
-    splits_at_change: bool
 
 
 def _height(parts: Parts, confidence: FloatArray) -> FloatArray:
@@ -134,10 +130,10 @@ def _is_lowest_by_hoeffding(parts: Parts, confidence: FloatArray) -> BoolArray:
 
 
 RULES: dict[str, Rule] = {
-    "page_hinkley": Rule(lambda parts, _: parts.path <= 0.0, _page_hinkley, splits_at_change=True),
-    "cusum": Rule(_is_within_tolerance, _cusum, splits_at_change=True),
-    "ddm": Rule(_is_lowest_by_error, _ddm, splits_at_change=False),
-    "hddm_a": Rule(_is_lowest_by_hoeffding, _hddm_a, splits_at_change=False),
+    "page_hinkley": Rule(lambda parts, _: parts.path <= 0.0, _page_hinkley),
+    "cusum": Rule(_is_within_tolerance, _cusum),
+    "ddm": Rule(_is_lowest_by_error, _ddm),
+    "hddm_a": Rule(_is_lowest_by_hoeffding, _hddm_a),
 }
 
 
@@ -196,8 +192,7 @@ class SplitBank(Bank):
         self._step_along(counts, sums)
         at_split = (self._split[0] == self._total[0]) & (counts > 0)
         self._since_ms[at_split] = start_ms
-        pane = np.stack([counts, sums, squares])
-        self._total += pane
+        self._total += np.stack([counts, sums, squares])
 
         parts = self._parts()
         # A change as large as the effect would have been seen by now, and was not.
@@ -205,7 +200,7 @@ class SplitBank(Bank):
         is_usual = self._rule.is_usual(parts, self._confidence) | is_seen_through | (parts.n_old < EVENTS_MIN)
         self._move_split(is_usual & (counts > 0))
         cut = self._cut()
-        self._start_anew(cut.detected, pane)
+        self._start_anew(cut.detected)
         return cut
 
     def clearest(self) -> Cut:
@@ -252,16 +247,9 @@ class SplitBank(Bank):
         self._split = np.where(where, self._total[:, None], self._split)
         self._path[where] = 0.0
 
-    def _start_anew(self, detected: BoolArray, pane: IntArray) -> None:
-        """Keep of a changed series what is newer than the change."""
-        if not detected.any():
-            return
-        kept = pane
-        if self._rule.splits_at_change:
-            gap = self._parts().gap
-            row = np.where(gap[0] >= gap[1], 0, 1)
-            kept = self._total - np.take_along_axis(self._split, row[None, None], axis=1)[:, 0]
-        self._total = np.where(detected, kept, self._total)
+    def _start_anew(self, detected: BoolArray) -> None:
+        """Forget a changed series, also its newer part: it was noticed for being odd, and may hold what came before."""
+        self._total[:, detected] = 0
         self._move_split(np.broadcast_to(detected, self._path.shape))
 
     def _halve_beyond_bound(self) -> None:

@@ -39,7 +39,10 @@ class BruteForce:
         first = None
         while (boundary := self._best_boundary(window)) is not None:
             first = first or (size(window[:boundary]), size(window[boundary:]))
-            window[:boundary] = [(level, 0, 0, 0) for level, *_ in window[:boundary]]
+            after = next(at for at, bucket in enumerate(window) if at >= boundary and bucket[1])
+            # One pane of several events may hold the change.
+            dropped = after + 1 if window[after][0] == 0 and window[after][1] > 1 else boundary
+            window[:dropped] = [(level, 0, 0, 0) for level, *_ in window[:dropped]]
         return first
 
     def _best_boundary(self, window: list[Bucket]) -> int | None:

@@ -105,17 +105,18 @@ def test_small_noise_on_a_large_offset_keeps_an_exact_variance() -> None:
     assert reported[0] == pytest.approx(reported[1], abs=1e-6)
 
 
-def test_after_a_cut_the_newer_part_is_kept_and_goes_on_being_compared() -> None:
+def test_after_a_cut_the_newer_part_but_its_first_pane_is_kept_and_goes_on_being_compared() -> None:
     bank = share_bank()
     for _ in range(50):
         share_pane(bank, 100, 10)
-    cut = share_pane(bank, 100, 60)
-    assert (cut.detected[0], cut.n_old[0], cut.n_new[0]) == (True, 5000, 100)
-    following = share_pane(bank, 100, 60)
+    assert not share_pane(bank, 100, 20).detected[0]
+    cut = share_pane(bank, 100, 45)
+    assert (cut.detected[0], cut.n_old[0], cut.n_new[0]) == (True, 5000, 200)
+    following = share_pane(bank, 100, 45)
     assert not following.detected[0]
-    # The 100 events before the cut are one part of the next comparison, without a new grace period.
+    # Of the 200 events the pane of 20 is gone, which may hold the change; the other has no new grace period.
     assert (following.n_old[0], following.n_new[0]) == (100, 100)
-    assert [bool(share_pane(bank, 100, 10).detected[0]) for _ in range(2)] == [True, False]
+    assert [bool(share_pane(bank, 100, 5).detected[0]) for _ in range(2)] == [True, False]
 
 
 def test_a_significant_but_small_change_is_no_change_below_the_effect() -> None:
