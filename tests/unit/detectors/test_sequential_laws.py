@@ -226,6 +226,17 @@ def test_one_change_is_one_alarm_with_its_time_and_direction(name: str, mixed: f
         assert np.median(first) <= 75
 
 
+@OURS
+def test_a_second_change_soon_after_the_first_is_found_as_well(name: str) -> None:
+    alarmed = np.zeros((90, 100), np.bool_)
+    bank = shares(name, 100)
+    for number, pane in enumerate(flags(14, [0.2] * 40 + [0.6] * 20 + [0.2] * 30, series=100)):
+        alarmed[number] = bank.update(*pane, number).detected
+    # Page-Hinkley compares with a mean that follows what is new, so a few of its second changes are over unnoticed.
+    assert alarmed[40:60].any(axis=0).mean() >= 0.99
+    assert alarmed[60:].any(axis=0).mean() >= 0.96
+
+
 @ALL
 def test_a_change_below_the_effect_is_none_however_certain(name: str) -> None:
     day_and_night = [0.20 if hour % 24 < 12 else 0.22 for hour in range(96)]
