@@ -17,7 +17,7 @@ import numpy as np
 from driftline.events import NO_TIME, Bytes, Floats, Ints, Mask
 from driftline.store.arrays import BEGINNING_MS, END_MS, pg_array, pg_rows_of_bytes
 from driftline.store.connection import Connection, run, the_row, timestamp
-from labels_join.labels import KeyedLabels, LabelsOfIds, count_new, count_stored, near
+from labels_join.labels import KeyedLabels, LabelsOfIds, count_new, count_stored, near, said_before
 from labels_join.outcomes import Pairs
 from labels_join.repeats import first_in_batch, key_order, repeated_in_batch, same_keys
 
@@ -185,7 +185,7 @@ async def add_labels(connection: Connection, model: JoinedModel, labels: KeyedLa
         counted, weight, repeats = came.take(first), np.ones(first.sum(), np.int64), int((~first).sum())
     else:
         came = replace(came, late=labels.late | ~first)
-        await _insert_labels(connection, model, replace(labels, late=came.late))
+        await _insert_labels(connection, model, replace(labels, late=came.late).take(~said_before(came, known)))
         counted, weight, repeats = count_new(came, known, model.class_names)
     pairs, apart = await _pairs_of(connection, model, labels.key[counted.row], counted, weight, n_segments)
     return Added(pairs, repeats, apart)
@@ -220,20 +220,21 @@ async def _pairs_of(
     if not len(key):
         return no_pairs(n_segments), 0
     told = labels.predicted_ms != NO_TIME
-    window_ms = model.dedupe_window_ms
-    earliest = np.where(told, labels.predicted_ms - window_ms, BEGINNING_MS)
-    latest = np.where(told, labels.predicted_ms + window_ms, END_MS)
-    found = await _predictions_of(connection, model, key, earliest, latest)
-    row = found.row
+    if not told.any():
+        found = await _predictions_of(connection, model, key)
+        row, of = same_keys(key, found.key)
+    else:
+        found = await _predictions_near(connection, model, key, labels.predicted_ms)
+        row, of = found.row, np.arange(len(found.row))
     pairs = Pairs(
-        found.version.astype(np.int64),
-        _segments_in(found.segments, len(row), n_segments),
-        found.event_time,
+        found.version[of].astype(np.int64),
+        _segments_in(found.segments, len(found.version), n_segments)[of],
+        found.event_time[of],
         labels.time_ms[row],
-        found.prediction,
+        found.prediction[of],
         labels.label[row],
-        found.score,
-        found.late | labels.late[row],
+        found.score[of],
+        found.late[of] | labels.late[row],
         weight[row],
         labels.reward[row],
     )
@@ -241,19 +242,24 @@ async def _pairs_of(
     left[row] = False
     if not left.any():
         return pairs, 0
-    always = np.full(left.sum(), BEGINNING_MS), np.full(left.sum(), END_MS)
-    others = await _predictions_of(connection, model, key[left], *always)
-    return pairs, len(np.unique(others.row))
+    others = await _predictions_of(connection, model, key[left])
+    return pairs, len(np.unique(same_keys(key[left], others.key)[0]))
 
 
-async def _predictions_of(connection: Connection, model: JoinedModel, key: Bytes, earliest: Ints, latest: Ints) -> Any:
+async def _predictions_of(connection: Connection, model: JoinedModel, key: Bytes) -> Any:
+    return await the_row(connection, "predictions_of_keys", key=pg_array("uuid", key), horizons_s=model.horizons_s)
+
+
+async def _predictions_near(connection: Connection, model: JoinedModel, key: Bytes, predicted_ms: Ints) -> Any:
+    """Ask for predictions of about the times that labels tell, or of any time where they tell none."""
+    told, window_ms = predicted_ms != NO_TIME, model.dedupe_window_ms
     return await the_row(
         connection,
-        "predictions_of_keys",
+        "predictions_near",
         row=pg_array("int4", np.arange(len(key))),
         key=pg_array("uuid", key),
-        earliest=pg_array("timestamptz", earliest),
-        latest=pg_array("timestamptz", latest),
+        earliest=pg_array("timestamptz", np.where(told, predicted_ms - window_ms, BEGINNING_MS)),
+        latest=pg_array("timestamptz", np.where(told, predicted_ms + window_ms, END_MS)),
         horizons_s=model.horizons_s,
     )
 
@@ -294,14 +300,8 @@ async def features_counted_before(
     counted = np.zeros(len(key), np.bool_)
     if len(key):
         statement = "keys_with_served_features" if by_events_only else "keys_with_features"
-        found = await the_row(
-            connection,
-            statement,
-            row=pg_array("int4", np.arange(len(key))),
-            key=pg_array("uuid", key),
-            horizons_s=model.horizons_s,
-        )
-        counted[found.row] = True
+        found = await the_row(connection, statement, key=pg_array("uuid", key), horizons_s=model.horizons_s)
+        counted[same_keys(key, found.key)[0]] = True
     return counted
 
 

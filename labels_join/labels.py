@@ -184,6 +184,31 @@ def count_new(
     return *_together(labels.take(first[alone]), counted), repeats
 
 
+def said_before(labels: LabelsOfIds, known: LabelsOfIds) -> Mask:
+    """Return bool [rows]: labels whose id has the same value of the same time already, among known ones or before them.
+
+    Examples
+    --------
+    >>> def of_one_id(*time_ms):
+    ...     no = np.zeros(len(time_ms), np.int64)
+    ...     return LabelsOfIds(no, np.array(time_ms), no, no, no > 0, no)
+    >>> said_before(of_one_id(5, 7, 8, 7), of_one_id(5)).tolist()
+    [True, False, False, True]
+    """
+    row, time_ms, value = (
+        np.append(before, came)
+        for before, came in (
+            (known.row, labels.row),
+            (known.time_ms, labels.time_ms),
+            (known.label, labels.label),
+        )
+    )
+    order = np.lexsort((value, time_ms, row))
+    same = np.zeros(len(order), np.bool_)
+    same[order[1:]] = np.all([of[order[1:]] == of[order[:-1]] for of in (row, time_ms, value)], axis=0)
+    return same[len(known.row) :]
+
+
 def _together(alone: LabelsOfIds, counted: Sequence[tuple[int, Label, int]]) -> tuple[LabelsOfIds, Ints]:
     """Put labels that count once among those that were looked at one by one."""
     labels = [label for _, label, _ in counted]

@@ -77,7 +77,7 @@ async def test_only_the_time_partitions_in_question_are_looked_into(connection: 
     told_ms = START_MS + 16 * DAY
     for earliest, latest, n_looked_into in ((told_ms - HOUR, told_ms + HOUR, 1), (BEGINNING_MS, END_MS, 3)):
         cursor = await connection.execute(
-            "explain (analyze, costs off, timing off) " + sql("predictions_of_keys"),
+            "explain (analyze, costs off, timing off) " + sql("predictions_near"),
             {
                 "row": pg_array("int4", [0]),
                 "key": pg_array("uuid", made.decode("all", [prediction("a16", 0)]).predictions["m"].key),

@@ -17,6 +17,8 @@ from driftline.wiring.references import connected
 
 NEWEST = migrations()[-1].version
 
+PARTITIONED = ("prediction", "label", "served_features")
+
 # What a schema consists of, as the server tells it: one line each for columns, constraints, indexes, views, functions.
 CATALOGUE = """
 select format('%s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -121,6 +123,39 @@ async def test_what_is_stored_survives_a_later_step(connection: Connection, monk
 
     found = await connection.execute("select name, later from driftline.model")
     assert [tuple(model) for model in await found.fetchall()] == [("m", 7)]
+
+
+async def test_partitions_are_vacuumed_soon_those_that_were_there_and_those_to_come(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "migrations", lambda: migrations()[:5])
+    await migrate(connection)
+    ensure = "select driftline.ensure_partitions(%s, 86400, {0}, {0})"
+    for parent in PARTITIONED:
+        await connection.execute(ensure.format("timestamptz 'epoch'").encode(), [parent])
+    before = await options_of_partitions(connection)
+    monkeypatch.undo()
+
+    await migrate(connection)
+
+    for parent in PARTITIONED:
+        await connection.execute(ensure.format("timestamptz '2024-01-01 00:00:00+00'").encode(), [parent])
+    after = await options_of_partitions(connection)
+    assert set(before.values()) == {None}
+    assert len(after) == 2 * len(before) == 6
+    assert {frozenset(options or []) for options in after.values()} == {
+        frozenset({"autovacuum_vacuum_insert_scale_factor=0", "autovacuum_vacuum_insert_threshold=50000"})
+    }
+    assert set(before) < set(after)  # with the same files: nothing was rewritten
+
+
+async def options_of_partitions(connection: Connection) -> dict[tuple[str, int], list[str] | None]:
+    """How each time partition is stored, by its name and the number of its file."""
+    found = await connection.execute(
+        "select c.relname, pg_relation_filenode(c.oid), c.reloptions from pg_class c"
+        " where c.relnamespace = 'driftline'::regnamespace and c.relkind = 'r' and c.relispartition"
+    )
+    return {(name, file): options for name, file, options in await found.fetchall()}
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
