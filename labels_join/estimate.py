@@ -9,7 +9,7 @@ of score and truth does: a change of the inputs shows, a change of the relation 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -56,6 +56,8 @@ class Calibration:
     shares: Floats
     n: Floats
     predicted: Floats
+    by_score: Calibration | None = None
+    """Of a binary task, what the score alone says: `group` has one row, whatever is predicted."""
 
 
 def why_not_estimated(profile: Profile) -> str | None:
@@ -109,13 +111,27 @@ def calibration_of(profile: Profile, positive_class: str | None) -> Calibration 
     counts = np.zeros((len(classes), profile.unscored_bin + 1, len(classes)), np.int64)
     at = class_of[predicted[labelled]], score_bin[labelled], class_of[true[labelled]]
     np.add.at(counts, at, count[labelled])
+    if not task_is_binary:
+        return _calibrated(classes, class_of, counts, range(len(classes)))
+    by_score = _calibrated(classes, class_of, counts.sum(axis=0, keepdims=True), (1,))
+    return replace(_calibrated(classes, class_of, counts, (1, 1)), by_score=by_score)
+
+
+def _calibrated(classes: tuple[str, ...], class_of: Ints, counts: Ints, rising: Iterable[int]) -> Calibration:
+    """Put score bins together, of each predicted class, or of all as one.
+
+    Parameters
+    ----------
+    counts
+        int64 [predicted, score bins, true]; labelled rows of the reference.
+    rising
+        Of each predicted class the true class that the score is of: of a binary task the positive one, else itself.
+    """
     group = np.zeros(counts.shape[:2], np.int64)
     pooled: list[Floats] = []
-    for place, of in enumerate(counts):
+    for place, (of, true) in enumerate(zip(counts, rising, strict=True)):
         whole = of.sum(axis=0) if of.any() else counts.sum(axis=(0, 1)) / counts.sum()
-        scored = _groups(of[:-1].sum(axis=1))
-        # A binary score is of the positive class, any other one of the class that is predicted.
-        scored = _in_order(scored, of[:-1], rising=1 if task_is_binary else place)
+        scored = _in_order(_groups(of[:-1].sum(axis=1)), of[:-1], true)
         rows = np.zeros((int(scored.max()) + 1, len(classes)))
         np.add.at(rows, scored, of[:-1])
         rows = np.vstack([rows if of[:-1].any() else whole[None, :], of[-1] if of[-1].any() else whole])
@@ -315,7 +331,8 @@ def estimated_metrics(
     found = {}
     for name in wanted:
         if name == "roc_auc":
-            found[name] = _area(expected)
+            if (by_score := expected.calibration.by_score) is not None:
+                found[name] = _area(expected, by_score)
         elif name == "accuracy":
             found[name] = _accuracy(expected)
         elif (averaged := _averaged(name, expected)) is not None:
@@ -369,9 +386,13 @@ def _accuracy(expected: Expected) -> Estimate:
     return expected.estimate(float(np.trace(expected.confusion)) / expected.size, by_class[expected.predicted])
 
 
-def _area(expected: Expected) -> Estimate:
-    """Estimate the area under the ROC curve: rows of one score bin are tied, those without a score are left out."""
-    shares = expected.calibration.shares[expected.group]
+def _area(expected: Expected, by_score: Calibration) -> Estimate:
+    """Estimate the area under the ROC curve: rows of one score bin are tied, those without a score are left out.
+
+    It asks what a score says, not what was made of it: pooled over predicted classes, shares near the limit are surer.
+    """
+    expected = replace(expected, calibration=by_score, group=by_score.group[0, expected.score_bin])
+    shares = by_score.shares[expected.group]
     n = np.where(expected.score_bin < expected.calibration.group.shape[1] - 1, expected.n, 0.0)
     by_bin = np.zeros((expected.calibration.group.shape[1], 2))
     np.add.at(by_bin, expected.score_bin, n[:, None] * shares)

@@ -156,7 +156,7 @@ def page(found: Mapping[str, Any]) -> str:
     runs = {json.dumps(row["run"], sort_keys=True): row["run"] for row in rows}
     versions = {row["tool"]: row["version"] for row in rows if row["version"]}
     return _TEXT.read_text().format(
-        runs="\n".join(f"* {run['date']}: `{run['command']}`" for run in runs.values()),
+        runs="\n".join(f"* {run['date']}: `{run['command']}`{run.get('how', '')}" for run in runs.values()),
         machine=f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
         versions=", ".join(f"{tool} {versions[tool]}" for tool in TOOLS if tool in versions),
         items_null=f"{ITEMS_NULL:,}",

@@ -52,8 +52,8 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def main() -> None:
-    """Run it."""
+def options() -> argparse.ArgumentParser:
+    """Return what may be asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     month = Month()
     parser.add_argument("--models", type=_at_least_one, default=month.models)
@@ -63,7 +63,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the store here, and use it again if it is there")
     parser.add_argument("--out", type=Path, help="write `store.md` and `store.json` to this folder")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run it."""
+    given = options().parse_args()
     month = Month(models=given.models, days=given.days, predictions_a_day=given.predictions_a_day)
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as made:
         folder = given.folder or Path(made) / "postgres"

@@ -185,6 +185,17 @@ def test_a_million_unchanged_events_are_never_cut_and_small_changes_are_found_as
         assert np.median(delays) <= delay_median_max
 
 
+def test_a_million_unchanged_events_of_one_stream_are_never_cut() -> None:
+    hits = (np.random.default_rng(31).random((1_000_000, 1)) < 0.2).astype(np.int64)
+    ones, starts = np.ones((1000, 1), np.int64), np.zeros(1000, np.int64)
+    bank = AdwinBank(AdwinSpec(), ONE, ONE, ONE * 0)
+    for at in range(0, len(hits), 1000):
+        part = hits[at : at + 1000]
+        assert bank.update_many(ones, part, part, starts) == []
+    changed = (np.random.default_rng(32).random((1000, 1)) < 0.4).astype(np.int64)
+    assert bank.update_many(ones, changed, changed, starts)
+
+
 def test_a_state_is_stored_in_the_released_form_and_gone_on_with() -> None:
     # By hand: what was released stores a digest of the specification, three numbers, the buckets' levels and starts,
     # and the totals up to each bucket, all series side by side.
