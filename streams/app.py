@@ -18,11 +18,12 @@ from faust.types.tuples import TP
 from driftline.errors import DriftlineError, ServiceUnavailableError
 from driftline.events import Decoded
 from driftline.kafka_admin import PartitionEnds
-from driftline.settings import KafkaSecurity, KafkaSettings
+from driftline.settings import KafkaSecurity, KafkaSettings, LimitSettings
 from streams.committing.statuses import Statuses
 from streams.health import Place, Sight
 from streams.reading.positions import LogPositions
-from streams.reading.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_positions
+from streams.reading.slices import Bounds
+from streams.reading.transport import BUFFER_SHARE, Fetch, WholeFetchConsumer, set_reading
 from streams.timer import Timer
 from streams.worker import Worker
 
@@ -68,7 +69,7 @@ class _App(faust.App):
         """Make none: there are no tables here, and a folder would be left behind by whoever is killed."""
 
 
-def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_max: int) -> faust.App:
+def build_app(kafka: KafkaSettings, positions: LogPositions, limits: LimitSettings) -> faust.App:
     """Make the application; nothing connects yet."""
     app = _App(
         kafka.group,
@@ -82,7 +83,7 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         consumer_max_fetch_size=kafka.fetch_bytes_max,
         consumer_metadata_max_age_ms=round(METADATA_S_MAX * 1000),
         # A message is a whole fetch, so a handful is plenty. The transport stops before Faust would.
-        stream_buffer_maxsize=buffered_fetches_max * BUFFER_SHARE,
+        stream_buffer_maxsize=limits.buffered_fetches_max * BUFFER_SHARE,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
         broker_heartbeat_interval=kafka.heartbeat_ms / 1000,
         broker_rebalance_timeout=kafka.session_timeout_ms / 1000,
@@ -91,7 +92,9 @@ def build_app(kafka: KafkaSettings, positions: LogPositions, buffered_fetches_ma
         broker_max_poll_records=1_000_000,
         stream_wait_empty=False,
     )
-    set_positions(app, positions)
+    # One byte more than may be used, or than a dead letter keeps, tells that a message was larger.
+    value_bytes_max = max(limits.message_bytes_max, limits.dead_letter_payload_bytes_max) + 1
+    set_reading(app, positions, Bounds(kafka.fetch_bytes_max, value_bytes_max))
     return app
 
 

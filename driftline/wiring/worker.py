@@ -70,12 +70,12 @@ async def run_worker(settings: Settings, started: Callable[[str], None], *, rela
                 started(f"watching {', '.join(models)} on {kafka.bootstrap_servers} into {postgres.place}")
                 _log.info("whether it is ready is told at %s/readyz", address)
                 _stop_when_told(stopping, worker)
-                app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
+                app = build_app(kafka, positions, settings.limits)
                 while await run_app(app, worker, positions, sorted(found), broker.ends) and not stopping.is_set():
                     health.restarted()
                     worker = Worker(parts, decoder, health)
                     _stop_when_told(stopping, worker)
-                    app = build_app(kafka, positions, settings.limits.buffered_fetches_max)
+                    app = build_app(kafka, positions, settings.limits)
 
 
 def _stop_when_told(stopping: asyncio.Event, worker: Worker) -> None:

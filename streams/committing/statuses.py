@@ -22,7 +22,7 @@ from driftline.store.arrays import storable
 from driftline.store.connection import Connection, run, timestamp
 from retraining.statuses import STATES, STATUS_TYPE, Status, says_more
 from streams.committing.commit import Committed, Pipeline, Position, commit_fetch
-from streams.decode.messages import Records, Refused, parse_json
+from streams.decode.messages import Records, Refused, length_of, parse_json
 from streams.decode.values import time_ms
 
 OUTCOME_CHARACTERS_MAX = 2_000
@@ -80,7 +80,7 @@ def read_status(value: bytes, limits: LimitSettings) -> Status:
         With the reason of its dead letter.
     """
     if len(value) > limits.message_bytes_max:
-        raise Refused("too_large", f"the message: expected at most {limits.message_bytes_max} bytes", len(value))
+        raise Refused("too_large", f"the message: expected at most {limits.message_bytes_max} bytes", length_of(value))
     event = parse_json(value)
     if not isinstance(event, dict):
         raise Refused("not_an_object", "expected a JSON object", event)

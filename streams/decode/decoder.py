@@ -29,6 +29,7 @@ from streams.decode.messages import (
     Refused,
     event_of,
     events_of,
+    length_of,
     marks_of,
     parse_arrow,
     parse_json,
@@ -166,7 +167,7 @@ class _Fetch:
             self._count_empty(index, "tombstone" if value is None else "empty")
         elif len(value) > self.limits.message_bytes_max:
             what = f"the message: expected at most {self.limits.message_bytes_max} bytes"
-            self._refuse(index, 0, Refused("too_large", what, len(value)))
+            self._refuse(index, 0, Refused("too_large", what, length_of(value)))
         elif marks.is_arrow:
             self._read_arrow(index, value)
         elif is_line(value):

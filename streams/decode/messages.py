@@ -58,6 +58,31 @@ class Records:
         )
 
 
+class CutMessage(bytes):
+    """The beginning of a message that is too large to be used; `whole_bytes` is how long it was."""
+
+    whole_bytes: int
+
+    @classmethod
+    def of(cls, value: bytes, bytes_max: int) -> CutMessage:
+        """Keep so many bytes of a message.
+
+        Examples
+        --------
+        >>> cut = CutMessage.of(b"abcdef", 2)
+        >>> cut[:], cut.whole_bytes
+        (b'ab', 6)
+        """
+        cut = cls(value[:bytes_max])
+        cut.whole_bytes = len(value)
+        return cut
+
+
+def length_of(value: bytes) -> int:
+    """Return how long a message was before it was cut, if it was."""
+    return value.whole_bytes if isinstance(value, CutMessage) else len(value)
+
+
 class Refused(Exception):  # noqa: N818 - it is a verdict on an event, not an error of the program
     """An event can't be used.
 

@@ -2,25 +2,31 @@
 
 The client by itself would make an object of each record of all partitions at once, and ask for more before these are
 taken. Here it asks a broker again only when all that this one sent is taken, so what waits in the client is one answer
-of each broker, as it came, and at most `kafka.fetch_bytes_max` (or one larger message). Records become columns.
+of each broker, as it came, and at most `kafka.fetch_bytes_max` (or one larger message). Records become columns. Of a
+message that is too large to be used only the beginning goes on, so that no two of them are there at once.
 
 An answer comes in few pieces: for each this thread has to wait for its turn with the interpreter, which decoding
-and committing keep busy. In dozens of pieces, as by default, waiting takes several times as long as receiving.
+and committing keep busy. In dozens of pieces, as by default, waiting takes several times as long as receiving. And an
+answer goes when it is handled; the client by itself holds it until the next one is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from weakref import ReferenceType
 
 import numpy as np
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.structs import TopicPartition
 
-from streams.decode.messages import Records
+from streams.decode.messages import CutMessage, Records
 
 RECORD_BYTES = 64
 """What a record takes besides its value."""
@@ -34,8 +40,29 @@ SLICE_SHARE = 1.25
 _FOR_EVER_S = 1e6
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is taken at a time.
+
+    Parameters
+    ----------
+    answer_bytes_max
+        What an answer may have at most; if its records take much more, they come in several slices.
+    value_bytes_max
+        What is kept of a message: more than any that can be used has.
+    """
+
+    answer_bytes_max: int
+    value_bytes_max: int
+
+    @property
+    def slice_bytes(self) -> int:
+        """What the records of a slice take, but for the last one."""
+        return int(self.answer_bytes_max * SLICE_SHARE)
+
+
 async def next_slice(
-    fetcher: Any, active: Collection[TopicPartition] | None, timeout_s: float | None, bytes_max: int
+    fetcher: Any, active: Collection[TopicPartition] | None, timeout_s: float | None, bounds: Bounds
 ) -> dict[TopicPartition, Records]:
     """Return the next records of one partition, or nothing if none come in time.
 
@@ -45,8 +72,6 @@ async def next_slice(
         The client's, in whose thread this runs.
     active
         The partitions to read; the others are paused. None for all.
-    bytes_max
-        What an answer may have at most; if its records take much more, they come in several slices.
 
     Raises
     ------
@@ -61,7 +86,7 @@ async def next_slice(
     subscription = subscriptions.subscription
     if active is not None and subscription is not None and subscription.assignment is not None:
         _pause_all_but(active, subscription.assignment)
-    taken = _take(fetcher, active, bytes_max)
+    taken = _take(fetcher, active, bounds)
     if taken or not timeout_s:
         return taken
     waiter = fetcher._create_fetch_waiter()
@@ -70,7 +95,26 @@ async def next_slice(
         waiter.cancel()
         return {}
     waiter.result()  # what the coordinator can't go on with
-    return {} if fetcher._closed else _take(fetcher, active, bytes_max)
+    return {} if fetcher._closed else _take(fetcher, active, bounds)
+
+
+async def _read_answers(connection_of: ReferenceType[AIOKafkaConnection]) -> None:
+    """Read a connection's answers as the client does, but hold none while waiting for the next."""
+    connection = connection_of()
+    assert connection is not None
+    reader = connection._reader
+    del connection
+    while True:
+        (n_bytes,) = struct.unpack(">i", await reader.readexactly(4))
+        answer = await reader.readexactly(n_bytes)
+        connection = connection_of()
+        if connection is None:
+            return
+        connection._handle_frame(answer)
+        del answer, connection
+
+
+AIOKafkaConnection._read = staticmethod(_read_answers)
 
 
 def _receive_in_few_pieces(client: Any) -> None:
@@ -93,7 +137,7 @@ def _pause_all_but(active: Collection[TopicPartition], assignment: Any) -> None:
             state.pause()
 
 
-def _take(fetcher: Any, active: Collection[TopicPartition] | None, bytes_max: int) -> dict[TopicPartition, Records]:
+def _take(fetcher: Any, active: Collection[TopicPartition] | None, bounds: Bounds) -> dict[TopicPartition, Records]:
     for tp in list(fetcher._records):
         fetched = fetcher._records[tp]
         if active is not None and tp not in active:
@@ -104,7 +148,7 @@ def _take(fetcher: Any, active: Collection[TopicPartition] | None, bytes_max: in
         elif not fetched.check_assignment(tp):
             _drop(fetcher, tp)
         else:
-            records, is_rest = unpack(fetched._partition_records, int(bytes_max * SLICE_SHARE))
+            records, is_rest = unpack(fetched._partition_records, bounds)
             fetched._update_position()
             if is_rest:
                 _drop(fetcher, tp)
@@ -118,8 +162,8 @@ def _drop(fetcher: Any, tp: TopicPartition) -> None:
     fetcher._notify(fetcher._wait_consume_future)
 
 
-def unpack(fetched: Iterator[Any], bytes_max: int) -> tuple[Records, bool]:
-    """Unpack records until their values have so many bytes; tell whether these were all that is left.
+def unpack(fetched: Iterator[Any], bounds: Bounds) -> tuple[Records, bool]:
+    """Unpack records until a slice is full; tell whether these were all that is left.
 
     Parameters
     ----------
@@ -129,10 +173,12 @@ def unpack(fetched: Iterator[Any], bytes_max: int) -> tuple[Records, bool]:
     # Instead of an object of sixteen fields a record, its batch's own one, which is gone after this loop.
     fetched._consumer_record = _as_it_is  # type: ignore[attr-defined]
     values, headers, timestamps, offsets = [], [], [], []
-    left = bytes_max
+    left = bounds.slice_bytes
     is_rest = True
     for record in fetched:
         value = record.value
+        if value is not None and len(value) > bounds.value_bytes_max:
+            value = CutMessage.of(value, bounds.value_bytes_max)
         values.append(value)
         headers.append(tuple(record.headers))
         timestamps.append(record.timestamp)

@@ -33,7 +33,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from mode.types import ServiceT
 
 from streams.decode.messages import Records
-from streams.reading.slices import next_slice
+from streams.reading.slices import Bounds, next_slice
 
 _log = logging.getLogger("driftline.transport")
 
@@ -73,11 +73,12 @@ class Positions(Protocol):
 
 
 _POSITIONS: WeakKeyDictionary[AppT, Positions] = WeakKeyDictionary()
+_BOUNDS: WeakKeyDictionary[AppT, Bounds] = WeakKeyDictionary()
 
 
-def set_positions(app: AppT, positions: Positions) -> None:
-    """Say who knows where an application's log goes on; before it is started."""
-    _POSITIONS[app] = positions
+def set_reading(app: AppT, positions: Positions, bounds: Bounds) -> None:
+    """Say who knows where an application's log goes on, and how much is taken of it at a time; before it is started."""
+    _POSITIONS[app], _BOUNDS[app] = positions, bounds
 
 
 def positions_of(app: AppT) -> Positions:
@@ -108,7 +109,7 @@ class CommittedOnlyThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            return await next_slice(fetcher, active_partitions, timeout, self.app.conf.consumer_max_fetch_size)
+            return await next_slice(fetcher, active_partitions, timeout, _BOUNDS[self.app])
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit positions to Kafka; a failure, for which Faust would end, does no harm."""

@@ -10,7 +10,7 @@ import faust
 import pytest
 from faust.types.auth import AuthProtocol, SASLMechanism
 
-from driftline.settings import KafkaSecurity, KafkaSettings
+from driftline.settings import KafkaSecurity, KafkaSettings, LimitSettings
 from streams.app import _add_agent, build_app, credentials
 
 
@@ -51,7 +51,7 @@ async def test_reading_waits_for_room_in_the_buffer_of_the_agent_so_that_no_part
             return
             yield
 
-    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), 2)
+    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), LimitSettings())
     consumer = SimpleNamespace(buffer=None)
     app.consumer = consumer
     _add_agent(app, cast(Any, None), ["t"])
@@ -62,7 +62,7 @@ async def test_reading_waits_for_room_in_the_buffer_of_the_agent_so_that_no_part
 
 
 def test_partitions_that_are_added_are_noticed_within_seconds() -> None:
-    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), 2)
+    app = build_app(KafkaSettings(bootstrap_servers="nobody:1"), cast(Any, None), LimitSettings())
 
     # By default after five minutes, in which nobody reads them and no window closes.
     assert app.conf.consumer_metadata_max_age_ms <= 15_000
