@@ -151,7 +151,7 @@ def merge_vectors(vectors: Sequence[bytes], width: int) -> Ints:
     ([11, 22], [5])
     """
     if len(vectors) == 1:
-        return np.frombuffer(vectors[0], "<i8").astype(np.int64)
+        return np.frombuffer(vectors[0], "<i8").astype(np.int64, copy=False)
     # Nothing merges to zeros, so one part is there in any case.
     parts = [np.zeros(width, np.int64), *(np.frombuffer(vector, "<i8") for vector in vectors)]
     dense = np.add.reduce([part[:width] for part in parts], axis=0, dtype=np.int64)

@@ -6,9 +6,9 @@ A rollup is the sum of the deltas that were folded into it; folding late deltas 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from detectors.reference.summaries import Ints, merge_vectors
 from driftline.store.arrays import pg_array, pg_bytea_array
@@ -35,6 +35,18 @@ class RollupKey(NamedTuple):
     grain_ms: int
     group: Group
     profile_id: int
+
+
+class Summary(Protocol):
+    """What can be folded: a delta or a rollup."""
+
+    @property
+    def n(self) -> int:
+        """How many predictions or pairs."""
+
+    @property
+    def vector(self) -> bytes:
+        """Their sums and counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +102,23 @@ class RollupStore:
 
     async def fold(self, panes: Iterable[Any], outcomes: Iterable[Any]) -> None:
         """Add deltas to the rollups they belong to."""
-        deltas: dict[RollupKey, list[Rollup]] = defaultdict(list)
+        told: dict[tuple[Kind, int, int, int, int], list[Summary]] = defaultdict(list)
 
         def add(kind: Kind, start_ms: int, delta: Any) -> None:
             grain_ms = floor_to(start_ms, self._model.grain_ms)
-            key = RollupKey(kind, grain_ms, Group(delta.version, delta.segment), delta.profile_id)
-            deltas[key].append(Rollup(delta.n, delta.vector))
+            told[kind, grain_ms, delta.version, delta.segment, delta.profile_id].append(delta)
 
         for delta in panes:
             add("features", delta.pane_start, delta)
         for delta in outcomes:
             add("arrival", delta.arrival_start, delta)
             add("cohort", delta.cohort_start, delta)
+        deltas = {RollupKey(kind, ms, Group(*group), of): parts for (kind, ms, *group, of), parts in told.items()}
         if deltas:
             await self._add_existing(deltas)
             await self._save({key: await self.merge(key, parts) for key, parts in deltas.items()})
 
-    async def _add_existing(self, deltas: dict[RollupKey, list[Rollup]]) -> None:
+    async def _add_existing(self, deltas: Mapping[RollupKey, list[Summary]]) -> None:
         grains: dict[Kind, set[int]] = defaultdict(set)
         for key in deltas:
             grains[key.kind].add(key.grain_ms)
@@ -115,7 +127,7 @@ class RollupStore:
             for key in existing.keys() & deltas.keys():
                 deltas[key].append(existing[key])
 
-    async def merge(self, key: RollupKey, parts: list[Rollup]) -> Rollup:
+    async def merge(self, key: RollupKey, parts: Sequence[Summary]) -> Rollup:
         """Add up summaries of one kind and profile."""
         merged = await self.merge_vectors(key.kind, key.profile_id, [part.vector for part in parts])
         return Rollup(sum(part.n for part in parts), merged.tobytes())
@@ -124,9 +136,12 @@ class RollupStore:
         """Add up vectors of one kind and profile."""
         if profile_id == NO_PROFILE:
             return merge_vectors([], 0)
+        return merge_vectors(vectors, await self.width(kind, profile_id))
+
+    async def width(self, kind: Kind, profile_id: int) -> int:
+        """Return how long the dense part of vectors of one kind and profile is."""
         layout = await self._profiles.layout(self._connection, profile_id)
-        width = layout.width if kind == "features" else outcome_sums(layout.profile.task).width
-        return merge_vectors(vectors, width)
+        return layout.width if kind == "features" else outcome_sums(layout.profile.task).width
 
     async def _save(self, rollups: Mapping[RollupKey, Rollup]) -> None:
         keys = sorted(rollups)

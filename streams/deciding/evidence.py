@@ -76,6 +76,8 @@ def drift_findings(
                 continue
             is_window = verdict.detector in windows
             is_judged |= is_window == bool(windows)
+            if verdict.level == "ok" and not is_window:
+                continue
             is_error = verdict.feature.startswith(ERRORS)
             if is_error and verdict.fell:
                 continue  # the model got better

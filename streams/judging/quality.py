@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -115,8 +116,7 @@ def quality_verdicts(
     One verdict for each check and feature that had odd values; and at how many features the checks looked.
     """
     features = layout.profile.features
-    is_numeric = np.array([feature.kind == "numeric" for feature in features], np.bool_)
-    outside = np.array([feature.outside for feature in features], np.int64)
+    is_numeric, outside, watched_by = _features(layout)
     reference = _counts(reference_counts(layout, segment), layout, outside)
     current = _counts(vector[: layout.n_bins], layout, odd_values(vector, layout))
     names: list[QualityCheck] = []
@@ -125,8 +125,7 @@ def quality_verdicts(
     known: list[Ints] = []
     looks = 0
     for name in effects:
-        check = _CHECKS[name]
-        watched = np.array([check.of(feature) for feature in features], np.bool_)
+        check, watched = _CHECKS[name], watched_by[name]
         of = current if name != "type" else _with_types(current, is_numeric)
         looks += int(watched.sum())
         at = np.flatnonzero(watched & (check.current(of)[0] > 0))
@@ -162,6 +161,16 @@ def quality_verdicts(
         )
     )
     return tuple(with_reasons(found, None if ready else "few_events")), looks if ready else 0
+
+
+@lru_cache(maxsize=4096)
+def _features(layout: PaneLayout) -> tuple[Mask, Ints, Mapping[QualityCheck, Mask]]:
+    """Return which features are numeric, how many rows of each lie outside, and which of them each check watches."""
+    features = layout.profile.features
+    is_numeric = np.array([feature.kind == "numeric" for feature in features], np.bool_)
+    outside = np.array([feature.outside for feature in features], np.int64)
+    watched = {name: np.array([check.of(of) for of in features], np.bool_) for name, check in _CHECKS.items()}
+    return is_numeric, outside, watched
 
 
 def _counts(bins: Ints, layout: PaneLayout, odd: Ints) -> _Counts:

@@ -10,9 +10,10 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Self
 
-from detectors.reference.summaries import Ints
+from detectors.reference.summaries import merge_vectors
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from streams.closing.results import JudgedGroup
@@ -81,34 +82,27 @@ class Sequence:
         self, window: tuple[int, int], panes: Iterable[Any], outcomes: Iterable[Any], store: RollupStore
     ) -> list[JudgedGroup]:
         """Feed the deltas of the slide that closes a window, and return the window's verdicts."""
-        parts: dict[Group, dict[int, dict[Kind, list[bytes]]]] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(list))
+        in_force = {version: profile_id for version, (profile_id, _) in self._layouts.items()}
+        # There are thousands of them, so of each no more is made than what is needed to tell them apart.
+        parts: dict[tuple[int, int], dict[int, tuple[list[bytes], ...]]] = defaultdict(
+            lambda: defaultdict(lambda: ([], []))
         )
-        for kind, deltas, start in (("features", panes, "pane_start"), ("arrival", outcomes, "arrival_start")):
+        for place, (deltas, start_of) in enumerate(((panes, _PANE_START), (outcomes, _ARRIVAL_START))):
             for delta in deltas:
-                group = Group(delta.version, delta.segment)
-                if (
-                    not delta.late
-                    and group.version in self._layouts
-                    and self._layouts[group.version][0] == delta.profile_id
-                ):
-                    parts[group][getattr(delta, start)][kind].append(delta.vector)  # type: ignore[index]
+                if not delta.late and in_force.get(delta.version) == delta.profile_id:
+                    parts[delta.version, delta.segment][start_of(delta)][place].append(delta.vector)
         judged = []
-        for group in sorted(parts):
-            profile_id, _ = self._layouts[group.version]
+        for group in sorted(Group(*key) for key in parts):
+            profile_id = in_force[group.version]
+            widths = [await store.width(kind, profile_id) for kind in _KINDS]
             merged = [
-                Pane(start_ms, *[await self._merged(store, kind, profile_id, of.get(kind)) for kind in _KINDS])
-                for start_ms, of in sorted(parts[group].items())
+                Pane(start_ms, *(merge_vectors(*of) if of[0] else None for of in zip(vectors, widths, strict=True)))
+                for start_ms, vectors in sorted(parts[group].items())
             ]
             verdicts = self._of(group).judge(merged)
             self._changed.add(group)
             judged.append(JudgedGroup(window[0], group, profile_id, verdicts))
         return judged
-
-    async def _merged(
-        self, store: RollupStore, kind: Kind, profile_id: int, vectors: list[bytes] | None
-    ) -> Ints | None:
-        return None if vectors is None else await store.merge_vectors(kind, profile_id, vectors)
 
     async def save(self, closed_ms: int) -> None:
         """Write the states of the groups that saw a pane or were judged in what is closed through a time."""
@@ -155,3 +149,4 @@ class Sequence:
 
 
 _KINDS: tuple[Kind, Kind] = ("features", "arrival")
+_PANE_START, _ARRIVAL_START = attrgetter("pane_start"), attrgetter("arrival_start")

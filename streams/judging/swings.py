@@ -52,14 +52,14 @@ class Swings:
     async def learn(self, slide_ms: int, panes: Iterable[Any], seasons: Seasons) -> None:
         """Take the pane deltas of a slide into account; a length that is over, by what its like phase held."""
         windows = self._model.settings.windows
-        vectors: dict[Group, list[list[bytes]]] = defaultdict(lambda: [[] for _ in range(PIECES_A_SLIDE)])
+        in_force = {version: profile_id for version, (profile_id, _) in self._layouts.items()}
+        vectors: dict[tuple[int, int], list[list[bytes]]] = defaultdict(lambda: [[] for _ in range(PIECES_A_SLIDE)])
         for delta in panes:
-            in_force = self._layouts.get(delta.version, (None, None))[0]
-            if not delta.late and delta.profile_id == in_force:
+            if not delta.late and in_force.get(delta.version) == delta.profile_id:
                 part = (delta.pane_start - slide_ms) * PIECES_A_SLIDE // windows.slide_ms
-                vectors[Group(delta.version, delta.segment)][part].append(delta.vector)
+                vectors[delta.version, delta.segment][part].append(delta.vector)
         length_ms = floor_to(slide_ms, windows.length_ms)
-        for group, of_parts in vectors.items():
+        for group, of_parts in ((Group(*key), of_parts) for key, of_parts in vectors.items()):
             profile_id, layout = self._layouts[group.version]
             before = self._known.get(group) or FeatureSwings.unknown(
                 len(layout.profile.features), layout.n_bins, length_ms

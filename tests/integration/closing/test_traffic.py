@@ -166,7 +166,7 @@ async def test_a_new_feature_is_told_by_name_and_what_always_came_beside_the_fea
     made = await lab(connection, UNLABELLED | TRAFFIC)
 
     def of(number: int) -> list[Event]:
-        events = minute(number, 1_000)
+        events = minute(number, 2_000)
         for row, event in enumerate(events):
             new = {"age": row} if 15 <= number < 25 and row % 10 else {}
             event["features"] = {**event["features"], "trace": str(row), "list": [1], "gone": None, **new}
