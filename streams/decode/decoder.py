@@ -35,7 +35,7 @@ from streams.decode.messages import (
     parse_json,
 )
 from streams.decode.payloads import kept_payload
-from streams.decode.routing import Group, Router
+from streams.decode.routing import TOLD_BY_EACH, Group, Router
 from streams.decode.rows import Reading, read_feature, read_label, read_prediction
 from streams.decode.shapes import Event, EventShape, Kind, TopicRoute
 from streams.decode.sniff import sniff_any
@@ -204,14 +204,19 @@ class _Fetch:
         parsed = None if sniffed is None else read_block(block, sniffed.schema, max(map(len, values)))
         if sniffed is None or parsed is None or parsed.num_rows != len(values):
             return indices
-        models = [(model, len(own)) for model, own in members.items()]
-        table = table_of_messages(parsed, models, np.array(indices) * self.stride, sniffed)
+        models, read = [(model, len(own)) for model, own in members.items()], np.array(indices)
+        if TOLD_BY_EACH in members:
+            rows, models = self.router.models_of(table_of_messages(parsed, models, read * self.stride, sniffed))
+            parsed, read = parsed.take(pa.array(rows)), read[rows]
+        if not models:
+            return indices
+        table = table_of_messages(parsed, models, read * self.stride, sniffed)
         self._keep(group, table)
-        odd = [indices[row] for row in np.flatnonzero(table.odd)]
-        for model, own in members.items():
-            for index in self.sampled.intersection(own).difference(odd):
-                self._count_unknown(event_of(parse_json(self._value(index))), group.kind, model)
-        return odd
+        model_of = np.repeat([model for model, _ in models], [n for _, n in models])
+        for row in np.flatnonzero(np.isin(read, [*self.sampled]) & ~table.odd).tolist():
+            event = event_of(parse_json(self._value(int(read[row]))))
+            self._count_unknown(event, group.kind, str(model_of[row]))
+        return sorted(set(indices).difference(read[~table.odd].tolist()))
 
     def _read_message(self, index: int) -> None:
         """Read a JSON message event by event."""

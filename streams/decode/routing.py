@@ -14,12 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from driftline.events import MISSING, OTHER, Mask
+from driftline.events import MISSING, OTHER, Ints, Mask
 from streams.decode.arrow import Find, as_codes, nulls
 from streams.decode.columns import Table
 from streams.decode.messages import Marks, Refused
 from streams.decode.shapes import Event, EventShape, Kind, Paths, TopicRoute, lookup
 from streams.decode.values import text_of
+
+TOLD_BY_EACH = ""
+"""Stands for the model of messages that are read together, and each of which tells its own."""
 
 _TELLING: tuple[Kind, ...] = ("label", "prediction")
 """Kinds that an event shows by a field of that name, in the order in which they are tried."""
@@ -137,11 +140,16 @@ class Router:
     def guess(
         self, marks: Marks, indices: Sequence[int], value_of: Callable[[int], bytes]
     ) -> dict[tuple[Group, str] | None, list[int]]:
-        """Sort messages with the same headers by probable group and model; None is "can't tell without parsing"."""
+        """Sort messages with the same headers by probable group and model; None is "can't tell without parsing".
+
+        Where all models are alike, none is looked for: the model is `TOLD_BY_EACH`.
+        """
         model = self._told_model(marks)
         kinds = self.kinds_by_model.get(model or "", ())
         if model is not None and (len(kinds) <= 1 or marks.kind is not None):
             return {self._group_of(model, b"", marks): list(indices)}  # there is nothing to look for in the messages
+        if model is None and (group := self._group_of_all(marks)) is not None:
+            return {(group, TOLD_BY_EACH): list(indices)}
         groups: dict[tuple[Group, str] | None, list[int]] = {}
         of_model: dict[str | None, list[int]] = {}
         for index in indices:
@@ -156,6 +164,13 @@ class Router:
             if guess is None or guess[0].kind_told:
                 of_model[name] = members  # nothing else in the message was looked at
         return groups
+
+    def _group_of_all(self, marks: Marks) -> Group | None:
+        """Return the group of messages of any model, if all of the topic's are alike and their kind is told."""
+        if len({*self.alike.values()}) > 1:
+            return None
+        found = self._group(self.route.models[0], marks, lambda names: False)
+        return found[0] if found is not None and found[0].kind_told else None
 
     def _told_model(self, marks: Marks) -> str | None:
         return self.only_model if marks.model is None else marks.model
@@ -208,6 +223,18 @@ class Router:
         """List the paths that would show that a message is of another model or kind than guessed."""
         paths = () if group.model_told else self.model_paths
         return paths + tuple(path for kind in self._other_kinds(group) for path in self.shapes[group.model].paths[kind])
+
+    def models_of(self, table: Table) -> tuple[Ints, list[tuple[str, int]]]:
+        """Return the rows of a table that tell a model of the topic, model by model, and how many each has of them."""
+        array = table.column(self.model_paths)
+        if array is None:
+            return np.empty(0, np.int64), []
+        coded, _ = as_codes(array)
+        known = np.array([*(name in self.kinds_by_model for name in coded.values), False, False])
+        rows = np.flatnonzero(known[coded.codes] & ~table.odd)
+        rows = rows[np.argsort(coded.codes[rows], kind="stable")]
+        counts = np.bincount(coded.codes[rows], minlength=len(coded.values)).tolist()
+        return rows, [(name, n) for name, n in zip(coded.values, counts, strict=True) if n]
 
     def mark_others(self, table: Table, group: Group) -> None:
         """Mark the rows as odd that are of another model or kind than guessed."""
