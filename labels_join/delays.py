@@ -1,22 +1,21 @@
-"""How late are labels, by true class and score, and what would a window's metrics be if none were? Pure functions.
+"""How late are labels, by true class and score? Pure functions.
 
 Labels are counted by the block of cohorts they belong to and by how long after the end of their cohort's grain they
 came. From cohorts that are too young for slow labels nothing follows about these (they are right-truncated), so the
 share of labels that are in by some age is a product of reverse hazards: of the labels that cohorts of at least some age
-had by then, how many came last. What no cohort was old enough to show is not known: then there is no correction.
+had by then, how many came last. What no cohort was old enough to show is not known: then nothing can be corrected
+(`labels_join.correction`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from detectors.metrics import Estimate, wilson
 from detectors.reference.profile import Profile
-from detectors.reference.summaries import Ints
+from detectors.reference.summaries import Ints, Mask
 from driftline.events import Floats
 from labels_join.maturity import CLASS_LABELS_MIN
 from labels_join.outcomes import outcome_histogram, outcome_shape
@@ -32,16 +31,11 @@ GROUPED_CLASSES_MAX = 10
 GROUP_LABELS_MIN = 100
 """With fewer labels of grown-up cohorts, a group of scores has the delays of all its class."""
 
-WEIGHT_MAX = 20.0
-"""A label that stands for more is no evidence yet."""
-
 MATURE_SHARE = 0.95
 """A window is mature when so many of each class's labels are in."""
 
 YOUNG = "no cohort is as old as the horizon yet: nobody can know how many labels are still to come"
 SPARSE = f"fewer than {CLASS_LABELS_MIN} labels of some class have come to cohorts as old as the horizon"
-TOO_YOUNG = "too few of its labels can be in by now"
-NO_LABEL = "no label is in yet"
 
 
 def strata_of(vector: Ints, profile: Profile, positive_class: str | None) -> Ints:
@@ -54,21 +48,38 @@ def strata_of(vector: Ints, profile: Profile, positive_class: str | None) -> Int
         return vector[:1].reshape(1, 1, 1).copy()
     n_classes, _, n_score_bins = outcome_shape(profile)
     cells, n = outcome_histogram(vector, profile)
-    place = np.arange(n_classes)
-    if profile.task == "binary":
-        known = [name == positive_class for name in profile.classes]
-        place = np.array([*known, positive_class not in profile.classes], np.int64)
+    place = _places(profile, positive_class)
     n_places = int(place.max(initial=1)) + 1
     n_groups = SCORE_GROUPS + 1 if n_places <= GROUPED_CLASSES_MAX else 1
-    group = (
-        np.arange(n_score_bins) * SCORE_GROUPS // max(n_score_bins - 1, 1)
-        if n_groups > 1
-        else np.zeros(n_score_bins, int)
-    )
+    group = score_groups(profile) if n_groups > 1 else np.zeros(n_score_bins, int)
     counts = np.zeros((n_places, n_places, n_groups), np.int64)
     predicted, true = place[cells // n_score_bins % n_classes], place[cells // (n_score_bins * n_classes)]
     np.add.at(counts, (predicted, true, group[cells % n_score_bins]), n)
     return counts
+
+
+def by_score_of(vector: Ints, profile: Profile, positive_class: str | None) -> Ints:
+    """Return int64 [score bins, 2]: negatives and positives of a binary task's pairs that have a score."""
+    n_classes, _, n_score_bins = outcome_shape(profile)
+    cells, n = outcome_histogram(vector, profile)
+    counts = np.zeros((n_score_bins, 2), np.int64)
+    true = _places(profile, positive_class)[cells // (n_score_bins * n_classes)]
+    np.add.at(counts, (cells % n_score_bins, true), n)
+    return counts[:-1]
+
+
+def score_groups(profile: Profile) -> Ints:
+    """Return int64 [score bins + 1]: the group of scores that each bin is in; last is what has no score."""
+    n_score_bins = profile.unscored_bin + 1
+    return np.arange(n_score_bins) * SCORE_GROUPS // max(n_score_bins - 1, 1)
+
+
+def _places(profile: Profile, positive_class: str | None) -> Ints:
+    """Return what each class of the profile, and last the unknown, counts as: of a binary task, whether positive."""
+    if profile.task != "binary":
+        return np.arange(len(profile.classes) + 1)
+    known = [name == positive_class for name in profile.classes]
+    return np.array([*known, positive_class not in profile.classes], np.int64)
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,9 @@ class DelayCurves(NamedTuple):
         float64 [ages, true classes, score groups]; share of labels that are in by each age.
     log_variance
         The same shape; variance of the logarithm of the share.
+    has_own
+        bool [true classes, score groups]; whether a group has delays of its own. The others of a class share one
+        estimate, so they are off together.
     of_all
         float64 [ages]; share of labels of whatever class.
     mature_after_ms
@@ -156,6 +170,7 @@ class DelayCurves(NamedTuple):
     spec: DelaySpec
     share: Floats
     log_variance: Floats
+    has_own: Mask
     of_all: Floats
     mature_after_ms: int
 
@@ -206,7 +221,7 @@ def delay_curves(spec: DelaySpec, delays: Delays, now_ms: int) -> DelayCurves | 
     share = np.where(known, share, of_class[:, :, None])
     variance = np.where(known, variance, class_variance[:, :, None])
     ripe = np.flatnonzero((of_class[:, present] >= MATURE_SHARE).all(axis=1))
-    return DelayCurves(spec, share, variance, of_all, int(ages[ripe[0]]))
+    return DelayCurves(spec, share, variance, known, of_all, int(ages[ripe[0]]))
 
 
 def _product(came: Ints, by_then: Ints) -> tuple[Floats, Floats]:
@@ -219,113 +234,3 @@ def _product(came: Ints, by_then: Ints) -> tuple[Floats, Floats]:
     variance = np.cumsum(spread[::-1], axis=0)[::-1]
     ends = np.ones((1, *came.shape[1:]))
     return np.concatenate((after[1:], ends)), np.concatenate((variance[1:], ends * 0.0))
-
-
-class Corrected(NamedTuple):
-    """Metrics of a window as if no label were late, by name, and what share of its labels is in.
-
-    Parameters
-    ----------
-    reason
-        Why there are none; None where there are some.
-    """
-
-    metrics: Mapping[str, Estimate]
-    expected_coverage: float | None
-    mature_after_ms: int | None
-    reason: str | None
-
-
-def corrected(
-    curves: DelayCurves | str, grains: Sequence[tuple[int, Ints]], wanted: Iterable[str], classes: Sequence[str]
-) -> Corrected:
-    """Correct a window's metrics for labels that are late in an informative way.
-
-    Parameters
-    ----------
-    curves
-        What is known of delays, or why nothing is.
-    grains
-        Of each of the window's grains that has pairs its age, and the pairs as `strata_of` returns them.
-    wanted
-        Names of metrics; those that follow from counts of predicted and true classes are corrected.
-    classes
-        Names of the true classes, without the unknown.
-
-    Notes
-    -----
-    Each pair counts for as many as its own label stands for, 1 / P(in by now | class, score, age). An interval holds
-    the noise of the pairs, sum (weight x slope)², and that of the delays; it is Wilson's of as many rows as would be as
-    unsure, which is the estimate's `n`.
-
-    References
-    ----------
-    .. [1] D. G. Horvitz and D. J. Thompson, "A generalization of sampling without replacement from a finite universe",
-       JASA 47, 1952.
-    """
-    if isinstance(curves, str):
-        return Corrected({}, None, None, curves)
-    if not grains:
-        return Corrected({}, None, curves.mature_after_ms, NO_LABEL)
-    at = [(counts, *curves.at(age_ms)) for age_ms, counts in grains]
-    if any((1.0 / np.maximum(share, 1e-9) > WEIGHT_MAX).any() for _, share, _, _ in at):
-        return Corrected({}, min(of_all for *_, of_all in at), curves.mature_after_ms, TOO_YOUNG)
-    weights = [1.0 / np.clip(share, 1e-9, 1.0) for _, share, _, _ in at]
-    weighted = [counts * weight for (counts, *_), weight in zip(at, weights, strict=True)]
-    n, total = sum(int(counts.sum()) for counts, *_ in at), sum(float(of.sum()) for of in weighted)
-    expected = n / total if total > 0 else min(of_all for *_, of_all in at)
-    metrics = {}
-    told = np.ones(weighted[0].shape[:2])
-    if len(told) > len(classes):
-        told[-1, -1] = 0.0  # of neither side a known class: as in the metrics, nobody can tell whether it was right
-    confusion = np.sum(weighted, axis=0).sum(axis=2) * told
-    if confusion.any() and len(confusion) > 1:
-        squares = np.sum([of * weight for of, weight in zip(weighted, weights, strict=True)], axis=0).sum(axis=2) * told
-        for name in wanted:
-            found = _value_and_slopes(name, confusion, classes)
-            if found is not None:
-                value, slopes = found
-                pulls = [
-                    (of * slopes[:, :, None]).sum(axis=0) * np.sqrt(variance)
-                    for of, (_, _, variance, _) in zip(weighted, at, strict=True)
-                ]
-                variance = float((squares * slopes**2).sum()) + float((np.abs(pulls).sum(axis=0) ** 2).sum())
-                nearly = min(max(value, 0.5 / (n + 1)), 1.0 - 0.5 / (n + 1))
-                worth = min(nearly * (1.0 - nearly) / max(variance, 1e-15), float(n))
-                metrics[name] = Estimate(value, *wilson(value * worth, worth), round(worth))
-    return Corrected(metrics, expected, curves.mature_after_ms, None)
-
-
-_OF_BINARY = {"precision": ("precision", 1), "recall": ("recall", 1), "specificity": ("recall", 0), "f1": ("f1", 1)}
-
-
-def _value_and_slopes(name: str, confusion: Floats, classes: Sequence[str]) -> tuple[float, Floats] | None:
-    """Return a metric and how it moves with one more row in each cell [predicted, true]; None if it is not of these."""
-    k, hits = len(confusion), np.diagonal(confusion)
-    if name == "accuracy":
-        value = float(hits.sum() / confusion.sum())
-        return value, (np.eye(k) - value) / confusion.sum()
-    kind, _, of_class = name.partition(".")
-    how, _, averaged = name.partition("_")
-    if name in _OF_BINARY and len(classes) == 2:
-        kind, place = _OF_BINARY[name]
-        weighs = np.eye(k)[place]
-    elif of_class:
-        if of_class not in classes:
-            return None
-        weighs = np.eye(k)[classes.index(of_class)]
-    elif how == "macro" and averaged in ("precision", "recall", "f1"):
-        kind, seen = averaged, (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
-        weighs = seen / seen.sum()
-    else:
-        return None
-    predicted, true = confusion.sum(axis=1), confusion.sum(axis=0)
-    below = {"precision": predicted, "recall": true, "f1": (predicted + true) / 2.0}[kind]
-    if not (below[weighs > 0] > 0).any():
-        return None
-    safe = np.where(below > 0, below, 1.0)
-    values = hits / safe
-    by_class = values * weighs / safe
-    row, column = {"precision": (1.0, 0.0), "recall": (0.0, 1.0), "f1": (0.5, 0.5)}[kind]
-    slopes = np.diag(weighs / safe) - row * by_class[:, None] - column * by_class[None, :]
-    return float(values @ weighs), slopes

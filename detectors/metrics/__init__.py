@@ -7,7 +7,16 @@ is not defined (no positives, nothing predicted) is None with a reason, never Na
 from detectors.metrics.classes import NO_LABELS, ClassMetrics, binary_metrics, class_metrics, multiclass_metrics
 from detectors.metrics.errors import bias, r_squared, regression_metrics
 from detectors.metrics.estimates import Z95, Estimate, mean, proportion, times, undefined, wilson
-from detectors.metrics.scores import Binned, average_precision, calibration_error, roc_auc
+from detectors.metrics.scores import (
+    Binned,
+    area_interval,
+    average_precision,
+    calibration_error,
+    calibration_groups,
+    logit_interval,
+    roc_auc,
+)
+from detectors.metrics.slopes import Sloped, area_slopes, average_precision_slopes, mean_slopes, share_slopes
 from detectors.metrics.sums import (
     LIMBS,
     STEPS_MAX,
@@ -27,20 +36,28 @@ __all__ = [
     "Binned",
     "ClassMetrics",
     "Estimate",
+    "Sloped",
+    "area_interval",
+    "area_slopes",
     "average_precision",
+    "average_precision_slopes",
     "bias",
     "binary_metrics",
     "calibration_error",
+    "calibration_groups",
     "class_metrics",
     "error_limbs",
     "limbs_value",
+    "logit_interval",
     "mean",
+    "mean_slopes",
     "moment_limbs",
     "multiclass_metrics",
     "proportion",
     "r_squared",
     "regression_metrics",
     "roc_auc",
+    "share_slopes",
     "times",
     "to_steps",
     "undefined",

@@ -67,9 +67,7 @@ def roc_auc(histogram: IntArray) -> Binned:
     below = np.cumsum(occupied[:, 0]) - occupied[:, 0]
     tied = int((occupied[:, 0] * occupied[:, 1]).sum())
     area = (2 * int((below * occupied[:, 1]).sum()) + tied) / (2 * pairs)
-    low = _auc_bound(area, negatives, positives)
-    high = 1.0 - _auc_bound(1.0 - area, negatives, positives)
-    return Binned(area, low, high, tied / (2 * pairs))
+    return Binned(area, *area_interval(area, negatives, positives), tied / (2 * pairs))
 
 
 def average_precision(histogram: IntArray) -> Binned:
@@ -113,10 +111,18 @@ def average_precision(histogram: IntArray) -> Binned:
     hits = above[:, 1] + positives
     best = float((positives * hits / np.maximum(hits + above[:, 0], 1.0)).sum() / n_positives)
     worst = _precisions(above[:, 1], above[:, 0] + negatives, positives) / n_positives
-    return Binned(value, *_logit_interval(value, n_positives), max(best - value, value - worst, 0.0))
+    return Binned(value, *logit_interval(value, n_positives), max(best - value, value - worst, 0.0))
 
 
-def calibration_error(histogram: IntArray, score_edges: FloatArray) -> Binned:
+def calibration_groups(n_bins: int) -> IntArray:
+    """Return where the groups of neighbouring score bins begin whose calibration is looked at: 15 at most."""
+    n_groups = min(CALIBRATION_GROUPS, n_bins)
+    return np.arange(n_groups) * n_bins // n_groups
+
+
+def calibration_error(
+    histogram: IntArray | FloatArray, score_edges: FloatArray, inflation: FloatArray | None = None
+) -> Binned:
     """Return the expected calibration error: how far scores are from the shares of positives, in the mean.
 
     Parameters
@@ -125,6 +131,8 @@ def calibration_error(histogram: IntArray, score_edges: FloatArray) -> Binned:
         Counts, shape ``(bins, 2)``: rows by rising score in [0, 1], columns are true negatives and positives.
     score_edges
         Inner edges of the bins.
+    inflation
+        Of weighted counts: how many times as unsure as of so many rows the share of positives is, by group.
 
     Returns
     -------
@@ -144,21 +152,22 @@ def calibration_error(histogram: IntArray, score_edges: FloatArray) -> Binned:
     .. [1] J. Nixon et al., "Measuring calibration in deep learning", CVPR workshops 2019.
     """
     rows = histogram.sum(axis=1)
-    n = int(rows.sum())
+    n = rows.sum().item()
     if not n:
         return Binned(None, None, None, None)
     bounds = np.concatenate(([0.0], np.clip(score_edges, 0.0, 1.0), [1.0]))
-    n_groups = min(CALIBRATION_GROUPS, len(rows))
-    starts = np.arange(n_groups) * len(rows) // n_groups
+    starts = calibration_groups(len(rows))
+    unsure = (np.ones(len(starts)) if inflation is None else inflation).tolist()
     of_group, positives = np.add.reduceat(rows, starts), np.add.reduceat(histogram[:, 1], starts)
     scores = np.add.reduceat(rows * (bounds[:-1] + bounds[1:]) / 2.0, starts)
     # Two-sided, for all groups together: a quantile that 5 % shared by all of them leave.
-    z = -float(ndtri(0.025 / n_groups))
+    z = -float(ndtri(0.025 / len(starts)))
     value = low = high = 0.0
-    for size, hits, total in zip(of_group.tolist(), positives.tolist(), scores.tolist(), strict=True):
+    groups = zip(of_group.tolist(), positives.tolist(), scores.tolist(), unsure, strict=True)
+    for size, hits, total, times in groups:
         if size:
             share, score = hits / size, total / size
-            least, most = wilson(hits, size, z)
+            least, most = wilson(hits / times, size / times, z)
             value += abs(share - score) * size / n
             low += max(least - score, score - most, 0.0) * size / n
             high += max(most - score, score - least) * size / n
@@ -172,7 +181,8 @@ def _precisions(true: FloatArray, false: FloatArray, positives: FloatArray) -> f
     return float((positives - false * (digamma(start + positives) - digamma(start))).sum())
 
 
-def _logit_interval(value: float, n: int) -> tuple[float, float]:
+def logit_interval(value: float, n: float) -> tuple[float, float]:
+    """Return the interval of an average precision with so many positives."""
     if not 0.0 < value < 1.0:
         low, high = wilson(value * n, n)
         return low, high
@@ -180,7 +190,12 @@ def _logit_interval(value: float, n: int) -> tuple[float, float]:
     return float(expit(logit - error)), float(expit(logit + error))
 
 
-def _auc_bound(area: float, negatives: int, positives: int) -> float:
+def area_interval(area: float, negatives: float, positives: float) -> tuple[float, float]:
+    """Return the interval of an area under the ROC curve of so many rows, see `roc_auc`."""
+    return _area_bound(area, negatives, positives), 1.0 - _area_bound(1.0 - area, negatives, positives)
+
+
+def _area_bound(area: float, negatives: float, positives: float) -> float:
     """Return the lower bound: where the area is Z95 standard errors above it."""
 
     def excess(bound: float) -> float:

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from detectors.metrics import Estimate
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import ALL_TRAFFIC, Ints, merge_vectors
 from driftline.store.connection import Connection, rows, timestamp
-from labels_join.delays import Corrected, corrected, strata_of
+from labels_join.correction import Corrected, LateGrain, corrected
 from labels_join.estimate import estimated_metrics
 from labels_join.performance import labels_by_class, metrics_of
 from streams.closing.delays import LabelDelays
@@ -160,16 +161,18 @@ class Measures:
             merged = [await self._outcomes(basis, *of) for of in sorted(of_profile.items())]
             metrics = metrics_of(merged, self._model.settings.positive_class, performance.metrics)
             sizes = n_predictions.get(group, 0), n_labelled
-            late = await self._corrected(group, by_grain[group], as_of_ms) if basis == "cohort" else None
+            late = await self._corrected(group, by_grain[group], metrics, as_of_ms) if basis == "cohort" else None
             measured.append(MeasuredGroup(window, group, basis, metrics, *sizes, labels.keep_share, late))
         return measured, emptied
 
     async def _corrected(
-        self, group: Group, by_grain: Mapping[tuple[int, int], list[bytes]], as_of_ms: int
+        self,
+        group: Group,
+        by_grain: Mapping[tuple[int, int], list[bytes]],
+        metrics: Mapping[str, Estimate],
+        as_of_ms: int,
     ) -> Corrected:
         """Correct a cohort's metrics for late labels, by the delays of all traffic of its version."""
-        settings = self._model.settings
-        assert settings.performance is not None
         curves = self._delays.curves(group.version, as_of_ms)
         in_force = self._layouts.get(group.version)
         if isinstance(curves, str) or in_force is None or any(of != in_force[0] for _, of in by_grain):
@@ -179,9 +182,8 @@ class Measures:
         for (grain_ms, profile_id), vectors in sorted(by_grain.items()):
             vector = await self._store.merge_vectors("cohort", profile_id, vectors)
             age_ms = max(0, self._delays.known_at(as_of_ms) - grain_ms - self._model.grain_ms)
-            grains.append((age_ms, strata_of(vector, profile, settings.positive_class)))
-        classes = ("negative", "positive") if profile.task == "binary" else profile.classes
-        return corrected(curves, grains, settings.performance.metrics, classes)
+            grains.append(LateGrain.of(age_ms, vector, profile, self._model.settings.positive_class))
+        return corrected(curves, grains, metrics, profile)
 
     async def _outcomes(self, basis: Basis, profile_id: int, parts: Iterable[Rollup]) -> tuple[Ints, Profile]:
         layout = await self._profiles.layout(self._connection, profile_id)

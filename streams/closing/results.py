@@ -12,7 +12,7 @@ import numpy as np
 from detectors.metrics import Estimate
 from driftline.store.arrays import pg_array, pg_text_array
 from driftline.store.connection import Connection, run, timestamp
-from labels_join.delays import Corrected
+from labels_join.correction import Corrected
 from streams.closing.rollups import Group
 from streams.judging.quality import NO_CHECKS, Quality
 from streams.judging.verdicts import Verdict
@@ -94,8 +94,9 @@ class MeasuredGroup:
     def reason(self, metric: str) -> str:
         """Return why there is no value, no interval, or no correction; nothing where all are there."""
         why = self.metrics[metric].reason
-        if why is None and self.corrected is not None and self.corrected.reason is not None:
-            return f"not corrected for late labels: {self.corrected.reason}"
+        uncorrected = self.corrected.why_not(metric) if self.corrected is not None else None
+        if why is None and uncorrected is not None:
+            return f"not corrected for late labels: {uncorrected}"
         return why or ""
 
 
