@@ -25,7 +25,7 @@ help:
 	@echo "make bench-store  measure sizes and query times of a month of results; ARGS: --models, --days, --json, --out FILE"
 	@echo "make bench-all  measure all that is committed again, an hour on a quiet machine: docs/benchmarks, capacity's constants"
 	@echo "make bench-detection  compare detectors with peers: false alarms, changes found, delay; ARGS: --quick, --tools, --out"
-	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments with late labels"
+	@echo "make test-long  compare live workers with a replay on all 208,892 rows, not on 60,000; 200 deployments and 2,000 histories with late labels"
 	@echo "make simulate SEEDS=1000  play histories of crashes, lost answers and rebalances, each against a careful reader's"
 	@echo "make fuzz MESSAGES=10000000  send mutated messages, files, configurations and requests through every door"
 	@echo "make chaos   kill, stop, cut and fill up what real workers need, fault by fault; ARGS: --faults NAME,NAME --quick --out FILE"
@@ -79,7 +79,7 @@ check: setup
 
 test-long: setup
 	@DRIFTLINE_TEST_ROWS=208892 DRIFTLINE_TEST_SEEDS=200 $(BIN)/python -m pytest tests/acceptance/test_live_equals_replay.py \
-		tests/unit/labels_join/test_lagging_class.py $(ARGS)
+		tests/unit/labels_join/test_lagging_class.py tests/unit/labels_join/test_correction.py $(ARGS)
 
 .venv-peers/installed.stamp: benchmarks/peers/requirements.lock | .venv/bin/python
 	@echo "installing what benchmarks compare with (a minute or two)"

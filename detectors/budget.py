@@ -24,7 +24,7 @@ EXACT_LEAST, EXACT_MAX = 1e-15, 1e-5
 """Of tests whose p-values are exact however small. Broken data are not missed by asking for so much."""
 
 SHARED_MAX = 0.99
-CUTS_A_DELTA = {"adwin": 1 / 200, "page_hinkley": 1 / 15, "cusum": 1 / 12, "ddm": 1 / 20, "hddm_a": 1 / 10}
+CUTS_A_DELTA = {"adwin": 1 / 200, "page_hinkley": 1 / 15, "cusum": 1 / 12, "ddm": 1 / 20, "hddm_a": 1 / 5}
 """How often a sequential detector finds a change in an unchanged independent series, for each pane and unit of delta:
 at most so often where it was measured (`docs/statistics.md`), which is less than their bounds promise."""
 

@@ -66,6 +66,9 @@ def cause_in_words(cause: Mapping[str, Any]) -> str:
     >>> score = {"by": "score", "inputs": 0.0, "relation": -0.119}
     >>> cause_in_words({"metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75, "because": [score, by]})
     'recall (cohort 0.61, floor 0.75): other inputs -0.12, other answers +0.001, age -0.11'
+    >>> of = {"because": [score], "features_unknown": "no labels"}
+    >>> cause_in_words({"metric": "recall", "basis": "cohort", "value": 0.61, "floor": 0.75, **of})
+    'recall (cohort 0.61, floor 0.75): other inputs +0.00, other answers -0.12; by feature not known: no labels'
     >>> moved = {"bin": "missing", "reference_share": 0.0, "current_share": 0.95}
     >>> cause_in_words({"feature": "age", "bins": [moved], "break": "missing"})
     'age: broken pipeline? values are missing (missing 0.0% -> 95.0%)'
@@ -109,6 +112,8 @@ def _why_worse(cause: Mapping[str, Any]) -> str:
         if most is not None:
             named = most["segment"] if "segment" in most else most["feature"]
             told += f", {named} {_signed(most['inputs'] + most.get('relation', 0.0))}"
+        if unknown := cause.get("features_unknown"):
+            told += f"; by feature not known: {unknown}"
     breaks = cause.get("breaks", ())
     return f"{told}; broken pipeline? {', '.join(breaks[:3])}" if breaks else told
 

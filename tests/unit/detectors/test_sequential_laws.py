@@ -193,7 +193,7 @@ def test_false_alarms_are_rarer_than_delta_a_pane(name: str, n: int, chance: flo
 
 
 @OURS
-@pytest.mark.parametrize(("n", "chance"), [(20, 0.05), (50, 0.3), (200, 0.3)])
+@pytest.mark.parametrize(("n", "chance"), [(20, 0.05), (50, 0.3), (200, 0.3), (100, 0.5)])
 def test_false_alarms_are_as_rare_as_the_budget_reckons(name: str, n: int, chance: float) -> None:
     series, panes = 2000, 200
     bank, false = shares(name, series), 0
