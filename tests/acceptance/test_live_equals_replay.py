@@ -54,7 +54,7 @@ models:
     segments: [SEX]
     windows: {{length: 1h, slide: 1h, out_of_orderness: 10m, restate_after: 1s}}
     # So low that chance alone opens and closes episodes of both kinds.
-    drift: {{psi: {{effect: 0.004}}, significance: 0.01}}
+    drift: {{psi: {{effect: 0.004}}, significance: 0.03}}
     performance: {{floor: {{accuracy: 0.8}}}}
     retraining: {{consecutive: 1, cooldown: 3h}}
 """
