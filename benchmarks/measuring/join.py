@@ -1,10 +1,11 @@
 """How many labels a second find their predictions among millions, in memory and beyond it?
 
-The store is filled by a worker, with predictions of a month; then workers drain topics of labels, with and without
-`prediction_timestamp` in turns. Last the server is started again within a memory control group smaller than what it
-stores, with nothing of it left in the system's cache. Invariants: labels are of predictions chosen by chance, so every
-one is a probe of its own; each must have made its pair, and what came of them, by day, classes and score, must be what
-numpy counts.
+The store is filled by a worker, with predictions of a month, and vacuumed: within a month autovacuum does that to all
+but the rows of the last minute, and here the month takes a minute. Then workers drain topics of labels, with and
+without `prediction_timestamp` in turns. Last the server is started again within a memory control group smaller than
+what it stores, with nothing of it left in the system's cache. Invariants: labels are of predictions chosen by chance,
+so every one is a probe of its own; each must have made its pair, and what came of them, by day, classes and score, must
+be what numpy counts.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class _Join:
             running, goal = start(), ends(self.stage.bootstrap_servers, [self.predictions])
             with psycopg.connect(url, autocommit=True) as connection:
                 running.wait(lambda: goal.items() <= positions(connection).items(), "the store to fill", DRAIN_S_MAX)
+                connection.execute("vacuum driftline.prediction")
 
     def drain(self, figure: str, url: str, process: psutil.Process, *, with_time: bool) -> None:
         """Drain the next labels."""
