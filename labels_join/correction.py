@@ -131,27 +131,32 @@ def _metrics(
 ) -> dict[str, Estimate]:
     if profile.task == "regression":
         return {}
-    classes = ("negative", "positive") if profile.task == "binary" else profile.classes
-    counts = np.stack([grain.strata for grain in grains])
-    if counts.shape[2] > len(classes):
-        counts[:, -1, -1] = 0  # of neither side a known class: as in the metrics, nobody can tell whether it was right
-    _, _, n_true, n_groups = counts.shape
-    true, group = np.arange(n_true)[None, :, None], np.arange(n_groups)[None, None, :]
-    pairs = _weighed(curves, grains, counts, np.broadcast_to(true * n_groups + group, counts.shape[1:]))
-    scored = None
-    if profile.task == "binary":
-        group, true = score_groups(profile)[:-1, None], np.arange(2)[None, :]
-        scored = _weighed(curves, grains, np.stack([grain.by_score for grain in grains]), true * n_groups + group)
+    defined = {name: naive for name, naive in metrics.items() if naive.value is not None}
+    of_scores = {name: naive for name, naive in defined.items() if name in _OF_SCORES}
     found: dict[str, Estimate | None] = {}
-    for name, naive in metrics.items():
-        if naive.value is None:
-            continue
-        if name in _OF_SCORES:
-            assert scored is not None, "only binary tasks have such metrics"
-            found[name] = _OF_SCORES[name](scored, profile, naive)
-        elif pairs.n:
-            found[name] = _share(name, pairs, classes)
+    if of_scores:
+        scored = _scored(curves, grains, profile)
+        found |= {name: _OF_SCORES[name](scored, profile, naive) for name, naive in of_scores.items()}
+    classes = ("negative", "positive") if profile.task == "binary" else profile.classes
+    pairs = _classified(curves, grains, len(classes))
+    if pairs.n:
+        found |= {name: _share(name, pairs, classes) for name in defined if name not in of_scores}
     return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _classified(curves: DelayCurves, grains: Sequence[LateGrain], n_classes: int) -> _Weighed:
+    """Weigh pairs by predicted class, true class and group of scores."""
+    counts = np.stack([grain.strata for grain in grains])
+    if counts.shape[2] > n_classes:
+        counts[:, -1, -1] = 0  # of neither side a known class: as in the metrics, nobody can tell whether it was right
+    stratum = np.arange(curves.has_own.size).reshape(curves.has_own.shape)
+    return _weighed(curves, grains, counts, np.broadcast_to(stratum, counts.shape[1:]))
+
+
+def _scored(curves: DelayCurves, grains: Sequence[LateGrain], profile: Profile) -> _Weighed:
+    """Weigh a binary task's pairs by score bin and true class."""
+    stratum = np.arange(curves.has_own.size).reshape(curves.has_own.shape).T[score_groups(profile)[:-1]]
+    return _weighed(curves, grains, np.stack([grain.by_score for grain in grains]), stratum)
 
 
 @dataclass(frozen=True)
@@ -285,6 +290,8 @@ def _loss(scored: _Weighed, losses: Floats, naive: Estimate) -> Estimate:
     unweighed = float((scored.seen * losses).sum() / scored.n)
     assert naive.value is not None
     value = max(0.0, naive.value + found.value - unweighed)
+    if scored.n == 1:
+        return Estimate(value, None, None, 1)  # as of a mean: a single value has no interval
     # Losses are skewed: a few pairs make up much of them, and their mean is more nearly normal as a logarithm.
     factor = math.exp(Z95 * scored.variance(found.slopes) ** 0.5 / value) if value > 0.0 else 1.0
     interval = value / factor, value * factor

@@ -217,6 +217,11 @@ def test_windows_of_one_class_or_without_a_mistake_have_numbers_or_nothing(true:
         assert found.low <= found.value <= found.high, name
 
 
+def test_the_loss_of_a_single_label_has_no_interval() -> None:
+    _, of = corrected_of(reference(LATE_POSITIVES), curves_of(4), np.array([1]), np.array([0.9]), 14, ["brier"])
+    assert of.metrics["brier"][:3] == (pytest.approx(0.01, abs=1e-6), None, None)
+
+
 @pytest.mark.parametrize("predicted", [[2, 2, 0, 1, 1, 0], [2, 2, 2]])
 def test_of_several_classes_too_also_where_nobody_knows_them(predicted: list[int]) -> None:
     profile = multiclass_profile("ant", "bee")
