@@ -3,7 +3,8 @@
 Everything here is 64-bit integers, so merging is exact and its order never matters. A pane's vector is dense first, in
 the layout its reference profile gives (`PaneLayout`), then sparse: one packed integer for each occupied cell of the
 histogram of score x predicted class, and behind these one for each feature that had odd values: numbers outside of the
-reference's range, and what is no category at all. Most features of most panes have none, so that costs no room.
+reference's range, and what is no category at all. Most features of most panes have none, so that costs no room. While
+a vector waits for its slide, the counts of its bins have 16 bits if they fit (`narrowed`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from detectors.reference.profile import FeatureProfile, Profile, standardised_st
 from detectors.reference.reconstruction import RECONSTRUCTION, errors
 from detectors.reference.summaries import unpack_cells
 from driftline.events import Coded, FeatureColumn, Floats, Ints, Mask, Numeric
+
+COUNT_MAX = 2**16 - 1
+"""What 16 bits hold."""
 
 NO_PROFILE = 0
 """Stands for the profile of panes that hold nothing but a count."""
@@ -154,6 +158,37 @@ class PaneDeltas:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+def narrowed(vectors: Sequence[bytes], n_bins: int) -> list[bytes]:
+    """Write the counts of bins, the first in each vector, in 16 bits each if all fit: half as much to be stored.
+
+    What is written so tells it by its length, four bytes more than a multiple of eight; see `widened`.
+    """
+    dense = np.frombuffer(b"".join([vector[: 8 * n_bins] for vector in vectors]), "<i8")
+    if not n_bins or int(dense.max(initial=0)) > COUNT_MAX:
+        return list(vectors)
+    counts = np.zeros((len(vectors), n_bins + -n_bins % 4), "<u2")
+    counts[:, :n_bins] = dense.reshape(-1, n_bins)
+    head = n_bins.to_bytes(4, "little")
+    return [head + row.tobytes() + vector[8 * n_bins :] for row, vector in zip(counts, vectors, strict=True)]
+
+
+def widened(vector: bytes) -> bytes:
+    """Return a vector as it was before `narrowed`, also one that never was.
+
+    Examples
+    --------
+    >>> vector = np.array([3, 0, 65535, 1 << 40]).tobytes()
+    >>> [narrow] = narrowed([vector], 3)
+    >>> len(vector), len(narrow), widened(narrow) == widened(vector) == vector
+    (32, 20, True)
+    """
+    if len(vector) % 8 != 4:
+        return vector
+    n_bins = int.from_bytes(vector[:4], "little")
+    counts = np.frombuffer(vector, "<u2", n_bins, 4)
+    return counts.astype("<i8").tobytes() + vector[4 + 2 * (n_bins + -n_bins % 4) :]
 
 
 def class_indices(column: Coded, profile: Profile) -> Ints:

@@ -16,6 +16,7 @@ from benchmarks.setting.stage import WrongAnswerError
 from benchmarks.setting.traffic import Traffic
 from detectors.reference.profile import FeatureProfile, Profile
 from driftline.events import Coded, Floats, Ints, Numeric, PredictionBatch
+from streams.panes import widened
 
 DAY_MS = 86_400_000
 COUNT_BITS = 32
@@ -71,7 +72,7 @@ def check_panes(
         for group in groups:
             np.add.at(wanted, (group, rows + cell), weight)
     for name, segment, n, packed in connection.execute(PANES, [pane_ms]).fetchall():
-        row, vector = found[place[name, segment]], np.frombuffer(packed, "<i8")
+        row, vector = found[place[name, segment]], np.frombuffer(widened(packed), "<i8")
         row[: 1 + n_dense] += [n, *vector[:n_dense]]
         np.add.at(row, 1 + n_dense + (vector[n_dense:] >> COUNT_BITS), vector[n_dense:] & (1 << COUNT_BITS) - 1)
     if wrong := [of for of, at in place.items() if (wanted[at] != found[at]).any()]:

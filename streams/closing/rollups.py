@@ -15,7 +15,7 @@ from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.outcomes import outcome_sums
 from streams.monitored import MonitoredModel, Profiles
-from streams.panes import NO_PROFILE
+from streams.panes import NO_PROFILE, widened
 from streams.windows import floor_to
 
 Kind = Literal["features", "cohort", "arrival"]
@@ -67,12 +67,19 @@ class RollupStore:
 
     async def take(self, statement: Literal["take_panes", "take_outcomes"], from_ms: int, to_ms: int) -> list[Any]:
         """Take the deltas of a stretch of event time out of the store; the caller folds them."""
-        return await rows(
+        found = await rows(
             self._connection,
             statement,
             model_id=self._model.model_id,
             **{"from": timestamp(from_ms), "to": timestamp(to_ms)},
         )
+        return [delta._replace(vector=widened(delta.vector)) for delta in found]
+
+    async def n_bins(self, profile_id: int) -> int:
+        """Return how many bins all features of a profile have together."""
+        if profile_id == NO_PROFILE:
+            return 0
+        return (await self._profiles.layout(self._connection, profile_id)).n_bins
 
     async def load(self, kinds: Iterable[Kind], from_ms: int, to_ms: int) -> dict[RollupKey, Rollup]:
         """Return the rollups of a stretch of event time."""

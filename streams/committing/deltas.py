@@ -11,15 +11,16 @@ from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, run
 from labels_join.outcomes import OutcomeDeltas, Pairs, summarise_outcomes
 from streams.monitored import MonitoredModel
-from streams.panes import PaneDeltas, PaneLayout
+from streams.panes import PaneDeltas, PaneLayout, narrowed
 
 
 @dataclass(frozen=True, slots=True)
 class PanesOf:
-    """Pane deltas of one model under one profile."""
+    """Pane deltas of one model under one profile, whose features have so many bins together."""
 
     model_id: int
     profile_id: int
+    n_bins: int
     deltas: PaneDeltas
 
 
@@ -55,7 +56,7 @@ async def write_panes(connection: Connection, panes: Sequence[PanesOf]) -> None:
         late=pg_array("bool", np.concatenate([of.deltas.late for of in panes])),
         profile_id=pg_array("int4", np.repeat([of.profile_id for of in panes], sizes)),
         n=pg_array("int8", np.concatenate([of.deltas.n for of in panes])),
-        vector=pg_bytea_array([vector for of in panes for vector in of.deltas.vectors]),
+        vector=pg_bytea_array([vector for of in panes for vector in narrowed(of.deltas.vectors, of.n_bins)]),
     )
 
 

@@ -18,7 +18,7 @@ from labels_join.outcomes import OutcomeDeltas
 from streams.closing.rollups import Kind, RollupStore
 from streams.committing.deltas import OutcomesOf, PanesOf, write_outcomes, write_panes
 from streams.monitored import MonitoredModel, Profiles
-from streams.panes import PaneDeltas
+from streams.panes import PaneDeltas, widened
 from streams.windows import floor_to
 
 DELTAS_AT_ONCE_MAX = 2_000
@@ -54,7 +54,11 @@ async def merge_passed_panes(
             outcomes = await rows(connection, "take_crowded_outcomes", **stretch, rows_max=DELTAS_AT_ONCE_MAX)
             merged = await _merged(store, "features", panes, _pane_of)
             await write_panes(
-                connection, [PanesOf(model.model_id, of, PaneDeltas(*columns)) for of, columns in merged.items()]
+                connection,
+                [
+                    PanesOf(model.model_id, of, await store.n_bins(of), PaneDeltas(*columns))
+                    for of, columns in merged.items()
+                ],
             )
             for of, columns in (await _merged(store, "arrival", outcomes, _outcome_of)).items():
                 await write_outcomes(connection, OutcomesOf(model.model_id, of, OutcomeDeltas(*columns)))
@@ -84,7 +88,7 @@ async def _merged(
         alike[delta.profile_id, *key_of(delta)].append(delta)
     merged: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for (profile_id, *key), of in sorted(alike.items()):
-        vector = await store.merge_vectors(kind, profile_id, [delta.vector for delta in of])
+        vector = await store.merge_vectors(kind, profile_id, [widened(delta.vector) for delta in of])
         merged[profile_id].append((*key, sum(delta.n for delta in of), vector.tobytes()))
     return {profile_id: _columns(found) for profile_id, found in merged.items()}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 
 from driftline.store.connection import Connection
-from streams.committing import merging
+from streams.committing import deltas, merging
 from streams.committing.merging import merge_passed_panes
+from streams.panes import narrowed
 from streams.watermarks import BEFORE_ALL_MS
 from tests.support.pipelines import MINUTE, SECOND, START_MS, Event, Lab, beside, lab, label, prediction
 
@@ -58,6 +61,12 @@ async def merge(made: Lab, from_ms: int, watermark_ms: int) -> int:
     return through_ms
 
 
+def every_second_as_before() -> Callable[[Sequence[bytes], int], Sequence[bytes]]:
+    """Write the vectors of every second fetch as they are, which programs of before did with all."""
+    number = count()
+    return lambda vectors, n_bins: vectors if next(number) % 2 else narrowed(vectors, n_bins)
+
+
 async def waiting(made: Lab, table: str, columns: str) -> tuple[int, int]:
     """How many rows wait, and of how many kinds they are."""
     [found] = await made.rows(
@@ -93,6 +102,26 @@ async def test_results_are_the_same_with_and_without_merging(connection: Connect
 
     assert len(found[False]) > 50
     assert found[True] == found[False]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_results_are_the_same_if_half_of_what_waits_is_as_programs_of_before_wrote_it(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    found = []
+    for name in ("now", "both"):
+        monkeypatch.setattr(deltas, "narrowed", every_second_as_before() if name == "both" else narrowed)
+        made = await fed(connection, name, merged=merged)
+        lengths = await made.rows(
+            "select distinct length(vector) %% 8 as odd from driftline.pane where model_id = %s", made.model.model_id
+        )
+        assert {row["odd"] for row in lengths} == ({0, 4} if name == "both" else {4})
+        await made.close()
+        rows = [*await made.drift(), *await made.performance()]
+        found.append([{name: value for name, value in row.items() if name != "model"} for row in rows])
+
+    assert len(found[0]) > 50
+    assert found[1] == found[0]
 
 
 async def test_panes_that_may_still_grow_are_left_alone(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from driftline.events import FeatureBatch, Ints, Mask
 from driftline.settings.metrics import Task
 from streams import counting
 from streams.counting import Part, count_predictions, summarise, summarise_predictions
-from streams.panes import PaneLayout, odd_values, pane_layout, scored_cells
+from streams.panes import PaneLayout, narrowed, odd_values, pane_layout, scored_cells, widened
 from tests.support.profiles import Event, batch_of, event, profile_of, random_events
 
 PANE_MS = 1_000
@@ -240,3 +240,21 @@ def test_times_before_1970_lie_in_panes_too() -> None:
         np.array([-1, -1000, -1001]), np.zeros(3, np.int64), np.empty((3, 0), np.int64), np.zeros(3, np.bool_), PANE_MS
     )
     assert (counted.start_ms.tolist(), counted.n.tolist()) == ([-2000, -1000], [1, 2])
+
+
+@pytest.mark.parametrize("n_bins", [0, 3, 4, 7, 258])
+@pytest.mark.parametrize("largest", [65_535, 65_536])
+def test_vectors_that_wait_are_the_same_again_and_shorter_if_their_counts_fit_sixteen_bits(
+    n_bins: int, largest: int
+) -> None:
+    chance = np.random.default_rng(n_bins)
+    rest = chance.integers(-(2**62), 2**62, (5, 43))  # sums, and cells of a histogram
+    counts = chance.integers(0, 1_000, (5, n_bins))
+    counts[3:, -1:] = largest
+    vectors = [np.concatenate(of).tobytes() for of in zip(counts, rest, strict=True)]
+
+    waiting = narrowed(vectors, n_bins)
+
+    assert [widened(vector) for vector in waiting] == [widened(vector) for vector in vectors] == vectors
+    shorter = [len(now) < len(before) for now, before in zip(waiting, vectors, strict=True)]
+    assert shorter == [n_bins > 0 and largest < 2**16] * 5
