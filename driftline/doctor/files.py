@@ -9,7 +9,7 @@ from driftline.doctor import Finding, fail, ok, warn
 from driftline.embedded import embedded_binaries
 from driftline.errors import ConfigurationError, InputError, ServiceUnavailableError
 from driftline.settings import ModelSettings, ReferenceSettings, Settings, load_settings
-from labels_join.estimate import why_not_estimated
+from labels_join.calibration import why_not_estimated
 from streams.references.reference import profile_from_file
 
 

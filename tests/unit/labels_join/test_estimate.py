@@ -10,7 +10,8 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from detectors.reference.building import Coded, build_profile, categorical_feature, numeric_feature
 from detectors.reference.profile import Profile, bin_score
 from detectors.reference.summaries import pack_cells
-from labels_join.estimate import ROWS_A_GROUP_MIN, calibration_of, estimated_metrics, why_not_estimated
+from labels_join.calibration import ROWS_A_GROUP_MIN, calibration_of, why_not_estimated
+from labels_join.estimate import estimated_metrics
 
 BINARY = ("accuracy", "precision", "recall", "specificity", "f1", "roc_auc")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
