@@ -116,6 +116,8 @@ def table(counted: Sequence[Counted], command: str, n_cells: int) -> str:
     within = len(counted) - len(outside)
     told = "\nOutside are:\n\n" + "".join(f"* {_told(of)}\n" for of in outside) if outside else ""
     beyond = sum(of.drift > of.expected + 2.0 * of.expected**0.5 for of in counted)
+    after = [round(of.drift / of.expected, 2) for of in counted]
+    above = sum(ratio > 1.0 for ratio in after)
     head = (
         *("statistic", "bins", "reference rows", "window rows", "shape", "declared", "expected", "alarms"),
         *("realised / declared", "after the gate"),
@@ -139,7 +141,8 @@ Of {len(counted)} cells with at least {least:,.0f} expected alarms each, {within
 {WITHIN[1]} times the declared rate; the least is {min(ratios):.2f}, the largest {max(ratios):.2f}. The standard error
 of such a ratio is {least**-0.5:.2f} at most. Where bins and rows are few, tables of 50 rows in two bins say, a
 statistic has few values, and no test of it can alarm exactly as often as declared. After the gate {beyond} cells alarm
-more often than declared, by more than two standard errors.
+more often than declared by more than two standard errors, and {above} lie above it at all; the largest is
+{max(after):.2f}.
 {stopped}{told}
 {chr(10).join(lines)}
 """

@@ -124,18 +124,20 @@ def test_the_auc_interval_covers_also_near_a_perfect_score(positives: int, negat
 
 
 @pytest.mark.parametrize("n", [50, 200, 1000])
-def test_f1_and_macro_intervals_cover_also_with_a_rare_class(n: int) -> None:
+def test_f1_macro_and_weighted_intervals_cover_also_with_a_rare_class(n: int) -> None:
     shares = np.array([[0.90, 0.01, 0.002], [0.02, 0.05, 0.003], [0.003, 0.002, 0.01]])
-    hits = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "binary f1"), 0)
     diagonal, predicted, true = np.diagonal(shares), shares.sum(axis=1), shares.sum(axis=0)
     truth = {
         "accuracy": diagonal.sum(),
         "macro_precision": (diagonal / predicted).mean(),
         "macro_recall": (diagonal / true).mean(),
         "macro_f1": (2 * diagonal / (predicted + true)).mean(),
+        "weighted_precision": (diagonal / predicted * true).sum(),
+        "weighted_recall": diagonal.sum(),
         "weighted_f1": (2 * diagonal / (predicted + true) * true).sum(),
         "binary f1": 2 * shares[1, 1] / (predicted[1] + true[1]),
     }
+    hits = dict.fromkeys(truth, 0)
     generator, trials = np.random.default_rng(5), 1000
     for _ in range(trials):
         confusion = generator.multinomial(n, shares.ravel()).reshape(3, 3)

@@ -18,7 +18,7 @@ from driftline.settings.detectors import SEQUENTIAL_DETECTORS
 from driftline.settings.models import DriftSettings
 
 DELTA = 0.002
-PLUGINS = ("river.drift.PageHinkley", "river.drift.KSWIN")
+PLUGINS = ("river.drift.ADWIN", "river.drift.PageHinkley", "river.drift.KSWIN")
 OURS = pytest.mark.parametrize("name", SEQUENTIAL)
 ALL = pytest.mark.parametrize("name", [*SEQUENTIAL, *PLUGINS])
 Panes = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -200,6 +200,17 @@ def test_false_alarms_are_as_rare_as_the_budget_reckons(name: str, n: int, chanc
     for number, pane in enumerate(flags(13, [chance] * panes, n=n, series=series)):
         false += int(bank.update(*pane, number).detected.sum())
     assert false <= stats.binom.ppf(1 - 1e-3, series * panes, DELTA * CUTS_A_DELTA[name])
+
+
+@pytest.mark.parametrize(("name", "series", "rate"), zip(PLUGINS, (200, 200, 20), (0.0, 0.0, 3 / 40_000), strict=True))
+def test_false_alarms_of_a_plug_in_are_as_rare_as_the_statistics_tell(name: str, series: int, rate: float) -> None:
+    """`docs/statistics.md` tells of more panes; they are outside the budget."""
+    panes, false = 200, 0
+    for n in (20, 100):
+        bank = shares(name, series)
+        for number, pane in enumerate(flags(15, [0.3] * panes, n=n, series=series)):
+            false += int(bank.update(*pane, number).detected.sum())
+    assert false <= stats.binom.ppf(1 - 1e-3, 2 * series * panes, rate)
 
 
 @OURS

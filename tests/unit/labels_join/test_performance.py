@@ -23,6 +23,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from detectors.metrics import Estimate
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import merge_vectors
 from driftline.settings import DEFAULT_METRICS, METRICS
@@ -42,6 +43,11 @@ def binary_profile(classes: tuple[int, ...] = (0, 1), power: float = 1.0) -> Pro
 def values(parts: list[tuple[np.ndarray, Profile]], positive: str | None) -> dict[str, float | None]:
     wanted = DEFAULT_METRICS[parts[0][1].task]
     return {name: estimate.value for name, estimate in metrics_of(parts, positive, wanted).items()}
+
+
+def half_widths(of: Estimate) -> list[float]:
+    """How far an interval reaches below the value and above it."""
+    return [of.value - of.low, of.high - of.value]
 
 
 def binary_case(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -275,6 +281,8 @@ def test_relative_and_signed_errors_are_scikit_learns_also_under_two_references(
         mean_absolute_percentage_error(truth[known], predicted[known]), abs=1e-6
     )
     assert found["mape"].n == 295
+    relative = np.abs((predicted[known] - truth[known]) / truth[known])
+    assert half_widths(found["mape"]) == pytest.approx([1.96 * stats.sem(relative)] * 2, rel=1e-3)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -293,6 +301,7 @@ def test_rewards_add_up_whatever_the_task_and_what_is_taken_back_is_gone(task: A
     found = metrics_of([(vector, profile)], "1", ["reward_sum", "reward_mean"])
     rewards = np.array([12.5, -3.25, 0.1])
     assert found["reward_sum"].value == pytest.approx(rewards.sum(), abs=1e-5)
+    assert half_widths(found["reward_sum"]) == pytest.approx([3 * 1.96 * stats.sem(rewards)] * 2, rel=1e-3)
     assert found["reward_mean"].value == pytest.approx(rewards.mean(), abs=1e-6)
     assert found["reward_mean"].high - found["reward_mean"].value == pytest.approx(1.96 * stats.sem(rewards), rel=1e-3)
     without = summarise_outcomes(replace(made, reward=None), profile, ["0", "1"], 1_000, 1_000, "1").vectors

@@ -259,6 +259,15 @@ def test_the_committed_page_of_calibration_is_what_its_generator_writes_of_its_c
     assert calibration.table(counted, "make calibrate", len(counted)) == calibration.TABLE.read_text("utf-8")
 
 
+def test_every_cell_of_the_committed_calibration_keeps_what_is_promised() -> None:
+    counted = cells_of_the_page()
+
+    assert min(of.expected for of in counted) >= 400
+    assert [of for of in counted if not 0.5 <= of.ratio <= 1.1] == []
+    # After the gate never more than declared, within two standard errors.
+    assert [of for of in counted if of.drift > of.expected + 2 * of.expected**0.5] == []
+
+
 def test_the_page_of_calibration_tells_of_the_cells_that_lie_outside_and_of_no_others() -> None:
     below, above, within = (
         calibration.Counted(calibration.Cell(name, 12, 50, 60, "even", 0.01, 10), 1_000, n, 0, 0.0)
