@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.detection.results import adwin_rows, row
 from benchmarks.detection.running import Said, Streams, baselines, peer
 from benchmarks.detection.scoring import score
 
+PAGES = Path(__file__).parents[3] / "docs" / "benchmarks"
 RIVERS = {
     "SEA": (lambda variant: synth.SEA(variant, seed=1), lambda x, v: concepts.sea_class(x, v), range(4)),
     "STAGGER": (
@@ -125,6 +127,19 @@ def test_a_peer_that_is_not_there_has_rows_that_say_so(streams: Streams, monkeyp
     machine = {"cpu": "-", "cores": 1, "system": "-", "python": "-"}
     assert page({"machine": machine, "rows": rows}).count("not installed here; make bench-detection does it") == 2
     assert picture(rows).get_suptitle()
+
+
+def test_the_committed_page_is_what_its_rows_say_and_each_row_is_the_sum_of_its_kinds_of_streams() -> None:
+    found = json.loads((PAGES / "detection.json").read_text("utf-8"))
+
+    assert (PAGES / "detection.md").read_text("utf-8") == page(found)
+    counted = [row for row in found["rows"] if row["table"] in ("items", "windows") and not row["missing"]]
+    assert len(counted) > 20
+    for of in counted:  # also of a tool that was given one kind after another
+        for what in ("streams", "looked", "false"):
+            assert sum(kind[what] for kind in of["families"].values()) == (
+                of["independent"][what] + of["dependent"][what]
+            ), (of["tool"], of["detector"], what)
 
 
 def test_adwin_by_itself_raises_no_alarm_and_tells_the_delay_of_all_streams_also_of_those_it_missed() -> None:
