@@ -33,7 +33,8 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 def usual(chance: np.random.Generator, name: str, at_ms: int) -> dict[str, object]:
     made = {"id": name, "time": at_ms, "version": "1", "predicted": int(chance.random() < 0.5), "score": 0.5}
-    return made | {"x": float(chance.normal()), "c": "ab"[int(chance.random() < 0.5)]}
+    x = float(chance.normal())
+    return made | {"x": x, "y": x + 0.1 * float(chance.normal()), "c": "ab"[int(chance.random() < 0.5)]}
 
 
 def test_odd_windows_leave_finite_verdicts_and_metrics_and_one_row_no_drift(tmp_path: Path, postgres_url: str) -> None:
@@ -56,10 +57,11 @@ def test_odd_windows_leave_finite_verdicts_and_metrics_and_one_row_no_drift(tmp_
         "task": "binary",
         "columns": {"id": "id", "time": "time", "prediction": "predicted", "score": "score", "version": "version",
                     "label": "truth"},
-        "features": [{"name": "x", "type": "numeric"}, {"name": "c", "type": "categorical"}],
+        "features": [{"name": "x", "type": "numeric"}, {"name": "y", "type": "numeric"},
+                     {"name": "c", "type": "categorical"}],
         "reference": {"path": str(reference)},
         "windows": {"length": "1m", "min_events": 1, "allowed_lateness": "0s"},
-        "drift": {"detectors": DETECTORS},
+        "drift": {"detectors": DETECTORS, "reconstruction": True},
     }  # fmt: skip
     found = replayed(
         tmp_path / "run", model, write(tmp_path / "p.csv", rows), write(tmp_path / "l.csv", labels),
@@ -74,7 +76,7 @@ def test_odd_windows_leave_finite_verdicts_and_metrics_and_one_row_no_drift(tmp_
     by_end = sorted({row["window_end"] for row in found.drift})
     assert len(by_end) == USUAL_WINDOWS + len(ODD) + 1
     alone = [row for row in found.drift if row["window_end"] == by_end[-1] and row["detector"] in WINDOW_DETECTORS]
-    assert alone
+    assert {row["feature"] for row in alone} >= {"x", "y", "c", "@reconstruction"}
     assert "drift" not in {row["level"] for row in alone}
     # What is wrong with the data is found, not passed over.
     gone = [row for row in found.drift if row["window_end"] == by_end[USUAL_WINDOWS + 1] and row["detector"] == "psi"]

@@ -1,6 +1,7 @@
 """The reconstruction error finds features that stop going together, though each by itself looks as ever."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from detectors.reference.profile import Profile
 from detectors.reference.reconstruction import RECONSTRUCTION, errors, fit
 from detectors.reference.summaries import merge_vectors
 from driftline.events import FeatureType, Numeric
+from driftline.settings.detectors import WINDOW_DETECTORS
 from driftline.settings.models import DriftSettings
 from streams.counting import summarise_predictions
 from streams.judging.verdicts import window_verdicts
@@ -86,6 +88,32 @@ def test_a_change_of_correlation_is_drift_of_the_reconstruction_error_alone() ->
         vector = vector_of(of, correlated(3000, correlation, 4))
         verdicts = window_verdicts(vector, layout, drift, significance=0.001, ready=True)
         assert {verdict.feature for verdict in verdicts if verdict.level == "drift"} == expected
+
+
+@cache
+def together() -> Profile:
+    return profile(correlated(5_000, 0.9, 8))
+
+
+@pytest.mark.parametrize("usual", [0, 9, 99, 999])
+@pytest.mark.parametrize("odd", [(4.0, -4.0, 0.0), (1e300, -1e300, 1e300), (np.inf, -np.inf, np.nan)], ids=str)
+def test_one_row_that_cannot_be_reconstructed_is_no_drift_and_many_are(
+    usual: int, odd: tuple[float, float, float]
+) -> None:
+    of = together()
+    drift, rows = DriftSettings(detectors=WINDOW_DETECTORS), correlated(999, 0.9, 9)[:usual]
+
+    def drifted(n_odd: int) -> set[str]:
+        vector = vector_of(of, np.concatenate([rows, np.full((n_odd, 3), odd)]))
+        verdicts = window_verdicts(vector, pane_layout(of), drift, significance=0.001, ready=True)
+        said = [verdict for verdict in verdicts if verdict.feature == RECONSTRUCTION]
+        assert {verdict.detector for verdict in said} == set(WINDOW_DETECTORS)
+        assert np.isfinite([[verdict.score, verdict.threshold, verdict.p_value] for verdict in said]).all()
+        return {verdict.detector for verdict in said if verdict.level == "drift"}
+
+    assert drifted(1) == set()
+    if np.isfinite(odd).all():
+        assert drifted(usual + 9) == set(WINDOW_DETECTORS)
 
 
 def test_panes_add_up_and_odd_values_stay_bounded() -> None:
