@@ -48,6 +48,7 @@ from labels_join.outcomes import (
 
 ONE_SIDED = "labels are of one side only: the area needs both"
 NO_SCORES = "no labelled prediction has a score"
+LEFT_OUT = "pairs left out, since the reference knows neither the predicted nor the true class"
 SEVERAL_BINNINGS = "its scores were binned under several references"
 
 
@@ -123,7 +124,7 @@ def metrics_of(parts: Parts, positive_class: str | None, wanted: Iterable[Metric
 
     Returns
     -------
-    By metric; where one is not defined, None values and the reason, never NaN.
+    By metric; where one is not defined, None values and the reason, never NaN. The reason also tells of pairs left out.
     """
     task = parts[0][1].task
     rewards = {name for name in wanted if name in REWARDED}
@@ -184,9 +185,9 @@ def labels_by_class(vector: Ints, profile: Profile, positive_class: str | None) 
 
 
 def _multiclass(confusion: Confusion, wanted: Iterable[Metric]) -> dict[Metric, Estimate]:
-    """Leave out pairs of which neither side is a known class: whether such a prediction was right can't be told."""
+    """Leave out pairs of which neither side is a known class, and say so: whether they are right can't be told."""
     counts = confusion.counts.copy()
-    counts[-1, -1] = 0
+    n_left_out, counts[-1, -1] = int(counts[-1, -1]), 0
     found = multiclass_metrics(counts)
     by_class = dict(zip(confusion.classes, class_metrics(counts), strict=False))
     for name in wanted:
@@ -194,7 +195,13 @@ def _multiclass(confusion: Confusion, wanted: Iterable[Metric]) -> dict[Metric, 
         if of_class:
             of = by_class.get(of_class)
             found[name] = undefined("neither reference nor labels know the class") if of is None else getattr(of, kind)
-    return found
+    return {name: _without(of, n_left_out) for name, of in found.items()} if n_left_out else found
+
+
+def _without(of: Estimate, n_left_out: int) -> Estimate:
+    """Say how many pairs a metric leaves out, beside why it is not defined, if so."""
+    told = f"{LEFT_OUT}: {n_left_out}"
+    return of._replace(reason=told if of.reason in (None, NO_LABELS) else f"{of.reason}; {told}")
 
 
 @dataclass(frozen=True, slots=True)

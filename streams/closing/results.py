@@ -92,11 +92,11 @@ class MeasuredGroup:
         return *numbers, estimate.n, _or_nan(of.expected_coverage), mature_ms
 
     def reason(self, metric: str) -> str:
-        """Return why there is no value, no interval, or no correction; nothing where all are there."""
-        why = self.metrics[metric].reason
+        """Return why there is no value, interval or correction, and what was left out; nothing where all are there."""
+        why, has_interval = self.metrics[metric].reason, self.metrics[metric].low is not None
         uncorrected = self.corrected.why_not(metric) if self.corrected is not None else None
-        if why is None and uncorrected is not None:
-            return f"not corrected for late labels: {uncorrected}"
+        if uncorrected is not None and (why is None or has_interval):
+            return "; ".join(filter(None, (why, f"not corrected for late labels: {uncorrected}")))
         return why or ""
 
 

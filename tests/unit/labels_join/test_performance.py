@@ -151,11 +151,21 @@ def test_multiclass_metrics_are_scikit_learns_also_under_two_references() -> Non
     }
 
 
-def test_whether_one_unknown_class_is_another_can_not_be_told() -> None:
+def test_whether_one_unknown_class_is_another_can_not_be_told_and_such_pairs_are_told_of() -> None:
     profile = multiclass_profile("ant", "bee")
     vector = vector_of(profile, [0, 0, 2, 2], [0, 3, 1, 3], [np.nan] * 4, NAMES)
     # One is right, one is taken for an ant, one bee is taken for something else, and the last is left out.
-    assert values([(vector, profile)], None)["accuracy"] == pytest.approx(1 / 3)
+    found = metrics_of([(vector, profile)], None, ["accuracy", "recall.ant", "recall.unheard of"])
+    told = "pairs left out, since the reference knows neither the predicted nor the true class"
+    assert found["accuracy"].value == pytest.approx(1 / 3)
+    assert [of.reason for of in found.values()] == [
+        f"{told}: 1", f"{told}: 1", f"neither reference nor labels know the class; {told}: 1"
+    ]  # fmt: skip
+    assert metrics_of([(vector_of(profile, [2, 2], [3, 2], [np.nan] * 2, NAMES), profile)], None, ["accuracy"]) == {
+        "accuracy": (None, None, None, 0, f"{told}: 2")
+    }
+    known = metrics_of([(vector_of(profile, [0, 0, 2], [0, 3, 1], [np.nan] * 3, NAMES), profile)], None, ["accuracy"])
+    assert known["accuracy"].reason is None
 
 
 def test_regression_metrics_are_scikit_learns_also_under_two_references() -> None:

@@ -12,6 +12,7 @@ from detectors.metrics import Estimate
 from detectors.reference.summaries import ALL_TRAFFIC
 from driftline.settings import DriftSettings
 from driftline.settings.models import PerformanceSettings
+from labels_join.correction import Corrected
 from retraining.policy import Findings
 from retraining.state import Cause
 from streams.closing.results import JudgedGroup, MeasuredGroup
@@ -122,6 +123,20 @@ def test_a_p_value_is_shown_with_12_decimals(p_value: float, shown: float | None
 def measured(n_labelled: int = 500, basis: str = "cohort", **metrics: tuple[float | None, Any, Any]) -> MeasuredGroup:
     estimates = {name: Estimate(*of, n_labelled) for name, of in metrics.items()}
     return MeasuredGroup(WINDOW, Group(0, ALL_TRAFFIC), basis, estimates, 600, n_labelled, 1.0)
+
+
+def test_what_a_metric_leaves_out_is_told_beside_why_it_is_not_corrected_but_not_beside_why_there_is_none() -> None:
+    late = Corrected({}, None, None, "too young")
+    of = {
+        "accuracy": Estimate(0.5, 0.2, 0.8, 9, "one left out"),
+        "recall": Estimate(None, None, None, 0, "nobody"),
+        "f1": Estimate(0.5, 0.2, 0.8, 9),
+    }
+    group = replace(measured(), metrics=of, corrected=late)
+    told = "not corrected for late labels: too young"
+
+    assert [group.reason(name) for name in of] == [f"one left out; {told}", "nobody", told]
+    assert [replace(group, corrected=None).reason(name) for name in of] == ["one left out", "nobody", ""]
 
 
 def against(floor: dict[str, float], *groups: MeasuredGroup, arrivals_are_whole: bool = True) -> Findings:
