@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.metrics.estimates import Estimate, proportion, undefined, wilson
+from detectors.metrics.estimates import Z95, Estimate, proportion, undefined, wilson
 from detectors.metrics.sums import FloatArray, IntArray
 
 NO_LABELS = "no labels"
@@ -108,6 +108,7 @@ def multiclass_metrics(confusion: IntArray) -> dict[str, Estimate]:
     The interval of a mean of classes adds the squared distances to the classes' own Wilson bounds (MOVER), which keeps
     it honest where a rare class scores 0 or 1. Recalls are independent given the true totals, precisions given the
     predicted ones. F1 is not: each mistake counts in two classes, which at most doubles the variance, so it is doubled.
+    The weights of weighted means are shares of the labels, which vary as well: the more, the farther classes are apart.
 
     References
     ----------
@@ -125,7 +126,7 @@ def multiclass_metrics(confusion: IntArray) -> dict[str, Estimate]:
     return {
         "accuracy": proportion(int(np.trace(confusion)), n, NO_LABELS),
         **{
-            f"{how}_{kind}": _mean(list(of_kind), of, n, 2.0 if kind == "f1" else 1.0)
+            f"{how}_{kind}": _mean(list(of_kind), of, n, 2.0 if kind == "f1" else 1.0, are_drawn=how == "weighted")
             for how, of in weights.items()
             for kind, of_kind in zip(ClassMetrics._fields, zip(*classes, strict=True), strict=True)
         },
@@ -146,14 +147,17 @@ def _f1(hits: int, mistakes: int, nothing: str) -> Estimate:
     return Estimate(2 * hits / (2 * hits + mistakes), low, high, hits + mistakes)
 
 
-def _mean(classes: Sequence[Estimate], weights: FloatArray, n: int, inflation: float) -> Estimate:
+def _mean(classes: Sequence[Estimate], weights: FloatArray, n: int, inflation: float, *, are_drawn: bool) -> Estimate:
     # A class without a denominator scores 0 by convention, though it might be anything.
     bounds = [(0.0, 0.0, 1.0) if of.value is None else (of.value, of.low or 0.0, of.high or 0.0) for of in classes]
     of = weights.tolist()
     mean = math.fsum(weight * value for weight, (value, _, _) in zip(of, bounds, strict=True))
+    apart = math.fsum(weight * (value - mean) ** 2 for weight, (value, _, _) in zip(of, bounds, strict=True))
+    of_weights = Z95**2 * apart / n if are_drawn else 0.0
     below, above = (
         math.sqrt(
-            inflation * math.fsum((weight * distance) ** 2 for weight, distance in zip(of, distances, strict=True))
+            of_weights
+            + inflation * math.fsum((weight * distance) ** 2 for weight, distance in zip(of, distances, strict=True))
         )
         for distances in ([value - low for value, low, _ in bounds], [high - value for value, _, high in bounds])
     )

@@ -124,8 +124,17 @@ def test_the_auc_interval_covers_also_near_a_perfect_score(positives: int, negat
 
 
 @pytest.mark.parametrize("n", [50, 200, 1000])
-def test_f1_macro_and_weighted_intervals_cover_also_with_a_rare_class(n: int) -> None:
-    shares = np.array([[0.90, 0.01, 0.002], [0.02, 0.05, 0.003], [0.003, 0.002, 0.01]])
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [[0.90, 0.01, 0.002], [0.02, 0.05, 0.003], [0.003, 0.002, 0.01]],
+        [[0.50, 0.00, 0.00], [0.00, 0.05, 0.20], [0.00, 0.20, 0.05]],
+        [[0.45, 0.20, 0.05], [0.03, 0.10, 0.05], [0.02, 0.05, 0.05]],
+    ],
+    ids=["a rare class", "two classes taken for each other", "one class preferred"],
+)
+def test_f1_macro_and_weighted_intervals_cover(shares: list[list[float]], n: int) -> None:
+    shares = np.array(shares)
     diagonal, predicted, true = np.diagonal(shares), shares.sum(axis=1), shares.sum(axis=0)
     truth = {
         "accuracy": diagonal.sum(),
