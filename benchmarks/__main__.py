@@ -74,8 +74,9 @@ def main(
     run = {"date": date, "command": command, "events": size.events}
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, services() as running:
         for results in measure(chosen, Stage(running, size, Path(folder), PEERS, tell)):
-            rows = [as_json(result, results) | {"run": run} for result in results]
-            found = {"machine": describe_machine(), "seconds": round(time.monotonic() - started, 1), "rows": rows}
+            seconds = round(time.monotonic() - started, 1)
+            rows = [as_json(result, results) | {"run": run | {"seconds": seconds}} for result in results]
+            found = {"machine": describe_machine(), "seconds": seconds, "rows": rows}
             if out is not None:
                 write_results(out, found, keep=not anew)
                 write_constants(out)

@@ -15,6 +15,7 @@ from benchmarks.measuring.freshness import measure_freshness
 from benchmarks.measuring.join import measure_join
 from benchmarks.measuring.peer import measure_peer, own_python
 from benchmarks.measuring.scale import (
+    SEGMENTS,
     measure_arrears,
     measure_models,
     measure_window,
@@ -172,11 +173,11 @@ ROWS: Mapping[str, Row] = {
     "window": Row(
         "closing a window of 100 features and 20 segments, from panes merged as they passed",
         "driftline",
-        lambda stage: measure_window(stage, 20),
+        lambda stage: measure_window(stage, SEGMENTS),
         (Target("window_ms", at_most=200),),
         figure="window_ms",
         quick=False,
-        prepare=lambda stage: replayed_hours(stage, 20),
+        prepare=lambda stage: replayed_hours(stage, SEGMENTS),
     ),
     "window-50": Row(
         "the same with 50 segments",

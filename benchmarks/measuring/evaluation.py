@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,23 @@ async def replay_of(url: str, shape: Shape, stretches: Iterable[tuple[int, int]]
         await replay(connection, evaluator, pipeline, filled.model, events, None, categories_max=limits.categories_max)
 
 
-async def close(filled: Filled, watermark_ms: int) -> float:
-    """Close what a watermark allows; return the seconds."""
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How long it took to close something: seconds on the clock, and of processor time on both sides."""
+
+    s: float
+    worker_cpu_s: float
+    database_cpu_s: float
+
+
+async def close(filled: Filled, watermark_ms: int, server: psutil.Process) -> Closing:
+    """Close what a watermark allows."""
+    worker_s, database_s = time.process_time(), cpu_s_of(server)
     started, behind = time.perf_counter(), True
     while behind:
         behind = (await evaluate(filled.connection, filled.profiles, filled.model, watermark_ms)).behind
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return Closing(seconds, time.process_time() - worker_s, cpu_s_of(server) - database_s)
 
 
 def server_in(folder: Path) -> psutil.Process:
@@ -189,8 +200,8 @@ def hours(n: int) -> list[tuple[int, int]]:
     return [(hour * HOUR_MS // MINUTE_MS, HOUR_MS // MINUTE_MS) for hour in range(n)]
 
 
-async def window(url: str, shape: Shape, windows: int, *, merged: bool) -> list[float]:
-    """Close windows one by one; return the milliseconds each took.
+async def window(url: str, shape: Shape, windows: int, server: psutil.Process, *, merged: bool) -> list[Closing]:
+    """Close windows one by one, after one that warms up.
 
     Parameters
     ----------
@@ -200,26 +211,23 @@ async def window(url: str, shape: Shape, windows: int, *, merged: bool) -> list[
     async with await connect(url) as connection:
         await migrate(connection)
         filled = await prepare(connection, shape)
-        times = []
+        closings = []
         for number, stretch in enumerate(hours(windows + 1)):
             await put_panes(filled, shape, *stretch)
             end_ms = START_MS + (number + 1) * HOUR_MS
             if merged:
                 await merge_passed_panes(connection, filled.profiles, filled.model, BEFORE_ALL_MS, end_ms)
-            times.append(await close(filled, end_ms) * 1000)
-        return times[1:]
+            closings.append(await close(filled, end_ms, server))
+        return closings[1:]
 
 
-async def arrears(url: str, shape: Shape, n_panes: int, server: psutil.Process) -> dict[str, float]:
-    """Close a backlog of panes at once; return the seconds, and the CPU seconds of both sides."""
+async def arrears(url: str, shape: Shape, n_panes: int, server: psutil.Process) -> Closing:
+    """Close a backlog of panes at once."""
     async with await connect(url) as connection:
         await migrate(connection)
         filled = await prepare(connection, shape)
         await put_panes(filled, shape, 0, n_panes)
-        worker_s, database_s = time.process_time(), cpu_s_of(server)
-        seconds = await close(filled, START_MS + n_panes * MINUTE_MS)
-        worker_s, database_s = time.process_time() - worker_s, cpu_s_of(server) - database_s
-        return {"s": round(seconds, 2), "worker_cpu_s": round(worker_s, 2), "database_cpu_s": round(database_s, 2)}
+        return await close(filled, START_MS + n_panes * MINUTE_MS, server)
 
 
 def main() -> None:
@@ -243,11 +251,17 @@ def main() -> None:
             folder = Path(made) / "postgres"
             with embedded_postgres(folder, durable=False) as url:
                 if panes:
-                    found[f"arrears_{panes}"] = asyncio.run(arrears(url, shape, panes, server_in(folder)))
+                    backlog = asyncio.run(arrears(url, shape, panes, server_in(folder)))
+                    found[f"arrears_{panes}"] = {name: round(s, 2) for name, s in asdict(backlog).items()}
                 else:
-                    times = asyncio.run(window(url, shape, given.windows, merged=not given.not_merged))
-                    found["window_ms"] = [round(ms) for ms in times]
-                    found["window_ms_median"] = round(statistics.median(times))
+                    merged = not given.not_merged
+                    closings = asyncio.run(window(url, shape, given.windows, server_in(folder), merged=merged))
+                    found["window_ms"] = [round(1000 * of.s) for of in closings]
+                    found["window_ms_median"] = round(1000 * statistics.median(of.s for of in closings))
+                    found["window_worker_ms"], found["window_database_ms"] = (
+                        round(1000 * statistics.fmean(getattr(of, name) for of in closings))
+                        for name in ("worker_cpu_s", "database_cpu_s")
+                    )
     print(json.dumps(found))
 
 

@@ -49,6 +49,18 @@ class Cost:
     database_us: float
 
 
+def of_a_model(one: Cost, many: Cost, models: int) -> tuple[float, float]:
+    """Return what each model beyond the first adds to a fetch: CPU microseconds of worker and database.
+
+    Examples
+    --------
+    >>> [round(us) for us in of_a_model(Cost(4, 6, 0.2), Cost(5, 12, 1.2), 201)]
+    [510, 85]
+    """
+    events = FETCH_EVENTS / (models - 1)
+    return (many.worker_us - one.worker_us) * events, (many.database_us - one.database_us) * events
+
+
 def settings_of_many(models: int) -> Settings:
     """Configure so many models alike."""
     one = settings_of(SHAPE).models["bench"]

@@ -115,7 +115,9 @@ def decoded_of(logs: Iterable[str]) -> int:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
+    """What workers drain, and where its log ends."""
+
     stage: Stage
     model: Mapping[str, Any]
     topics: Topics
@@ -138,10 +140,10 @@ class _Scene:
             check_answer(connection, self.stage.traffic, self.stage.replayed(dict(self.model)), running)
 
 
-def _scene(stage: Stage) -> _Scene:
+def _scene(stage: Stage) -> Scene:
     topics = stage.topics("json", PARTITIONS)
     goal = ends(stage.bootstrap_servers, [topics.predictions, topics.labels])
-    return _Scene(stage, model_settings(stage.reference, labels=True), topics, goal)
+    return Scene(stage, model_settings(stage.reference, labels=True), topics, goal)
 
 
 def measure_workers(stage: Stage, n: int) -> Measured:
@@ -164,7 +166,7 @@ def measure_workers(stage: Stage, n: int) -> Measured:
     return Measured.of(events, usage, partition_waited_ms_max=1000 * waited_s)
 
 
-def _predictions(watch: Watch, scene: _Scene) -> int:
+def _predictions(watch: Watch, scene: Scene) -> int:
     return sum(_of(scene.topics.predictions, watch.looks[-1][1]).values())
 
 

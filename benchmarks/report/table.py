@@ -17,7 +17,7 @@ from dashboards.sheet import INKS, blank
 
 Rows = Sequence[Mapping[str, Any]]
 
-HEADINGS = ("row", "figure", "times as fast as", "CPU µs an event", "peak MiB", "target")
+HEADINGS = ("row", "turns", "figure", "times as fast as", "CPU µs an event", "peak MiB", "target")
 COLOURS = {"driftline": INKS[0], "peer": INKS[1], "limit": "#999999"}
 _VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
 _UNITS = {"ms": "ms", "mib": "MiB", "share": "of one model's rate", "us": "µs"}
@@ -27,11 +27,12 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Write one row of the table as texts."""
     if row["missing"]:
         why = " ".join(row["missing"].split())[:200]
-        return (row["name"], f"not measured: {why}", "", "", "", "; ".join(map(target_text, row["target"])))
+        return (row["name"], "", f"not measured: {why}", "", "", "", "; ".join(map(target_text, row["target"])))
     headline = row["figure"]
     others = [figure_text(name, value) for name, value in row["figures"].items() if name not in (headline, RATE)]
     return (
         row["name"],
+        str(row["turns"]),
         "; ".join([figure_text(headline, row["figures"][headline]), *others]),
         _parts(row["ratio"]),
         _parts(row["cpu_us_per_event"]),
@@ -123,6 +124,11 @@ def write_chart(path: Path, rows: Rows, title: str) -> None:
         chart(rows, title).savefig(path, format="svg", metadata={"Date": None})
 
 
+def _run_text(run: Mapping[str, Any]) -> str:
+    seconds = f", {run['seconds']:,.0f} s" if "seconds" in run else ""
+    return f"* {run['date']}: `{run['command']}`, {run['events']:,} events{seconds}"
+
+
 def write_results(folder: Path, found: Mapping[str, Any], *, keep: bool) -> None:
     """Write what was found as `results.json`, `results.md` and `results.svg`.
 
@@ -139,7 +145,7 @@ def write_results(folder: Path, found: Mapping[str, Any], *, keep: bool) -> None
     where = machine_text(found["machine"])
     as_json.write_text(json.dumps({"machine": found["machine"], "rows": arranged}, indent=1) + "\n")
     runs = {json.dumps(row["run"], sort_keys=True): row["run"] for row in arranged}
-    lines = [f"* {run['date']}: `{run['command']}`, {run['events']:,} events" for run in runs.values()]
+    lines = [_run_text(run) for run in runs.values()]
     head = "# Results\n\nWhat the columns mean is told in [README.md](README.md). "
     told = f"{head}Measured on {where}:\n\n" + "\n".join(lines) + "\n\n"
     (folder / "results.md").write_text(told + markdown_table(arranged))

@@ -52,6 +52,10 @@ for a month of everything gets hundreds of thousands of them.
 
 {by_hand}
 
+What has no time, of all models at once:
+
+{without_time}
+
 {verdict}
 
 ## What retention takes
@@ -86,6 +90,7 @@ def as_page(version: str, month: Month, tables: Sequence[Size], timed: Sequence[
         one=_table(timed, "one", by_hand=False),
         all=_table(timed, "all", by_hand=False),
         by_hand=_table(timed, "one", by_hand=True),
+        without_time=_table_without_ranges(timed),
         verdict=verdict,
         **asdict(tidied),
     )
@@ -113,6 +118,15 @@ def _table(timed: Sequence[Timed], models: str, *, by_hand: bool) -> str:
     lines = ["| query | " + " | ".join(RANGES) + " |", "|---|" + "---:|" * len(RANGES)]
     for name in dict.fromkeys(name for name, _ in of):
         cells = [of[name, span] for span in RANGES]
-        told = (f"{t.ms:.0f} ({t.n_rows:,})" if by_hand else f"{t.ms:.0f}" for t in cells)
+        told = (_with_rows(t) if by_hand else f"{t.ms:.0f}" for t in cells)
         lines.append(f"| `{name}` | " + " | ".join(told) + " |")
     return "\n".join(lines)
+
+
+def _table_without_ranges(timed: Sequence[Timed]) -> str:
+    lines = [f"| `{t.query.name}` | {_with_rows(t)} |" for t in timed if not t.query.range]
+    return "\n".join(["| query | all of it |", "|---|---:|", *lines])
+
+
+def _with_rows(timed: Timed) -> str:
+    return f"{timed.ms:.0f} ({timed.n_rows:,})"

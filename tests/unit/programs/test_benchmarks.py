@@ -24,7 +24,10 @@ from benchmarks.report.table import write_results
 from benchmarks.rows import ROWS
 from benchmarks.setting import traffic
 from benchmarks.setting.stage import FULL, QUICK
-from benchmarks.store.views import BY_HAND, WITHOUT_TIME
+from benchmarks.store.month import Month
+from benchmarks.store.page import as_page
+from benchmarks.store.tidying import Tidied
+from benchmarks.store.views import BY_HAND, WITHOUT_TIME, Timed, asked
 
 EVENTS = 60_000
 
@@ -156,12 +159,21 @@ def test_quick_measures_every_kind_of_row() -> None:
     assert QUICK.turns < FULL.turns == 5
 
 
+def test_the_quick_run_that_is_committed_has_every_quick_row_and_took_no_longer_than_it_may() -> None:
+    found = orjson.loads((COMMITTED / "quick.json").read_bytes())
+
+    assert {row["name"] for row in found["rows"]} == {name for name, row in ROWS.items() if row.quick}
+    assert not [row["name"] for row in found["rows"] if row["missing"]]
+    assert found["seconds"] <= 90
+    assert {row["run"]["seconds"] for row in found["rows"]} == {found["seconds"]}
+
+
 def test_results_are_a_table_a_chart_and_json_and_rows_of_before_stay_if_they_are_to(tmp_path: Path) -> None:
     targets = (Target("events_per_s", at_least=100_000), Target("ratio", at_least=5, peer="slow"))
     ours = Result("ours", "our | work", "driftline", targets=targets, turns=turns(80_000, 90_000, 130_000))
     slow = Result("slow", "their work", "peer", turns=turns(8_000, 9_000, 13_000))
     gone = Result("gone", "no work", "peer", missing="not installed\nat all")
-    run = {"date": "2024-05-01", "command": "python -m benchmarks", "events": 1_000}
+    run = {"date": "2024-05-01", "command": "python -m benchmarks", "events": 1_000, "seconds": 71.2}
 
     def write(*results: Result, keep: bool) -> None:
         machine = {"cpu": "a", "cores": 2, "memory_mib": 2_048, "system": "Linux", "python": "3"}
@@ -172,8 +184,9 @@ def test_results_are_a_table_a_chart_and_json_and_rows_of_before_stay_if_they_ar
     write(ours, gone, keep=True)
 
     table = (tmp_path / "results.md").read_text().splitlines()
-    assert "| `ours`: our / work | 90,000 events/s | slow 10 | worker 2,000 | worker 100 " in "\n".join(table)
+    assert "| `ours`: our / work | 3 | 90,000 events/s | slow 10 | worker 2,000 | worker 100 " in "\n".join(table)
     assert "≥ 100,000 events/s: MISSED; ≥ 5 times slow: met" in "\n".join(table)
+    assert "* 2024-05-01: `python -m benchmarks`, 1,000 events, 71 s" in table
     assert "not measured: not installed at all" in "\n".join(table)
     assert [row["name"] for row in orjson.loads((tmp_path / "results.json").read_bytes())["rows"]] == [
         "ours", "gone", "slow"
@@ -191,6 +204,46 @@ def test_the_constants_of_capacity_are_what_the_committed_results_say() -> None:
 
     assert constants_of(results, store) == constants
     assert constants_of({"rows": []}, store) is None
+
+
+@pytest.mark.parametrize(("row", "features", "segments"), [("window", 100, 20), ("arrears", 20, 3)])
+def test_the_constants_of_closing_give_back_what_was_measured_of_a_wide_and_of_a_usual_model(
+    row: str, features: int, segments: int
+) -> None:
+    results, constants = (orjson.loads(path.read_bytes()) for path in (COMMITTED / "results.json", CONSTANTS))
+    figures = next(of["figures"] for of in results["rows"] if of["name"] == row)
+
+    series = (segments + 1) * (features + 2)  # the prediction and the score are watched like features
+    for part, name in (("worker", "window_worker_ms"), ("postgres", "window_database_ms")):
+        us = constants["closing_us"][part]
+        assert (us["model"] + us["series"] * series) / 1_000 == pytest.approx(figures[name], rel=0.01)
+
+
+def test_the_constants_follow_each_figure_that_they_are_made_of() -> None:
+    results, store = (orjson.loads((COMMITTED / name).read_bytes()) for name in ("results.json", "store.json"))
+    figures = {row["name"]: row["figures"] for row in results["rows"]}
+    figures["window"] |= {"window_worker_ms": 4 + 2_142 * 0.05, "window_database_ms": 2 + 2_142 * 0.03}
+    figures["arrears"] |= {"window_worker_ms": 4 + 88 * 0.05, "window_database_ms": 2 + 88 * 0.03}
+    figures["models-200"] |= {"model_worker_us": 300.4, "model_database_us": 40.0}
+    figures["models-1000"] |= {"model_worker_us": 200.0, "model_database_us": 70.0}
+
+    found = constants_of(results, store)
+
+    assert found is not None
+    assert found["closing_us"] == {
+        "worker": {"model": 4_000, "series": 50},
+        "postgres": {"model": 2_000, "series": 30},
+    }
+    assert found["fetch_of_models"] == {"events": 17_000, "worker_us": 300, "postgres_us": 70}
+    del figures["arrears"]["window_database_ms"]
+    assert constants_of(results, store) is None
+
+
+def test_the_committed_page_is_what_follows_from_the_committed_results(tmp_path: Path) -> None:
+    write_results(tmp_path, orjson.loads((COMMITTED / "results.json").read_bytes()), keep=False)
+
+    for name in ("results.md", "results.json"):
+        assert (tmp_path / name).read_text("utf-8") == (COMMITTED / name).read_text("utf-8"), name
 
 
 def test_a_pause_is_between_commits_of_any_partition_and_a_wait_between_those_of_one_with_records_left() -> None:
@@ -228,6 +281,18 @@ def test_every_view_is_measured_on_a_month() -> None:
 
     assert "v_drift" in views
     assert {*BY_HAND, *WITHOUT_TIME} == views
+
+
+def test_the_page_of_the_store_tells_the_time_of_every_view() -> None:
+    month = Month()
+    timed = [Timed(query, 12.0, 345) for query in asked(month.end)]
+
+    page = as_page("18", month, [], timed, Tidied(1, 1, 1, 1))
+
+    assert "| `v_workers` | 12 (345) |" in page.splitlines()
+    for of in (page, (COMMITTED / "store.md").read_text("utf-8")):
+        told = re.findall(r"^\| `(v_\w+)` \|(?: \d+ \([\d,]+\) \|)+$", of, re.MULTILINE)
+        assert sorted(told) == sorted((*BY_HAND, *WITHOUT_TIME))
 
 
 @pytest.mark.parametrize("option", ["--days", "--models", "--predictions-a-day", "--runs"])
