@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.measuring.usage import cpu_s
 from driftline.embedded import embedded_postgres
 from driftline.events import Coded, FeatureType, Numeric, PredictionBatch
 from driftline.settings import Settings
@@ -177,22 +178,17 @@ class Closing:
 
 async def close(filled: Filled, watermark_ms: int, server: psutil.Process) -> Closing:
     """Close what a watermark allows."""
-    worker_s, database_s = time.process_time(), cpu_s_of(server)
+    worker_s, database_s = time.process_time(), cpu_s(server)
     started, behind = time.perf_counter(), True
     while behind:
         behind = (await evaluate(filled.connection, filled.profiles, filled.model, watermark_ms)).behind
     seconds = time.perf_counter() - started
-    return Closing(seconds, time.process_time() - worker_s, cpu_s_of(server) - database_s)
+    return Closing(seconds, time.process_time() - worker_s, cpu_s(server) - database_s)
 
 
 def server_in(folder: Path) -> psutil.Process:
     """Return the embedded server whose files are in a folder."""
     return psutil.Process(int((folder / "data" / "postmaster.pid").read_text().split()[0]))
-
-
-def cpu_s_of(server: psutil.Process) -> float:
-    """Return the CPU seconds of a server and of those who serve its connections, as long as they are alive."""
-    return sum(sum(process.cpu_times()[:2]) for process in [server, *server.children(recursive=True)])
 
 
 def hours(n: int) -> list[tuple[int, int]]:

@@ -20,7 +20,8 @@ import numpy as np
 import psutil
 import psycopg
 
-from benchmarks.measuring.evaluation import MINUTE_MS, START_MS, Shape, batch_of, cpu_s_of, server_in, settings_of
+from benchmarks.measuring.evaluation import MINUTE_MS, START_MS, Shape, batch_of, server_in, settings_of
+from benchmarks.measuring.usage import cpu_s
 from benchmarks.setting.brute_force import check_panes
 from driftline.embedded import embedded_postgres
 from driftline.events import Coded, FeatureColumn, FeatureType, Numeric, PredictionBatch
@@ -120,7 +121,7 @@ async def measure(url: str, models: int, fetches: int, database: psutil.Process)
             start = number * FETCH_EVENTS
             values = fetch_of(events_of(number), models, start)
             fetched = records(*(Message(value, (), offset, START_MS) for offset, value in enumerate(values, start)))
-            before, began, decoding = cpu_s_of(database), time.process_time(), time.process_time()
+            before, began, decoding = cpu_s(database), time.process_time(), time.process_time()
             decoded = decoder.decode(TOPIC, 0, fetched)
             decoding = time.process_time() - decoding
             position = Position(TOPIC, 0, "", start, start + FETCH_EVENTS)
@@ -129,7 +130,7 @@ async def measure(url: str, models: int, fetches: int, database: psutil.Process)
             if number:
                 decode_s += decoding
                 worker_s += time.process_time() - began
-                database_s += cpu_s_of(database) - before
+                database_s += cpu_s(database) - before
     with psycopg.connect(url, autocommit=True) as looking:
         model, names = np.arange(FETCH_EVENTS) % models, list(settings.models)
         for number in range(fetches + 1):
