@@ -25,6 +25,7 @@ from detectors.metrics import (
     calibration_groups,
     logit_interval,
     mean_slopes,
+    rows_as_unsure,
     share_slopes,
     times,
     wilson,
@@ -234,8 +235,7 @@ def _share(name: str, pairs: _Weighed, classes: tuple[str, ...]) -> Estimate | N
     if found is None:
         return None
     variance = pairs.variance(np.broadcast_to(found.slopes[:, :, None], pairs.counts.shape))
-    nearly = min(max(found.value, 0.5 / (pairs.n + 1)), 1.0 - 0.5 / (pairs.n + 1))
-    worth = min(nearly * (1.0 - nearly) / max(variance, 1e-15), float(pairs.n))
+    worth = min(rows_as_unsure(found.value, variance, pairs.n), float(pairs.n))
     share = Estimate(found.value, *wilson(found.value * worth, worth), round(worth))
     return times(share, float(pairs.counts.sum())) if name in ("tp", "fp", "fn", "tn") else share
 

@@ -13,14 +13,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detectors.metrics import Estimate, undefined, wilson
+from detectors.metrics import (
+    DENOMINATORS,
+    WEIGHTED,
+    Estimate,
+    area_slopes,
+    class_weights,
+    rows_as_unsure,
+    undefined,
+    wilson,
+)
 from detectors.reference.profile import Profile
 from detectors.reference.summaries import Ints, unpack_cells
 from driftline.events import Floats
 from labels_join.calibration import Calibration, calibration_of
-
-VARIANCE_MIN = 1e-15
-"""Nothing is surer than this, where rounding leaves no variance at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +71,7 @@ class Expected:
         pull = np.zeros_like(shares)
         np.add.at(pull, of, self.n[:, None] * gradient)
         of_reference = float((_spread(shares, pull) / calibration.n).sum())
-        # Wilson's interval of as many rows as would be as unsure: it stays within 0 and 1.
-        nearly = min(max(value, 0.5 / (self.size + 1)), 1.0 - 0.5 / (self.size + 1))
-        worth = nearly * (1.0 - nearly) / max(of_window + of_reference, VARIANCE_MIN)
+        worth = rows_as_unsure(value, of_window + of_reference, self.size)
         return Estimate(value, *wilson(value * worth, worth), self.size)
 
 
@@ -160,49 +164,30 @@ def estimated_metrics(
                 found[name] = _area(expected, by_score)
         elif name == "accuracy":
             found[name] = _accuracy(expected)
-        elif (averaged := _averaged(name, expected)) is not None:
-            found[name] = _mean_of_classes(expected, *averaged)
+        elif (mean := _mean_of_classes(expected, name)) is not None:
+            found[name] = mean
     return found
 
 
-_OF_BINARY = {"precision": ("precision", 1), "recall": ("recall", 1), "specificity": ("recall", 0), "f1": ("f1", 1)}
-_DENOMINATOR_MOVES = {"precision": 0.0, "recall": 1.0, "f1": 0.5}
-"""How far a class's denominator moves with one more row that truly is of it; what is predicted is known."""
-
-
-def _averaged(name: str, expected: Expected) -> tuple[str, Floats | None] | None:
-    """Return of which kind of class metric a metric is the mean, and how classes weigh; None for their true shares."""
-    classes, confusion = expected.calibration.classes, expected.confusion
-    if name in _OF_BINARY:
-        kind, place = _OF_BINARY[name]
-        return kind, np.eye(len(classes))[place]
-    kind, _, of_class = name.partition(".")
-    if of_class:
-        return (kind, np.eye(len(classes))[classes.index(of_class)]) if of_class in classes else None
-    how, _, kind = name.partition("_")
-    if kind not in _DENOMINATOR_MOVES:
-        return None
-    if how == "weighted":
-        return kind, None
-    seen = (confusion.sum(axis=1) > 0) | (confusion.sum(axis=0) >= 0.5)
-    return kind, seen / seen.sum()
-
-
-def _mean_of_classes(expected: Expected, kind: str, weights: Floats | None) -> Estimate:
+def _mean_of_classes(expected: Expected, name: str) -> Estimate | None:
     confusion = expected.confusion
     predicted, true = confusion.sum(axis=1), confusion.sum(axis=0)
-    below = {"precision": predicted, "recall": true, "f1": (predicted + true) / 2.0}[kind]
-    share_of_class = true / true.sum()
-    weighs = share_of_class if weights is None else weights
+    seen = (predicted > 0) | (true >= 0.5)  # of what is expected, the nearest whole row
+    averaged = class_weights(name, expected.calibration.classes, true, seen)
+    if averaged is None:
+        return None
+    kind, weighs = averaged
+    of_predicted, of_true = DENOMINATORS[kind]
+    below = of_predicted * predicted + of_true * true
     if not (below[weighs > 0] > 0).any():
         return undefined("nothing is expected to be of the class", expected.size)
     safe = np.where(below > 0, below, 1.0)
     values = np.diagonal(confusion) / safe
-    # Column t holds how class t's metric moves with one more row that truly is of t, by predicted class.
-    slopes = (np.eye(len(values)) - _DENOMINATOR_MOVES[kind] * values) / safe
+    # Column t holds how class t's metric moves with one more row that truly is of t; what is predicted is known.
+    slopes = (np.eye(len(values)) - of_true * values) / safe
     by_class = slopes * weighs
-    if weights is None:
-        by_class = by_class + (values - values @ share_of_class) / true.sum()
+    if name.startswith(WEIGHTED):
+        by_class = by_class + (values - values @ weighs) / true.sum()
     return expected.estimate(float(values @ weighs), by_class[expected.predicted])
 
 
@@ -224,9 +209,6 @@ def _area(expected: Expected, by_score: Calibration) -> Estimate:
     negatives, positives = by_bin.sum(axis=0)
     if min(negatives, positives) < 1.0:  # labels would most likely leave it undefined
         return undefined("all labels are expected to be of one side", expected.size)
-    below = np.cumsum(by_bin[:, 0]) - by_bin[:, 0] / 2.0
-    above = positives - np.cumsum(by_bin[:, 1]) + by_bin[:, 1] / 2.0
-    area = float((below * by_bin[:, 1]).sum()) / (negatives * positives)
-    slopes = np.stack([above / positives - area, below / negatives - area], axis=1) / (negatives, positives)
-    gradient = np.where(n[:, None] > 0, slopes[expected.score_bin], 0.0)
-    return expected.estimate(area, gradient)
+    area = area_slopes(by_bin)
+    gradient = np.where(n[:, None] > 0, area.slopes[expected.score_bin], 0.0)
+    return expected.estimate(area.value, gradient)

@@ -6,7 +6,7 @@ is not defined (no positives, nothing predicted) is None with a reason, never Na
 
 from detectors.metrics.classes import NO_LABELS, ClassMetrics, binary_metrics, class_metrics, multiclass_metrics
 from detectors.metrics.errors import bias, r_squared, regression_metrics
-from detectors.metrics.estimates import Z95, Estimate, mean, proportion, times, undefined, wilson
+from detectors.metrics.estimates import Z95, Estimate, mean, proportion, rows_as_unsure, times, undefined, wilson
 from detectors.metrics.scores import (
     Binned,
     area_interval,
@@ -16,7 +16,16 @@ from detectors.metrics.scores import (
     logit_interval,
     roc_auc,
 )
-from detectors.metrics.slopes import Sloped, area_slopes, average_precision_slopes, mean_slopes, share_slopes
+from detectors.metrics.slopes import (
+    DENOMINATORS,
+    WEIGHTED,
+    Sloped,
+    area_slopes,
+    average_precision_slopes,
+    class_weights,
+    mean_slopes,
+    share_slopes,
+)
 from detectors.metrics.sums import (
     LIMBS,
     STEPS_MAX,
@@ -28,10 +37,12 @@ from detectors.metrics.sums import (
 )
 
 __all__ = [
+    "DENOMINATORS",
     "LIMBS",
     "NO_LABELS",
     "STEPS_MAX",
     "STEPS_PER_SCALE",
+    "WEIGHTED",
     "Z95",
     "Binned",
     "ClassMetrics",
@@ -46,6 +57,7 @@ __all__ = [
     "calibration_error",
     "calibration_groups",
     "class_metrics",
+    "class_weights",
     "error_limbs",
     "limbs_value",
     "logit_interval",
@@ -57,6 +69,7 @@ __all__ = [
     "r_squared",
     "regression_metrics",
     "roc_auc",
+    "rows_as_unsure",
     "share_slopes",
     "times",
     "to_steps",

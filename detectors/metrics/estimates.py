@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 Z95 = 1.959963984540054
 
+VARIANCE_MIN = 1e-15
+"""Nothing is surer than this, where rounding leaves no variance at all."""
+
 
 class Estimate(NamedTuple):
     """A metric, its 95 % interval and the number of cases that it rests on.
@@ -52,6 +55,23 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     low = 0.0 if successes <= 0 else max(0.0, centre - margin)
     high = 1.0 if successes >= n else min(1.0, centre + margin)
     return low, high
+
+
+def rows_as_unsure(share: float, variance: float, n: int) -> float:
+    """Return of how many rows a share would have this variance; Wilson's interval of so many stays within 0 and 1.
+
+    Parameters
+    ----------
+    n
+        How many rows the share is of: with no more than these it is never certain to be 0 or 1.
+
+    Examples
+    --------
+    >>> round(rows_as_unsure(0.2, 0.2 * 0.8 / 50, 100), 6)
+    50.0
+    """
+    nearly = min(max(share, 0.5 / (n + 1)), 1.0 - 0.5 / (n + 1))
+    return nearly * (1.0 - nearly) / max(variance, VARIANCE_MIN)
 
 
 def proportion(successes: int, n: int, nothing: str) -> Estimate:

@@ -7,16 +7,19 @@ is the metric's (delta method, infinitesimal jackknife). Counts need not be whol
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.metrics.sums import FloatArray
 
 _OF_BINARY = {"precision": ("precision", 1), "recall": ("recall", 1), "specificity": ("recall", 0), "f1": ("f1", 1)}
 _COUNTS = {"tp": (1, 1), "fp": (1, 0), "fn": (0, 1), "tn": (0, 0)}
-_DENOMINATORS = {"precision": (1.0, 0.0), "recall": (0.0, 1.0), "f1": (0.5, 0.5)}
+DENOMINATORS = {"precision": (1.0, 0.0), "recall": (0.0, 1.0), "f1": (0.5, 0.5)}
 """How far a class's denominator moves with one more row that is predicted to be, and that truly is, of it."""
 
-_WEIGHTED = "weighted_"
-_MEANS = ("macro_", _WEIGHTED)
+WEIGHTED = "weighted_"
+"""Begins the names of means in which classes weigh by their share of the labels, which is drawn as well."""
+
+_MEANS = ("macro_", WEIGHTED)
 
 
 class Sloped(NamedTuple):
@@ -55,11 +58,11 @@ def share_slopes(name: str, confusion: FloatArray, classes: tuple[str, ...]) -> 
         slopes[_COUNTS[name]] += 1.0 / n
         return Sloped(value, slopes)
     predicted, true = confusion.sum(axis=1), confusion.sum(axis=0)
-    averaged = _averaged(name, classes, predicted, true)
+    averaged = class_weights(name, classes, true, (predicted + true) > 0)
     if averaged is None:
         return None
     kind, weights = averaged
-    of_predicted, of_true = _DENOMINATORS[kind]
+    of_predicted, of_true = DENOMINATORS[kind]
     below = of_predicted * predicted + of_true * true
     if not below @ weights and not name.startswith(_MEANS):  # in a mean, a class without a denominator counts as 0
         return None
@@ -68,15 +71,31 @@ def share_slopes(name: str, confusion: FloatArray, classes: tuple[str, ...]) -> 
     value = float(values @ weights)
     by_class = values * weights / safe
     slopes = np.diag(weights / safe) - of_predicted * by_class[:, None] - of_true * by_class[None, :]
-    if name.startswith(_WEIGHTED):
+    if name.startswith(WEIGHTED):
         slopes = slopes + (values - value)[None, :] / n
     return Sloped(value, slopes)
 
 
-def _averaged(
-    name: str, classes: tuple[str, ...], predicted: FloatArray, true: FloatArray
+def class_weights(
+    name: str, classes: tuple[str, ...], true: FloatArray, seen: NDArray[np.bool_]
 ) -> tuple[str, FloatArray] | None:
-    """Return of which kind of class metric a metric is the mean, and how classes weigh."""
+    """Return of which kind of class metric (see `DENOMINATORS`) a metric is the mean, and how classes weigh; else None.
+
+    Parameters
+    ----------
+    name, classes
+        As in `share_slopes`.
+    true
+        float64 [classes]; rows that truly are of each.
+    seen
+        bool [classes]; which of them occur, and so count in a plain mean.
+
+    Examples
+    --------
+    >>> kind, weights = class_weights("weighted_f1", ("a", "b"), np.array([30.0, 10.0]), np.array([True, True]))
+    >>> kind, weights.tolist()
+    ('f1', [0.75, 0.25])
+    """
     one = np.eye(len(true))
     kind, _, of_class = name.partition(".")
     how, _, averaged = name.partition("_")
@@ -85,11 +104,10 @@ def _averaged(
         return kind, one[place]
     if of_class:
         return (kind, one[classes.index(of_class)]) if of_class in classes else None
-    if averaged not in _DENOMINATORS:
+    if averaged not in DENOMINATORS:
         return None
     if how == "weighted":
         return averaged, true / true.sum()
-    seen = (predicted + true) > 0
     return averaged, seen / seen.sum()
 
 
