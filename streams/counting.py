@@ -150,7 +150,7 @@ def count_predictions(time_ms: Ints, version: Ints, segments: Ints, late: Mask, 
     """Count predictions that nothing is to be compared with, because they are the reference themselves."""
     grouped = group_rows(version, segments, time_ms // pane_ms * pane_ms, late)
     n = grouped.fold(np.bincount(grouped.fine, minlength=grouped.n_fine))
-    return PaneDeltas(grouped.version, grouped.segment, grouped.start_ms, grouped.late, n, [b""] * len(n))
+    return PaneDeltas(grouped.version, grouped.segment, grouped.start_ms, grouped.late, n, [b""] * len(n), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +306,7 @@ class _SideBySide:
             vectors = [bins.tobytes() + rest for bins, rest in zip(own, sparse[low:high], strict=True)]
             own_n, late = n[low:high], grouped.late[low:high]
             version, segment, start_ms = (of[low:high] for of in (grouped.version, grouped.segment, grouped.start_ms))
-            found.append(PaneDeltas(version, segment, start_ms, late, own_n, vectors))
+            found.append(PaneDeltas(version, segment, start_ms, late, own_n, vectors, part.layout.n_bins))
         return found
 
 

@@ -147,6 +147,8 @@ class PaneDeltas:
         int64 [rows]; predictions counted.
     vectors
         One a row, see the module.
+    n_bins
+        How many bins the features of the profile have together, whose counts come first in each vector.
     """
 
     version: Ints
@@ -155,6 +157,7 @@ class PaneDeltas:
     late: Mask
     n: Ints
     vectors: list[bytes]
+    n_bins: int
 
     def __len__(self) -> int:
         return len(self.vectors)

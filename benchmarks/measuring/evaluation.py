@@ -143,9 +143,7 @@ async def put_panes(filled: Filled, shape: Shape, first: int, n_panes: int) -> N
             filled.layout,
             MINUTE_MS,
         )
-        await write_panes(
-            filled.connection, [PanesOf(filled.model.model_id, filled.profile_id, filled.layout.n_bins, deltas)]
-        )
+        await write_panes(filled.connection, [PanesOf(filled.model.model_id, filled.profile_id, deltas)])
 
 
 async def replay_of(url: str, shape: Shape, stretches: Iterable[tuple[int, int]]) -> None:

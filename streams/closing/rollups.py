@@ -6,7 +6,7 @@ A rollup is the sum of the deltas that were folded into it; folding late deltas 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from labels_join.outcomes import outcome_sums
 from streams.monitored import MonitoredModel, Profiles
-from streams.panes import NO_PROFILE, widened
+from streams.panes import NO_PROFILE, PaneLayout, widened
 from streams.windows import floor_to
 
 Kind = Literal["features", "cohort", "arrival"]
@@ -55,6 +55,12 @@ class Rollup:
 
     n: int
     vector: bytes
+
+
+def counted_in_force(layouts: Mapping[int, tuple[int, PaneLayout]], deltas: Iterable[Any]) -> Iterator[Any]:
+    """Yield those deltas that came in time and were counted under the profile in force for their version."""
+    in_force = {version: profile_id for version, (profile_id, _) in layouts.items()}
+    return (delta for delta in deltas if not delta.late and in_force.get(delta.version) == delta.profile_id)
 
 
 class RollupStore:

@@ -150,10 +150,7 @@ async def commit_fetch(
         in_force = await _in_force(connection, pipeline.profiles, prepared)
         found = [await commit.summarise(left, in_force) for commit, left in zip(commits, joined, strict=True)]
         model_ids, profile_ids, parts = zip(*chain.from_iterable(found), strict=True) if any(found) else ((), (), ())
-        await write_panes(
-            connection,
-            list(map(PanesOf, model_ids, profile_ids, [part.layout.n_bins for part in parts], summarise(parts))),
-        )
+        await write_panes(connection, list(map(PanesOf, model_ids, profile_ids, summarise(parts))))
         await _write_dead_letters(connection, position, result.dead)
         await _count(connection, position, result)
         await run(

@@ -16,11 +16,10 @@ from streams.panes import PaneDeltas, PaneLayout, narrowed
 
 @dataclass(frozen=True, slots=True)
 class PanesOf:
-    """Pane deltas of one model under one profile, whose features have so many bins together."""
+    """Pane deltas of one model under one profile."""
 
     model_id: int
     profile_id: int
-    n_bins: int
     deltas: PaneDeltas
 
 
@@ -56,7 +55,7 @@ async def write_panes(connection: Connection, panes: Sequence[PanesOf]) -> None:
         late=pg_array("bool", np.concatenate([of.deltas.late for of in panes])),
         profile_id=pg_array("int4", np.repeat([of.profile_id for of in panes], sizes)),
         n=pg_array("int8", np.concatenate([of.deltas.n for of in panes])),
-        vector=pg_bytea_array([vector for of in panes for vector in narrowed(of.deltas.vectors, of.n_bins)]),
+        vector=pg_bytea_array([vector for of in panes for vector in narrowed(of.deltas.vectors, of.deltas.n_bins)]),
     )
 
 

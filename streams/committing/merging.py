@@ -56,7 +56,7 @@ async def merge_passed_panes(
             await write_panes(
                 connection,
                 [
-                    PanesOf(model.model_id, of, await store.n_bins(of), PaneDeltas(*columns))
+                    PanesOf(model.model_id, of, PaneDeltas(*(*columns, await store.n_bins(of))))
                     for of, columns in merged.items()
                 ],
             )

@@ -17,7 +17,7 @@ from detectors.reference.summaries import merge_vectors
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
 from streams.closing.results import JudgedGroup
-from streams.closing.rollups import Group, Kind, RollupStore
+from streams.closing.rollups import Group, Kind, RollupStore, counted_in_force
 from streams.judging.resets import LeftState, note_reset
 from streams.judging.series import Pane, SequentialDetectors, sequential_spec, series_layout
 from streams.judging.spending import cut_deltas
@@ -82,18 +82,16 @@ class Sequence:
         self, window: tuple[int, int], panes: Iterable[Any], outcomes: Iterable[Any], store: RollupStore
     ) -> list[JudgedGroup]:
         """Feed the deltas of the slide that closes a window, and return the window's verdicts."""
-        in_force = {version: profile_id for version, (profile_id, _) in self._layouts.items()}
         # There are thousands of them, so of each no more is made than what is needed to tell them apart.
         parts: dict[tuple[int, int], dict[int, tuple[list[bytes], ...]]] = defaultdict(
             lambda: defaultdict(lambda: ([], []))
         )
         for place, (deltas, start_of) in enumerate(((panes, _PANE_START), (outcomes, _ARRIVAL_START))):
-            for delta in deltas:
-                if not delta.late and in_force.get(delta.version) == delta.profile_id:
-                    parts[delta.version, delta.segment][start_of(delta)][place].append(delta.vector)
+            for delta in counted_in_force(self._layouts, deltas):
+                parts[delta.version, delta.segment][start_of(delta)][place].append(delta.vector)
         judged = []
         for group in sorted(Group(*key) for key in parts):
-            profile_id = in_force[group.version]
+            profile_id, _ = self._layouts[group.version]
             widths = [await store.width(kind, profile_id) for kind in _KINDS]
             merged = [
                 Pane(start_ms, *(merge_vectors(*of) if of[0] else None for of in zip(vectors, widths, strict=True)))

@@ -17,7 +17,7 @@ from detectors.noise.swings import PIECES_A_SLIDE, FeatureSwings
 from detectors.reference.summaries import Ints
 from driftline.store.arrays import pg_array, pg_bytea_array
 from driftline.store.connection import Connection, rows, run, timestamp
-from streams.closing.rollups import Group
+from streams.closing.rollups import Group, counted_in_force
 from streams.closing.seasons import Seasons
 from streams.monitored import MonitoredModel
 from streams.panes import PaneLayout
@@ -52,12 +52,10 @@ class Swings:
     async def learn(self, slide_ms: int, panes: Iterable[Any], seasons: Seasons) -> None:
         """Take the pane deltas of a slide into account; a length that is over, by what its like phase held."""
         windows = self._model.settings.windows
-        in_force = {version: profile_id for version, (profile_id, _) in self._layouts.items()}
         vectors: dict[tuple[int, int], list[list[bytes]]] = defaultdict(lambda: [[] for _ in range(PIECES_A_SLIDE)])
-        for delta in panes:
-            if not delta.late and in_force.get(delta.version) == delta.profile_id:
-                part = (delta.pane_start - slide_ms) * PIECES_A_SLIDE // windows.slide_ms
-                vectors[delta.version, delta.segment][part].append(delta.vector)
+        for delta in counted_in_force(self._layouts, panes):
+            part = (delta.pane_start - slide_ms) * PIECES_A_SLIDE // windows.slide_ms
+            vectors[delta.version, delta.segment][part].append(delta.vector)
         length_ms = floor_to(slide_ms, windows.length_ms)
         for group, of_parts in ((Group(*key), of_parts) for key, of_parts in vectors.items()):
             profile_id, layout = self._layouts[group.version]

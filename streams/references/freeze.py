@@ -105,7 +105,7 @@ async def _freeze(
         )
         profile_id = await put_profile_in_force(connection, model, name, profile)
         counted = count_predictions(batch.time_ms, reference.version, reference.segments, reference.late, pane_ms)
-        await write_panes(connection, [PanesOf(model.model_id, NO_PROFILE, 0, counted)])
+        await write_panes(connection, [PanesOf(model.model_id, NO_PROFILE, counted)])
         await _summarise_rest(connection, profiles, model, profile_id, kept.take(~first))
         await _pair_all(connection, profiles, model, profile_id, name)
         await run(connection, "end_warm_up", model_id=model.model_id, version=name)
@@ -136,7 +136,7 @@ async def _summarise_rest(
     batch = with_columns(rest.batch, layout.profile)
     pane_ms = model.settings.windows.pane_ms
     deltas = summarise_predictions(batch, rest.version, rest.segments, rest.late, layout, pane_ms)
-    await write_panes(connection, [PanesOf(model.model_id, profile_id, layout.n_bins, deltas)])
+    await write_panes(connection, [PanesOf(model.model_id, profile_id, deltas)])
     if "new_features" in model.settings.traffic.checks:
         await write_extras(connection, model, new_features_by_pane(batch, rest.late, pane_ms))
 
